@@ -1,0 +1,63 @@
+"""Run a program in a real main process, and know why every process of it ended.
+
+The names below are imported at their first use: this file runs in every process that
+imports the package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_proclife.records import (
+        Cause,
+        Ending,
+        Evidence,
+        ExceptionInfo,
+        Joined,
+        ProcessRecord,
+        Request,
+        Role,
+        Run,
+        Witness,
+    )
+    from pytest_proclife.runner import RunTimeout, SupervisorLost, run
+    from pytest_proclife.target import Code, Module, TargetError
+
+__all__ = [
+    "Cause",
+    "Code",
+    "Ending",
+    "Evidence",
+    "ExceptionInfo",
+    "Joined",
+    "Module",
+    "ProcessRecord",
+    "Request",
+    "Role",
+    "Run",
+    "RunTimeout",
+    "SupervisorLost",
+    "TargetError",
+    "Witness",
+    "run",
+]
+
+_HOMES = {
+    "Code": "target",
+    "Module": "target",
+    "TargetError": "target",
+    "RunTimeout": "runner",
+    "SupervisorLost": "runner",
+    "run": "runner",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'records')}"), name)
+    globals()[name] = value
+    return value

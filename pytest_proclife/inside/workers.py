@@ -1,0 +1,271 @@
+"""What multiprocessing is asked to do: start, run, join; and what its exit path does."""
+
+import os
+import sys
+
+from pytest_proclife import wire
+from pytest_proclife.inside import callsite, leaving, recorder, rewrite, watch
+
+_run_code = None  # the code of the run() that is being waited for
+_running = None  # None before run(), True in it, False when it returned
+_collected = {}  # pid -> how its status was collected; "" in passing, which a join makes good
+_start_method = ""
+
+
+def install(start_method, kind):
+    global _start_method
+    _start_method = start_method
+    watch.on_module("multiprocessing/process.py", _process)
+    watch.on_module("multiprocessing/util.py", _util)
+    watch.on_module("multiprocessing/popen_fork.py", _popen_fork)
+    watch.on_module("multiprocessing/popen_forkserver.py", _popen_forkserver)
+    if kind == "forkserver":
+        watch.on_module("multiprocessing/forkserver.py", _forkserver)
+    if start_method:
+        watch.on_module("multiprocessing/context.py", _context)
+
+
+def _process(code):
+    watch.watch_function(code, ("BaseProcess", "start"), start=_starting, returned=_started)
+    watch.watch_function(code, ("BaseProcess", "join"), returned=_join_returned)
+    watch.watch_function(
+        code, ("BaseProcess", "_bootstrap"), start=_boots, returned=_booted, call=_bootstrap_calls
+    )
+
+
+def _util(code):
+    watch.watch_function(
+        code, ("_exit_function",), start=_exit_path_begins, returned=_exit_path_ends
+    )
+
+
+def _popen_fork(code):
+    watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
+
+
+def _popen_forkserver(code):
+    watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
+
+
+def _forkserver(code):
+    function = watch.nested(code, "main")
+    if watch.MONITORING:
+        watch.watch(function, call=_server_calls)
+    else:
+        watch.when_loaded(code, _rewrite_server)
+
+
+def _rewrite_server():
+    """3.11: see the exception that `main` handles in the child, where it only prints it."""
+    function = sys.modules["multiprocessing.forkserver"].main
+
+    def edit(tree, put):
+        for node in list(rewrite.walk(tree)):
+            if type(node).__name__ == "ExceptHandler":
+                node.body.insert(0, put.statement(lambda: _server_calls(None, None), node.body[0]))
+
+    rewrite.recompile(function, edit)
+
+
+def _context(code):
+    """Change the default start method before the program can ask for it."""
+    watch.when_loaded(code, _set_default)
+
+
+def _set_default():
+    context = sys.modules["multiprocessing.context"]
+    context._default_context._default_context = context._concrete_contexts[_start_method]
+
+
+# --- in the parent
+
+
+def _kind(process):
+    """What a child is for, by the function of multiprocessing that it runs."""
+    target = getattr(process, "_target", None)
+    function = getattr(target, "__func__", target)
+    name = getattr(function, "__name__", None)
+    module = getattr(function, "__module__", None) or ""
+    if name == "worker" and module.endswith(".pool"):
+        return "pool_worker"
+    if name == "_process_worker" and module.startswith("concurrent.futures"):
+        return "executor_worker"
+    if name == "_run_server" and module.endswith(".managers"):
+        return "manager"
+    return "process"
+
+
+def _starting(frame):
+    recorder.prepare_to_report_about()
+    process = frame.f_locals["self"]
+    if process._popen is None:
+        _kinds[id(process)] = _kind(process)  # start() deletes the target when it is through
+
+
+_kinds = {}  # id of a Process that is being started -> its kind
+
+
+def _started(frame, value):
+    process = frame.f_locals["self"]
+    popen = process._popen
+    _collected.pop(popen.pid, None)
+    recorder.report_about(
+        wire.STARTED,
+        popen.pid,
+        str(popen.pid),
+        _kinds.pop(id(process), "process"),
+        wire.clip(process._name, 200),
+        wire.flag(process._config.get("daemon", False)),
+        getattr(popen, "method", "") or "",
+        "",
+        callsite.where(frame.f_back),
+    )
+
+
+def _polls(frame):
+    """A join that is about to block: popen.wait() without a timeout polls with no flags."""
+    variables = frame.f_locals
+    popen = variables["self"]
+    if popen.returncode is None and variables["flag"] == 0 and popen.pid not in _collected:
+        recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame))
+
+
+def _polled(frame, value):
+    if value is None:
+        return
+    pid = frame.f_locals["self"].pid
+    if pid in _collected:
+        return
+    _collected[pid] = how = _joined_how(frame)
+    recorder.report(wire.COLLECTED, str(pid), str(value), how, callsite.where(frame))
+
+
+def _join_returned(frame, value):
+    """A join of a process whose status the next start() or an is_alive() had collected before."""
+    popen = frame.f_locals["self"]._popen
+    if popen is None or popen.returncode is None or _collected.get(popen.pid) != "":
+        return
+    _collected[popen.pid] = how = _joined_how(frame)
+    code = str(popen.returncode)
+    recorder.report(wire.COLLECTED, str(popen.pid), code, how, callsite.where(frame))
+
+
+def _joined_how(frame):
+    if callsite.in_exit_path(frame):
+        return "implicit"
+    passed, caller = callsite.leave_process_module(frame)
+    if callsite.library(caller):
+        return "library"
+    return "explicit" if "join" in passed else ""
+
+
+def _exit_path_begins(frame):
+    names = frame.f_globals
+    if names.get("_exiting"):
+        return  # it has run already, as in a child up to 3.12
+    alive = []
+    for process in list(names["process"]._children):
+        if process._popen is not None and _is_alive(process._popen):
+            alive.append(str(process._popen.pid))
+    recorder.report(wire.EXIT_PATH, *alive)
+
+
+def _is_alive(popen):
+    """Whether a child is running, without collecting its status."""
+    if popen.returncode is not None:
+        return False
+    try:
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, popen.pid, flags) is None
+    except ChildProcessError:
+        pass  # a fork server's child, or its status was taken
+    if getattr(popen, "method", None) != "forkserver":
+        return False
+    import select
+
+    poll = select.poll()
+    poll.register(popen.sentinel, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _exit_path_ends(frame, value):
+    recorder.report(wire.EXIT_PATH_DONE)
+
+
+# --- in the child
+
+
+def _boots(frame):
+    global _running, _run_code
+    _running = _run_code = None
+    leaving.forget()
+    _collected.clear()
+
+
+def _bootstrap_calls(frame, function):
+    if _running is None:
+        if function == rewrite.RUN or _is_run(frame, function):
+            _runs(frame)
+            return
+    elif function == rewrite.RAN:
+        _ran(None, None)
+        return
+    if not leaving.said():
+        error = sys.exc_info()[1]
+        if error is not None:
+            leaving.say_exception(error)
+
+
+def _is_run(frame, function):
+    if getattr(function, "__name__", None) == "run":
+        return True
+    return function is getattr(frame.f_locals.get("self"), "run", None)
+
+
+def _runs(frame):
+    global _running, _run_code
+    _running = True
+    process = frame.f_locals["self"]
+    if watch.MONITORING:
+        function = getattr(type(process).run, "__wrapped__", None) or process.run
+        function = getattr(process.run, "__func__", process.run)
+        _run_code = getattr(function, "__code__", None)
+        watch.watch(_run_code, returned=_ran)
+    recorder.report(
+        wire.RUN,
+        str(process._parent_pid),
+        _kind(process),
+        wire.clip(process._name, 200),
+        wire.flag(process._config.get("daemon", False)),
+        getattr(process, "_start_method", "") or "",
+    )
+
+
+def _ran(frame, value):
+    global _running
+    if frame is not None and frame.f_back.f_code.co_name != "_bootstrap":
+        return  # run() called by the program itself
+    _running = False
+    leaving.say(leaving.RETURNED)
+
+
+def _booted(frame, value):
+    if _running and not leaving.said() and value == 0 and _run_code is not None:
+        # run() did not return and _bootstrap made 0 of what left it: SystemExit(None),
+        # the one exception for which its `except` blocks call nothing (process.py)
+        leaving.say(leaving.SYS_EXIT)
+
+
+def _server_calls(frame, function):
+    """In a fork server's child: an exception of its start-up, which is only printed."""
+    error = sys.exc_info()[1]
+    if error is not None and _running is None and recorder.parent_key and _is_child(frame):
+        leaving.say_exception(error)
+
+
+def _is_child(frame):
+    if frame is None:
+        frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name != "main":
+        frame = frame.f_back
+    return frame is not None and frame.f_locals.get("pid") == 0

@@ -1,0 +1,162 @@
+"""What the kernel says about processes: thin calls, one each, and the probe of what it offers."""
+
+import _signal
+import errno
+import fcntl
+import os
+import struct
+
+SO_PASSPIDFD = 76  # socket(7); Linux 6.5
+SCM_PIDFD = 4
+PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
+PIDFD_INFO_PID = 1
+PIDFD_INFO_EXIT = 8  # Linux 6.15: the wait status, once the process has been reaped
+_INFO = struct.Struct("QQ11Ii")
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def _prctl(option, value):
+    # _ctypes alone: ctypes costs an import of 4 ms, and this is the only call that needs it
+    import _ctypes
+
+    library = _ctypes.dlopen(None, 2)
+    if _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0)) != 0:
+        raise OSError("prctl(%d) was refused" % option)
+
+
+def become_subreaper():
+    """Orphans below this process become its children, so that it can reap them: prctl(2)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(signal):
+    """Have the kernel send `signal` when the parent ends; 0 takes it back: prctl(2)."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def _info(pidfd, mask):
+    buffer = bytearray(_INFO.size)
+    struct.pack_into("Q", buffer, 0, mask)
+    fcntl.ioctl(pidfd, PIDFD_GET_INFO, buffer)
+    return _INFO.unpack(buffer)
+
+
+def pid_of(pidfd):
+    """The pid of a process that has not been reaped; None otherwise; OSError if no pidfd."""
+    try:
+        return _info(pidfd, PIDFD_INFO_PID)[2] or None
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            return None
+        raise
+
+
+def exit_status(pidfd):
+    """The wait status of a process that somebody else has reaped; None if it cannot be had."""
+    for _ in range(20):
+        try:
+            values = _info(pidfd, PIDFD_INFO_EXIT)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                return None
+            os.sched_yield()  # the reaper is still at it: the status is attached on the way out
+            continue
+        return values[13] if values[0] & PIDFD_INFO_EXIT else None
+    return None
+
+
+def signal_state(pid, signal):
+    """What a process would do with a signal now: caught, ignored, blocked, default, or None."""
+    try:
+        with open("/proc/%d/status" % pid, "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    if b"\nState:\tZ" in text or b"\nState:\tX" in text:
+        return None  # its dispositions are gone
+    bit = 1 << (signal - 1)
+    for name, word in ((b"SigBlk", "blocked"), (b"SigIgn", "ignored"), (b"SigCgt", "caught")):
+        start = text.find(b"\n" + name + b":\t")
+        if start >= 0 and int(text[start + 9 : start + 25], 16) & bit:
+            return word
+    return "default"
+
+
+def children(pid):
+    """The pids of the children of every thread of a process: proc_pid_task_children(5)."""
+    found = []
+    try:
+        threads = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return found
+    for thread in threads:
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, thread), "rb") as file:
+                found += map(int, file.read().split())
+        except OSError:
+            continue  # the thread has ended
+    return found
+
+
+def command_line(pid):
+    """The arguments of a process, as text; its name alone where it has none."""
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as file:
+            parts = file.read(65536).split(b"\0")[:-1]
+        if not parts:
+            with open("/proc/%d/comm" % pid, "rb") as file:
+                parts = [file.read().strip()]
+    except OSError:
+        return ()
+    return tuple(part.decode("utf-8", "backslashreplace") for part in parts[:64])
+
+
+def kill(pidfd):
+    """SIGKILL to the very process that the pidfd stands for; whether it could be sent."""
+    return send(pidfd, _signal.SIGKILL)
+
+
+def send(pidfd, signal):
+    try:
+        _signal.pidfd_send_signal(pidfd, signal)
+    except OSError:
+        return False
+    return True
+
+
+def probe():
+    """What is missing here for the backend that rests on pidfds: a list of reasons."""
+    import _socket
+
+    missing = []
+    try:
+        own, init = os.pidfd_open(os.getpid()), os.pidfd_open(os.getppid())
+    except (OSError, AttributeError) as error:
+        return ["pidfd_open: %s" % error]
+    try:
+        if os.fstat(own).st_ino == os.fstat(init).st_ino:
+            missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
+        try:
+            pid_of(own)
+        except OSError as error:
+            missing.append("PIDFD_GET_INFO (Linux 6.13): %s" % error)
+    finally:
+        os.close(own)
+        os.close(init)
+    try:
+        left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        with_closing = (left, right)
+        try:
+            left.setsockopt(_socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+        finally:
+            for end in with_closing:
+                end.close()
+    except OSError as error:
+        missing.append("SO_PASSPIDFD (Linux 6.5): %s" % error)
+    try:
+        become_subreaper()
+    except Exception as error:
+        missing.append("PR_SET_CHILD_SUBREAPER: %s" % error)
+    if not os.path.exists("/proc/self/task"):
+        missing.append("/proc is not mounted")
+    return missing

@@ -1,0 +1,104 @@
+"""The process that supervisors are forked from: one for each caller, started at its first run.
+
+It is no child of the caller's, so that the caller's own waits and its lists of children are
+what they are without it. It is a sub-reaper: where a supervisor is killed, its tree falls to
+the zygote, which ends it.
+"""
+
+import _signal
+import os
+import select
+import sys
+
+from pytest_proclife.supervisor import kernel, supervise
+
+_IGNORED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
+
+
+def main(requests, caller):
+    """Serve the process `caller`, whose requests arrive on the descriptor `requests`."""
+    if os.fork():
+        os._exit(0)
+    missing = kernel.probe()
+    os.write(requests, "\n".join(missing).encode() or b"\n")
+    if missing:
+        os._exit(0)
+    os.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
+    for number in _IGNORED:
+        _signal.signal(number, _signal.SIG_IGN)
+    try:
+        caller_handle = os.pidfd_open(caller)
+    except OSError:
+        os._exit(0)  # the caller is gone already
+    Zygote(requests, caller_handle).serve()
+    os._exit(0)
+
+
+class Zygote:
+    def __init__(self, requests, caller):
+        self.requests = requests
+        self.caller = caller
+        self.supervisors = {}  # pid -> its pidfd
+        self.taken_reader, self.taken_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.poll = select.poll()
+        self.poll.register(self.caller, select.POLLIN)
+        self.poll.register(self.taken_reader, select.POLLIN)
+
+    def serve(self):
+        """Keep one supervisor waiting for a request, until the caller ends."""
+        self.fork_supervisor()
+        while True:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == self.caller:
+                    return  # each supervisor sees it too, and ends its tree
+                if descriptor == self.taken_reader:
+                    os.read(self.taken_reader, 4096)
+                    self.fork_supervisor()
+                else:
+                    self.supervisor_ended(descriptor)
+
+    def fork_supervisor(self):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                supervise.main(self.requests, self.taken_writer, self.caller)
+            except BaseException:
+                if os.environ.get("PROCLIFE_DEBUG"):
+                    sys.excepthook(*sys.exc_info())
+                os._exit(70)
+            os._exit(0)
+        handle = os.pidfd_open(pid)
+        self.supervisors[handle] = pid
+        self.poll.register(handle, select.POLLIN)
+
+    def supervisor_ended(self, handle):
+        pid = self.supervisors.pop(handle)
+        self.poll.unregister(handle)
+        os.close(handle)
+        os.waitpid(pid, 0)
+        self.end_orphans()
+
+    def end_orphans(self):
+        """End what a supervisor left: all children here that are no supervisors."""
+        own = set(self.supervisors.values())
+        while True:
+            left = [pid for pid in kernel.children(os.getpid()) if pid not in own]
+            if not left:
+                return
+            for pid in left:
+                end_below(pid)
+            for pid in left:
+                try:
+                    os.waitpid(pid, 0)
+                except ChildProcessError:
+                    continue
+
+
+def end_below(pid):
+    """SIGKILL to a process and all below it. Those that come loose fall to the sub-reaper."""
+    for child in kernel.children(pid):
+        end_below(child)
+    try:
+        os.kill(pid, _signal.SIGKILL)
+    except OSError:
+        pass  # it has ended

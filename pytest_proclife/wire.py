@@ -1,0 +1,60 @@
+"""What an observed process says, and how it is written.
+
+A report is one datagram: a header and fields of text, separated by NUL. Text, not
+pickle or marshal, because the reader must survive whatever a hostile program writes.
+This module runs in observed processes and in supervisors: it imports nothing.
+"""
+
+# Kinds of report, one letter each. The fields that follow the header are given beside it.
+HELLO = "h"  # key, parent's key, how (fork|new), kind, python, executable, argv...
+STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where, argv...  +pidfd
+RUN = "r"  # parent's pid, kind, name, daemon, start method
+LEFT = "l"  # how, exception's type, message, traceback, signal that it rose from
+EXIT_PATH = "x"  # pids of the children alive when multiprocessing's exit function began
+EXIT_PATH_DONE = "X"  # (none)
+LAST_WORD = "e"  # how (exit|os_exit|launcher), exit code if known
+KILL = "k"  # target's pid, signal, via, where                                   +pidfd
+KILL_GROUP = "g"  # process group, signal, via, where
+CAUGHT = "c"  # signal whose Python handler begins to run
+COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
+WAITING = "w"  # child's pid, where: a join is about to block
+EXEC = "E"  # observed, argv...: the program is about to be replaced
+UNSEEN = "u"  # reason: something from here on cannot be seen
+
+# The variable that takes the address of the run and the parent's key to a new interpreter.
+VARIABLE = "_PROCLIFE"
+
+FIELD_LIMIT = 8000  # characters; a datagram has to fit into the socket's buffer (208 KiB)
+ARGV_LIMIT = 64  # arguments kept of a command line
+
+
+def clip(text, limit=FIELD_LIMIT):
+    """Make `text` fit into a field: no NUL; the middle of a long one left out."""
+    text = str(text)
+    if "\0" in text:
+        text = text.replace("\0", "\\0")
+    if len(text) > limit:
+        half = limit // 2
+        text = text[:half] + "\n[...]\n" + text[-half:]
+    return text
+
+
+def pack(kind, seq, pid, at, fields):
+    """Write a report: `seq` counts this process's reports from 0, `at` is monotonic ns."""
+    text = "\0".join(["%s%d %d %d" % (kind, seq, pid, at), *fields])
+    return text.encode("utf-8", "backslashreplace")
+
+
+def unpack(data):
+    """Read a report: (kind, seq, pid, at, fields), or None if it is not one."""
+    header, *fields = data.decode("utf-8", "replace").split("\0")
+    try:
+        seq, pid, at = header[1:].split(" ")
+        return header[0], int(seq), int(pid), int(at), fields
+    except (ValueError, IndexError):
+        return None
+
+
+def flag(value):
+    """Write a truth value, or the lack of one."""
+    return "" if value is None else "1" if value else "0"
