@@ -65,8 +65,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:  # nor NaN
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds, 0 or more")
     return value
 

@@ -181,9 +181,19 @@ def _request(
         "limit": OUTPUT_LIMIT,
         "ignored": [int(number) for number in ignored],
         "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "umask": _umask(),
         "live": False,
         "keep": [(0, 3)] if launch.payload is not None else [],
     }
+
+
+def _umask() -> int:
+    """The caller's umask, read where reading does not change it: proc_pid_status(5)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
 
 
 class _Zygote:

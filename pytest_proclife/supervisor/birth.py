@@ -78,5 +78,6 @@ def _become_main(tree, request, descriptors, limits):
     for number, descriptor in request["keep"]:
         os.dup2(descriptors[3 + number], descriptor)
     os.chdir(request["cwd"])
+    os.umask(request["umask"])
     _signal.pthread_sigmask(_signal.SIG_SETMASK, request["mask"])
     os.execve(request["argv"][0], request["arguments"], environment)

@@ -41,14 +41,15 @@ def _info(pidfd, mask):
     return _INFO.unpack(buffer)
 
 
-def pid_of(pidfd):
-    """The pid of a process that has not been reaped; None otherwise; OSError if no pidfd."""
+def pid_and_parent(pidfd):
+    """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
     try:
-        return _info(pidfd, PIDFD_INFO_PID)[2] or None
+        values = _info(pidfd, PIDFD_INFO_PID)
     except OSError as error:
         if error.errno == errno.ESRCH:
-            return None
+            return None, None
         raise
+    return values[2] or None, values[4] or None
 
 
 def exit_status(pidfd):
@@ -137,7 +138,7 @@ def probe():
         if os.fstat(own).st_ino == os.fstat(init).st_ino:
             missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
         try:
-            pid_of(own)
+            pid_and_parent(own)
         except OSError as error:
             missing.append("PIDFD_GET_INFO (Linux 6.13): %s" % error)
     finally:

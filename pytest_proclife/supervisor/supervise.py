@@ -49,6 +49,8 @@ def _next_request(requests, caller):
             descriptors += [
                 int.from_bytes(content[i : i + 4], "little") for i in range(0, len(content), 4)
             ]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # recvmsg does not, and main is executed from here
     return descriptors[0], descriptors[1:]
 
 
@@ -152,14 +154,15 @@ class Supervisor:
         """The one event loop: until waitid(2) says that no child is left."""
         tree = self.tree
         while tree.reap():
-            events = self.epoll.poll(self.patience())
+            events = dict(self.epoll.poll(self.patience()))
             if len(tree.living) > _CROWD and not self.live:
                 time.sleep(_GATHER)
-                events += self.epoll.poll(0)
+                for descriptor, event in self.epoll.poll(0):
+                    events[descriptor] = events.get(descriptor, 0) | event
             # What a process reported before it ended lies in the socket by now: first read,
             # then stamp the ends; what was sent before a signal precedes the death by it.
             ended = []
-            for descriptor, event in events:
+            for descriptor, event in events.items():
                 if descriptor in tree.handles:
                     ended.append((descriptor, event))
                 elif descriptor in self.outputs:
@@ -167,6 +170,7 @@ class Supervisor:
                 elif descriptor == self.wake:
                     os.read(self.wake, 4096)
                 elif descriptor == self.caller:
+                    self.epoll.unregister(self.caller)  # it stays readable
                     self.end_all()
                 elif descriptor == self.channel.descriptor:
                     self.obey()
@@ -209,8 +213,7 @@ class Supervisor:
 
     def end_all(self):
         self.ending = True
-        if self.caller is not None:
-            self.tree.kill_all()
+        self.tree.kill_all()
 
     def obey(self):
         """A command of the caller's, or the end of its interest in the run."""

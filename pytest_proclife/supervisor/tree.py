@@ -141,11 +141,15 @@ class Tree:
             return about or process
         try:
             # one that has been reaped already has no pid any more, but the report names it
-            pid = kernel.pid_of(handle) or int(data.split(b"\0", 2)[1])
+            pid, parent = kernel.pid_and_parent(handle)
+            pid = pid or int(data.split(b"\0", 2)[1])
         except (OSError, ValueError, IndexError):
             os.close(handle)  # no pidfd at all, or no report
             return None
-        return self._add(pid, handle, identity, "parent")
+        process = self._add(pid, handle, identity, "parent")
+        if parent in self.living:
+            self._is_child(process, self.living[parent].number)
+        return process
 
     def _add(self, pid, handle, identity, how, arguments=()):
         process = Process(len(self.processes), pid, handle)
@@ -232,13 +236,15 @@ class Tree:
 
     def _ended(self, process):
         process.ended = True
-        self.opaque.discard(process)
         now = time.monotonic_ns()
         running = tuple(child.number for child in self._running(process.children))
         self.log.append((now, "end", process.number, self.wakes, running))
         process.children = []
         if process.number == 0:
             self.main_ended = True
+        if process in self.opaque:
+            self.opaque.discard(process)
+            self.adopt()  # what it started has become our child by now
 
     def _running(self, processes):
         """Which of these still run at this moment: their pidfds are not readable."""
@@ -306,31 +312,26 @@ class Tree:
                 continue
             arguments = kernel.command_line(child)
             process = self._add(child, handle, identity, "found", arguments)
-            self.log.append((time.monotonic_ns(), "child", process.number, parent))
             if parent is not None:
-                self.processes[parent].children.append(process)
+                self._is_child(process, parent)
             self.opaque.add(process)
+
+    def _is_child(self, process, parent):
+        """The kernel says whose child a process is that nobody has reported."""
+        self.log.append((time.monotonic_ns(), "child", process.number, parent))
+        self.processes[parent].children.append(process)
 
     # --- the end of everything
 
     def kill_all(self):
         """One round of SIGKILL to all that is left; rounds follow until nothing is."""
+        self.adopt()
+        for process in list(self.living.values()):
+            if not process.ended:
+                self._find_children(process.pid, process.number)
         for process in list(self.living.values()):
             if not process.ended and kernel.kill(process.handle):
                 self.log.append((time.monotonic_ns(), "cleanup", process.number))
-        self._kill_unknown(os.getpid(), set())
-
-    def _kill_unknown(self, pid, seen):
-        for child in kernel.children(pid):
-            if child in seen:
-                continue
-            seen.add(child)
-            self._kill_unknown(child, seen)
-            if child not in self.living:
-                try:
-                    os.kill(child, 9)
-                except OSError:
-                    pass  # it has ended
 
     def ask(self, pid, number, group):
         """Send a signal for the test; the processes that it went to."""

@@ -12,6 +12,7 @@ import sys
 
 from pytest_proclife.supervisor import kernel, supervise
 
+_FAILURES = 5
 _IGNORED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
 
 
@@ -38,21 +39,26 @@ class Zygote:
     def __init__(self, requests, caller):
         self.requests = requests
         self.caller = caller
-        self.supervisors = {}  # pid -> its pidfd
+        self.supervisors = {}  # pidfd -> pid
+        self.waiting = None  # the pidfd of the one that has no request yet
+        self.failures = 0  # of those, in a row
         self.taken_reader, self.taken_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.poll = select.poll()
         self.poll.register(self.caller, select.POLLIN)
         self.poll.register(self.taken_reader, select.POLLIN)
 
     def serve(self):
-        """Keep one supervisor waiting for a request, until the caller ends."""
+        """Keep one supervisor waiting for a request until the caller ends; then outlive them."""
         self.fork_supervisor()
-        while True:
+        while self.supervisors:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.caller:
-                    return  # each supervisor sees it too, and ends its tree
-                if descriptor == self.taken_reader:
+                    # each supervisor sees it too, and ends its tree
+                    self.poll.unregister(self.caller)
+                    self.failures = _FAILURES
+                elif descriptor == self.taken_reader:
                     os.read(self.taken_reader, 4096)
+                    self.failures = 0
                     self.fork_supervisor()
                 else:
                     self.supervisor_ended(descriptor)
@@ -67,7 +73,7 @@ class Zygote:
                     sys.excepthook(*sys.exc_info())
                 os._exit(70)
             os._exit(0)
-        handle = os.pidfd_open(pid)
+        self.waiting = handle = os.pidfd_open(pid)
         self.supervisors[handle] = pid
         self.poll.register(handle, select.POLLIN)
 
@@ -77,11 +83,15 @@ class Zygote:
         os.close(handle)
         os.waitpid(pid, 0)
         self.end_orphans()
+        if handle == self.waiting:
+            self.failures += 1
+            if self.failures <= _FAILURES:
+                self.fork_supervisor()
 
     def end_orphans(self):
         """End what a supervisor left: all children here that are no supervisors."""
-        own = set(self.supervisors.values())
         while True:
+            own = set(self.supervisors.values())
             left = [pid for pid in kernel.children(os.getpid()) if pid not in own]
             if not left:
                 return
