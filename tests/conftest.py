@@ -1,0 +1,81 @@
+"""What all tests share: no skip where CI forbids it, and a way to find processes left over."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TARGETS = Path(__file__).parent / "targets"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With PROCLIFE_NO_SKIP a skipped test is a failure: it shows nothing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("PROCLIFE_NO_SKIP") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+class Mark:
+    """A variable in the environment by which all processes of a tree are known."""
+
+    def __init__(self) -> None:
+        self.value = uuid.uuid4().hex
+        self.env = {**os.environ, "PROCLIFE_TEST_MARK": self.value}
+
+    def living(self) -> list[int]:
+        """The pids of the processes that carry the mark and are no zombies."""
+        wanted = f"PROCLIFE_TEST_MARK={self.value}".encode()
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    text = Path(f"/proc/{name}/environ").read_bytes()
+                    state = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[0]
+                except OSError:
+                    continue  # it has ended
+                if wanted in text and state not in "ZX":
+                    found.append(int(name))
+        return found
+
+    def gone_within(self, seconds: float) -> bool:
+        """Whether none is left in time."""
+        until = time.monotonic() + seconds
+        while self.living():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)  # /proc cannot be waited for
+        return True
+
+
+@pytest.fixture
+def mark() -> Iterator[Mark]:
+    """A mark for the test's processes; those that a failing test leaves are ended."""
+    mark = Mark()
+    yield mark
+    for pid in mark.living():
+        os.kill(pid, 9)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A named pipe on which a target says that it is ready."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], str]:
+    """Write a program to a file; its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "program.py"
+        path.write_text(text)
+        return str(path)
+
+    return write

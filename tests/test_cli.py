@@ -1,0 +1,186 @@
+"""`proclife run` as a user meets it in a terminal and in a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_proclife import Run
+
+PROCLIFE = [sys.executable, "-m", "pytest_proclife"]
+
+
+def proclife(*words: str, input: str | None = "", **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROCLIFE, *words], input=input, capture_output=True, text=True, timeout=60, **options
+    )  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_streams_are_passed_through_and_the_timeline_goes_to_standard_error(
+    script: Callable[[str], str],
+) -> None:
+    path = script("import sys; print(input().upper()); print('problem', file=sys.stderr)")
+    done = proclife("run", path, input="hello\n")
+    assert done.stdout == "HELLO\n"
+    assert done.stderr.startswith("problem\n\nscript ")
+    assert "MainProcess" in done.stderr
+    assert done.returncode == 0
+
+
+def test_the_streams_are_the_callers_own(script: Callable[[str], str], tmp_path: Path) -> None:
+    path = script("import os; print([os.fstat(n).st_ino for n in (0, 1, 2)])")
+    inodes = []
+    output = tmp_path / "output"
+    with open(output, "w") as out, open(os.devnull) as null:
+        subprocess.run([*PROCLIFE, "run", path], stdin=null, stdout=out, stderr=out, check=True)
+        inodes = [os.fstat(f.fileno()).st_ino for f in (null, out, out)]
+    assert output.read_text().startswith(str(inodes))
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("pass", 0),
+        ("raise SystemExit(7)", 7),
+        ("import os; os.kill(os.getpid(), 15)", 128 + 15),
+        ("raise ValueError", 1),
+        ("syntax error", 1),
+    ],
+)
+def test_the_exit_status_is_mains(text: str, status: int, script: Callable[[str], str]) -> None:
+    assert proclife("run", script(text)).returncode == status
+
+
+def test_a_timeout_ends_everything_with_status_124(script: Callable[[str], str]) -> None:
+    done = proclife("run", "--timeout", "0.5", script("import signal; signal.pause()"))
+    assert done.returncode == 124
+    assert "cleaned up by proclife" in done.stderr
+
+
+def test_arguments_that_look_like_options_belong_to_the_target(
+    script: Callable[[str], str],
+) -> None:
+    path = script("import sys; print(sys.argv[1:])")
+    assert proclife("run", path, "--json", "-x", "--").stdout == "['--json', '-x', '--']\n"
+
+
+def test_a_module_runs(tmp_path: Path) -> None:
+    assert proclife("run", "-m", "calendar", "2026", "11").stdout.startswith("   November 2026")
+
+
+def test_a_command_runs() -> None:
+    done = proclife("run", "--", sys.executable, "-c", "import sys; sys.exit(len(sys.argv))", "a")
+    assert done.returncode == 2
+
+
+def test_the_document_is_written_where_it_was_asked_for(
+    script: Callable[[str], str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    proclife("run", "--json", str(file), "--start-method", "spawn", script("print('out')"))
+    document = json.loads(file.read_text())
+    assert (document["format"], document["version"]) == ("proclife-run", 1)
+    assert (document["stdout"], document["stderr"]) == (None, None)
+    assert document["start_method"] == "spawn"
+    assert Run.from_json(file.read_text()).exitcode == 0
+
+
+def test_captured_output_is_in_the_document_and_shown_too(
+    script: Callable[[str], str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    text = "import sys; print('out'); print('err', file=sys.stderr)"
+    done = proclife("run", "--capture", "--json", str(file), script(text))
+    document = json.loads(file.read_text())
+    assert (document["stdout"], document["stderr"]) == ("out\n", "err\n")
+    assert done.stdout == "out\n"
+    assert done.stderr.startswith("err\n")
+
+
+def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str], str]) -> None:
+    done = proclife("run", "--json", "/dev/full", script("print('result')"))
+    assert done.returncode == 125
+    assert done.stdout == "result\n"
+    assert "MainProcess" in done.stderr  # the account itself is not lost
+    assert "could not be written to '/dev/full': [Errno 28]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run"], "nothing to run: name a script, -m MODULE, or -- COMMAND"),
+        (["run", "missing.py"], "no such script: 'missing.py'"),
+        (["run", "-m"], "-m needs the name of a module"),
+        (["run", "--"], "a command needs at least the name of a program"),
+        (["run", "--", "no-such-command"], "command not found: 'no-such-command'"),
+        (["run", "--timeout", "-1", "x.py"], "-1 is no number of seconds, 0 or more"),
+        (["run", "--timeout", "soon", "x.py"], "soon is no number of seconds, 0 or more"),
+        (["run", "--start-method", "thread", "x.py"], "invalid choice: 'thread'"),
+        (["run", "--no-such-option", "x.py"], "unrecognized arguments: --no-such-option"),
+        (["walk"], "invalid choice: 'walk'"),
+    ],
+)
+def test_what_proclife_cannot_do_is_one_sentence_with_status_125(
+    words: list[str], message: str
+) -> None:
+    done = proclife(*words)
+    assert done.returncode == 125
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_without_a_verb_the_help_is_shown() -> None:
+    done = proclife()
+    assert done.returncode == 125
+    assert "usage: proclife" in done.stderr
+
+
+def test_the_help_names_every_option() -> None:
+    text = proclife("run", "--help").stdout
+    for option in ("--json", "--capture", "--start-method", "--timeout", "--linger"):
+        assert option in text
+
+
+def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) -> None:
+    path = script(
+        "import signal\nprint('ready', flush=True)\n"
+        "try:\n signal.pause()\nexcept KeyboardInterrupt:\n print('interrupted', flush=True)\n"
+        "raise SystemExit(9)"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*PROCLIFE, "run", path])
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    try:
+        while data := os.read(terminal, 4096):
+            seen += data
+    except OSError:
+        pass  # EIO: the terminal is closed with its last process
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert b"interrupted" in seen
+    assert b"sys exit" in seen
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
+def test_sigterm_to_proclife_ends_the_tree(script: Callable[[str], str]) -> None:
+    path = script("import os, signal; print(os.getpid(), flush=True); signal.pause()")
+    with subprocess.Popen([*PROCLIFE, "run", path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        main = os.pidfd_open(int(process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        assert select.select([main], [], [], 2.0)[0]
+        os.close(main)

@@ -1,0 +1,328 @@
+"""run(): its targets, its arguments, what it keeps, and what it says when it cannot run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import importable
+import pytest
+
+import pytest_proclife
+from pytest_proclife import Cause, Code, Ending, Module, RunTimeout, TargetError
+
+PYTHON = sys.executable
+METHODS = multiprocessing.get_all_start_methods()
+
+
+# --- targets
+
+
+def test_a_callable_runs_as_by_python_c() -> None:
+    run = pytest_proclife.run(importable.show, (1, "two"), {"three": 3.0})
+    assert run.stdout == "['-c'] importable None (1, 'two') {'three': 3.0}\n"
+    assert (run.exitcode, run.main.cause, run.target.kind) == (0, Cause.RETURNED, "callable")
+    assert run.target.text == "importable:show"
+
+
+def test_a_static_method_of_a_class_runs() -> None:
+    assert pytest_proclife.run(importable.Course.lesson).stdout == "a lesson\n"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_callable_can_start_processes_by_every_start_method(method: str) -> None:
+    run = pytest_proclife.run(importable.start_one, (method,))
+    assert run.exitcode == 0, run.stderr
+    assert run.children[0].target_ran
+    assert run.children[0].start_method == method
+
+
+def test_a_script_runs_with_its_arguments(script: Callable[[str], str]) -> None:
+    path = script("import sys; print(sys.argv, __name__)")
+    run = pytest_proclife.run(path, ["a", "b c"])
+    assert run.stdout == f"{[path, 'a', 'b c']} __main__\n"
+    assert run.target.args == ("a", "b c")
+
+
+def test_a_script_is_found_from_the_folder_in_which_it_runs(
+    tmp_path: Path, script: Callable[[str], str]
+) -> None:
+    script("import os; print(os.getcwd())")
+    assert pytest_proclife.run("program.py", cwd=tmp_path).stdout == f"{tmp_path}\n"
+
+
+def test_a_folder_with_a_main_runs(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text("print(__name__)")
+    assert pytest_proclife.run(tmp_path).stdout == "__main__\n"
+
+
+def test_a_module_runs_as_by_python_m() -> None:
+    run = pytest_proclife.run(Module("platform"), ["--terse"])
+    assert run.exitcode == 0
+    assert (run.stdout or "").startswith("Linux")
+    assert run.main.cause in (Cause.SYS_EXIT, Cause.RETURNED)
+
+
+def test_a_program_text_runs_as_by_python_c() -> None:
+    run = pytest_proclife.run(Code("import sys\nprint(sys.argv, sys.orig_argv[1:])"), ["x"])
+    text = "import sys\nprint(sys.argv, sys.orig_argv[1:])"
+    assert run.stdout == f"['-c', 'x'] {['-c', text, 'x']}\n"
+
+
+def test_a_program_that_is_no_python_is_recorded_from_outside() -> None:
+    run = pytest_proclife.run(["sh", "-c", "echo from a shell; exit 5"])
+    assert (run.stdout, run.exitcode) == ("from a shell\n", 5)
+    assert (run.main.cause, run.main.ending) == (Cause.EXITED, Ending.EXITED)
+    assert not run.witness.complete
+    assert "sh" in " ".join(run.main.argv or ()) or "MainProcess" in run.witness.missing[0]
+
+
+def test_a_python_console_script_is_observed_from_inside(tmp_path: Path) -> None:
+    path = tmp_path / "serve"
+    path.write_text(f"#!{PYTHON}\nimport os, sys\nsys.exit(os.fork() and os.wait()[1])\n")
+    path.chmod(0o755)
+    run = pytest_proclife.run(["serve"], env={**os.environ, "PATH": str(tmp_path)})
+    assert run.main.cause is Cause.SYS_EXIT
+    assert [p.cause for p in run.children] == [Cause.SYS_EXIT]
+    assert run.witness.complete
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [PYTHON, "-c", "import os; os._exit(9)"],
+        [PYTHON, "-B", "-X", "utf8", "-W", "ignore", "-c", "import os; os._exit(9)"],
+        [PYTHON, "-Ic", "import os; os._exit(9)"],
+        [PYTHON, "-E", "-S", "-c", "import os; os._exit(9)"],
+        [PYTHON, "-"],
+    ],
+)
+def test_a_python_command_is_observed_from_inside_whatever_its_flags(words: list[str]) -> None:
+    run = pytest_proclife.run(words, input="import os; os._exit(9)" if words[-1] == "-" else None)
+    assert (run.main.cause, run.exitcode) == (Cause.OS_EXIT, 9)
+    assert run.witness.complete
+
+
+# --- how main ends
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "ending", "exitcode"),
+    [
+        ("return", Cause.RETURNED, Ending.RETURNED, 0),
+        ("raise", Cause.RAISED, Ending.RAISED, 1),
+        ("exit", Cause.SYS_EXIT, Ending.SYS_EXIT, 3),
+        ("exit with text", Cause.SYS_EXIT, Ending.SYS_EXIT, 1),
+        ("exit with nothing", Cause.SYS_EXIT, Ending.SYS_EXIT, 0),
+        ("os._exit", Cause.OS_EXIT, Ending.OS_EXIT, 4),
+        ("abort", Cause.SIGNALED, Ending.SIGNALED, -6),
+        ("kill", Cause.SIGNALED, Ending.SIGNALED, -9),
+        ("interrupt", Cause.RAISED, Ending.RAISED, -2),
+    ],
+)
+def test_the_end_of_main_has_its_cause(
+    how: str, cause: Cause, ending: Ending, exitcode: int
+) -> None:
+    main = pytest_proclife.run(importable.leave, (how,)).main
+    assert (main.cause, main.ending, main.exitcode) == (cause, ending, exitcode), main.evidence
+
+
+def test_an_exception_of_main_is_a_result() -> None:
+    main = pytest_proclife.run(importable.leave, ("raise",)).main
+    assert main.exception is not None
+    assert (main.exception.type, main.exception.message) == ("LookupError", "no such lesson")
+    assert "in leave" in main.exception.traceback
+
+
+def test_a_syntax_error_is_a_result(script: Callable[[str], str]) -> None:
+    run = pytest_proclife.run(script("def (:\n"))
+    assert (run.main.cause, run.exitcode, run.main.target_ran) == (Cause.RAISED, 1, False)
+    assert run.main.exception is not None
+    assert run.main.exception.type == "SyntaxError"
+
+
+def test_a_missing_module_is_a_result_of_python_m() -> None:
+    run = pytest_proclife.run(Module("no_such_module_here"))
+    assert run.exitcode == 1
+    assert "No module named no_such_module_here" in (run.stderr or "")
+
+
+# --- arguments
+
+
+def test_the_environment_is_the_one_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESSON", "the caller's")
+    show = Code("import os; print(os.environ.get('LESSON'))")
+    assert pytest_proclife.run(show).stdout == "the caller's\n"
+    assert pytest_proclife.run(show, env={"LESSON": "given"}).stdout == "given\n"
+    assert pytest_proclife.run(show, env={}).stdout == "None\n"
+
+
+@pytest.mark.parametrize(("input", "seen"), [(None, ""), ("häuser", "häuser"), (b"bytes", "bytes")])
+def test_standard_input_is_empty_or_what_is_given(input: str | bytes | None, seen: str) -> None:
+    echo = Code("import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())")
+    assert pytest_proclife.run(echo, input=input).stdout == seen
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_start_method_is_a_default_that_the_program_may_change(method: str) -> None:
+    run = pytest_proclife.run(
+        Code("import multiprocessing as m; print(m.get_start_method())"), start_method=method
+    )
+    assert run.stdout == f"{method}\n"
+    text = "import multiprocessing as m; m.set_start_method('spawn'); print(m.get_start_method())"
+    changed = pytest_proclife.run(Code(text), start_method=method)
+    assert (changed.stdout, changed.exitcode) == ("spawn\n", 0)
+    assert changed.start_method == method
+
+
+def test_a_timeout_says_what_main_was_waiting_for() -> None:
+    with pytest.raises(RunTimeout, match="sleeper") as caught:
+        pytest_proclife.run(importable.sleep_in_a_child, timeout=1.5)
+    run = caught.value.run
+    assert isinstance(caught.value, TimeoutError)
+    assert run["sleeper"].cause is Cause.CLEANED_UP
+    assert run.main.cause is Cause.CLEANED_UP
+
+
+def test_a_timeout_that_is_allowed_returns_the_run(fifo: Path) -> None:
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    run = pytest_proclife.run(
+        importable.block_for_ever, (str(fifo),), timeout=0.5, allow_timeout=True
+    )
+    os.close(reader)
+    assert run.timed_out
+    assert (run.main.cause, run.main.ended_by) == (Cause.CLEANED_UP, "proclife")
+
+
+def test_a_timeout_of_none_is_no_bound() -> None:
+    assert pytest_proclife.run(Code("pass"), timeout=None).exitcode == 0
+
+
+def test_runs_in_several_threads_do_not_mix() -> None:
+    results: dict[int, Any] = {}
+
+    def one(number: int) -> None:
+        code = f"import os, sys; os.fork(); sys.exit({number})"
+        results[number] = pytest_proclife.run(Code(code))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, run in results.items():
+        assert [p.exitcode for p in run.processes] == [number, number]
+
+
+# --- output
+
+
+def test_output_that_is_no_text_is_kept_with_backslashes() -> None:
+    run = pytest_proclife.run(Code(r"import os; os.write(1, b'\xff\xfeok'); os.write(2, b'\x80')"))
+    assert (run.stdout, run.stderr) == (r"\xff\xfeok", r"\x80")
+
+
+def test_of_endless_output_the_head_and_the_tail_are_kept() -> None:
+    text = "import os\nos.write(1, b'HEAD')\nfor _ in range(300): os.write(1, b'x' * 65536)\n"
+    run = pytest_proclife.run(Code(text + "os.write(1, b'TAIL')"))
+    assert run.output_truncated
+    assert run.stdout is not None
+    assert run.stdout.startswith("HEADxxx")
+    assert run.stdout.endswith("xxxTAIL")
+    assert "bytes left out" in run.stdout
+    assert len(run.stdout) < 1_100_000
+
+
+def test_output_of_orphans_is_kept_and_not_waited_for_without_end() -> None:
+    text = "import os, signal\nif not os.fork():\n os.write(1, b'orphan')\n signal.pause()\n"
+    text += "os._exit(0)"
+    run = pytest_proclife.run(Code(text), linger=0.5)
+    assert run.stdout == "orphan"
+    assert [p.cause for p in run.orphans] == [Cause.CLEANED_UP]
+
+
+# --- the account
+
+
+def test_a_run_is_frozen_picklable_and_equal_to_its_copy() -> None:
+    run = pytest_proclife.run(importable.start_one)
+    copy = pickle.loads(pickle.dumps(run))
+    assert copy == run
+    assert copy.children[0].parent == copy.main
+    assert pytest_proclife.Run.from_json(run.to_json()) == run
+    with pytest.raises(AttributeError):
+        run.duration = 0.0  # type: ignore[misc]
+
+
+# --- what can go wrong on the way in
+
+
+def local() -> Callable[[], None]:
+    def inner() -> None:
+        pass
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "options", "words"),
+    [
+        ("no_such_script.py", (), {}, "no such script: 'no_such_script.py' (looked in "),
+        ("gunicorn app:app", (), {}, "a command is a list of strings"),
+        ("course.ipynb", (), {}, "notebooks cannot be run yet: 'course.ipynb'"),
+        (lambda: None, (), {}, "a lambda of test_run cannot be imported by another process"),
+        (local(), (), {}, "move it to the top level of its module"),
+        (importable.original, (), {}, "a decorator replaced it?"),
+        (importable.show, (threading.Lock(),), {}, "cannot be pickled"),
+        (["no-such-command"], (), {}, "command not found: 'no-such-command' on the PATH"),
+        ([], (), {}, "a command needs at least the name of a program"),
+        (["./missing"], (), {}, "command not found: './missing' in "),
+        ([os.devnull], (), {}, "'/dev/null' is not executable"),
+        (Code("pass"), (1,), {}, "the arguments of a program are strings, not 1"),
+        (Code("pass"), ("a\0b",), {}, "cannot hold a NUL"),
+        (Code("pass"), (), {"kwargs": {"a": 1}}, "kwargs are for a callable"),
+        (Code("pass"), (), {"cwd": "/no/such/folder"}, "cwd is not a folder: '/no/such/folder'"),
+        (Code("pass"), (), {"cwd": os.devnull}, "cwd is not a folder: '/dev/null'"),
+        (5, (), {}, "a target is a callable, a path, a list of strings, Module or Code, not 5"),
+    ],
+)
+def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
+    target: Any, args: tuple[Any, ...], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TargetError) as caught:
+        pytest_proclife.run(target, args, **options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"start_method": "thread"}, "unknown start method 'thread': this platform has fork"),
+        ({"timeout": -1}, "timeout is a number of seconds, 0 or more or None, not -1"),
+        ({"timeout": float("nan")}, "timeout is a number of seconds"),
+        ({"timeout": "5"}, "timeout is a number of seconds, 0 or more or None, not '5'"),
+        ({"linger": None}, "linger is a number of seconds, 0 or more, not None"),
+        ({"linger": -0.5}, "linger is a number of seconds, 0 or more, not -0.5"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_a_value_error(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match="number|method") as caught:
+        pytest_proclife.run(Code("pass"), **options)
+    assert words in str(caught.value)
+
+
+def test_a_program_that_the_kernel_refuses_to_execute_is_a_target_error(tmp_path: Path) -> None:
+    path = tmp_path / "broken"
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    with pytest.raises(TargetError, match="No such file or directory"):
+        pytest_proclife.run([str(path)])
