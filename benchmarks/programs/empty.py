@@ -1,0 +1,1 @@
+"""The empty script: what remains is the cost of a run."""
