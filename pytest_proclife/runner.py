@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import marshal
 import os
+import platform
 import secrets
 import signal
 import socket
@@ -111,7 +113,7 @@ def observe(
     folder = os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd))
     launch = resolve(target, args, kwargs, cwd=folder, env=environment)
     request = _request(launch, environment, folder, start_method, timeout, linger, group)
-    request["capture"], request["streams"] = capture, len(streams)
+    request["capture"], request["pass_output"] = capture, len(streams) == 3
     result = _Conversation(launch, request, streams).result()
     run = _account(launch, result, start_method, cause_hook)
     if run.timed_out and not allow_timeout:
@@ -168,7 +170,7 @@ def _request(
         and signal.getsignal(number) is signal.SIG_IGN
     ]
     return {
-        "argv": [launch.executable],
+        "executable": launch.executable,
         "arguments": list(launch.arguments),
         "env": env,
         "ticket": wire.VARIABLE.encode(),
@@ -177,13 +179,11 @@ def _request(
         "address": address,
         "timeout": timeout,
         "linger": linger,
-        "group": group,
+        "group": 0 if group is None else group,
         "limit": OUTPUT_LIMIT,
         "ignored": [int(number) for number in ignored],
         "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
         "umask": _umask(),
-        "live": False,
-        "keep": [(0, 3)] if launch.payload is not None else [],
     }
 
 
@@ -215,6 +215,11 @@ class _Zygote:
             except OSError:
                 self._start()  # it was killed; nothing had taken the request
                 self._send(descriptors)
+
+    def forget(self) -> None:
+        """Have the next request start another zygote."""
+        with self.lock:
+            self.owner = 0
 
     def _send(self, descriptors: list[int]) -> None:
         assert self.requests is not None
@@ -253,39 +258,47 @@ class _Conversation:
     """One run, seen from the caller: the request, the answers, the end."""
 
     def __init__(self, launch: Launch, request: dict[str, Any], streams: tuple[int, ...]) -> None:
-        self.launch = launch
-        self.channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.log: list[Entry] = []
         self.epoch = 0
         self.started_at = 0.0
         self.over: tuple[Any, ...] | None = None
-        payload = None
-        try:
+        self._open(launch, request, streams)
+        if self.receive() is None:
+            # the supervisor that waited died with its zygote before it took the request
+            # (it says so before anything else), so nothing has been started
+            self._close()
+            _zygote.forget()
+            self._open(launch, request, streams)
+            self._take(self.receive())
+
+    def _open(self, launch: Launch, request: dict[str, Any], streams: tuple[int, ...]) -> None:
+        self.channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.file = self.channel.makefile("rb")
+        with its, _opened_input(launch.payload) as payload:
             descriptors = [its.fileno(), *streams]
             if launch.payload is not None:
-                payload = _opened_input(launch.payload)
+                # after the three streams, hence on descriptor 3
                 descriptors.append(payload.fileno())
             _zygote.ask(descriptors)
-        finally:
-            its.close()
-            if payload is not None:
-                payload.close()
-        self.file = self.channel.makefile("rb")
         self.send(request)
+
+    def _close(self) -> None:
+        self.file.close()
+        self.channel.close()
 
     def send(self, message: Any) -> None:
         data = marshal.dumps(message)
-        try:
+        with contextlib.suppress(OSError):  # the supervisor is gone: receiving says so
             self.channel.sendall(len(data).to_bytes(8, "little") + data)
-        except OSError:
-            pass  # the supervisor is gone: receiving says so
 
     def receive(self) -> tuple[Any, ...] | None:
-        header = self.file.read(8)
-        if len(header) < 8:
-            return None
-        data = self.file.read(int.from_bytes(header, "little"))
-        message: tuple[Any, ...] = marshal.loads(data)
+        """One message of the supervisor's; None if it is gone."""
+        try:
+            size = int.from_bytes(self.file.read(8), "little")
+            data = self.file.read(size)
+        except ConnectionResetError:
+            return None  # it died before it had read all that we sent
+        message: tuple[Any, ...] | None = marshal.loads(data) if data else None
         return message
 
     def result(self) -> _Conversation:
@@ -297,8 +310,7 @@ class _Conversation:
             self._end()
             raise
         finally:
-            self.file.close()
-            self.channel.close()
+            self._close()
         return self
 
     def _take(self, message: tuple[Any, ...] | None) -> None:
@@ -307,25 +319,21 @@ class _Conversation:
                 raise SupervisorLost(
                     "the supervisor of the run was killed; its zygote ends what it watched"
                 )
-            case ("started", _, started_at, epoch):
+            case ("started", started_at, epoch):
                 self.started_at, self.epoch = started_at, epoch
-            case ("log", entries):
-                self.log.extend(entries)
             case ("failed", path, number):
                 raise TargetError(f"{path!r} cannot be executed: {os.strerror(number)}")
-            case ("over", *_):
-                self.over = message
+            case ("over", log, *rest):
+                self.log, self.over = log, tuple(rest)
             case _:
                 pass  # "taken": a supervisor has the request
 
     def _end(self) -> None:
         self.send(("end",))
         self.channel.settimeout(_ENDING)
-        try:
+        with contextlib.suppress(OSError):  # lost, or too slow: it goes on without us
             while self.channel.recv(65536):
                 pass  # what is left of the account; the end of file says that all is gone
-        except OSError:
-            pass  # lost, or too slow: the supervisor goes on without us
 
 
 def _account(
@@ -335,7 +343,7 @@ def _account(
     cause_hook: CauseHook | None,
 ) -> Run:
     assert result.over is not None
-    _, duration, timed_out, outputs = result.over
+    duration, timed_out, outputs = result.over
     texts = [_decode(*output) for output in outputs]
     return assemble(
         result.log,
@@ -344,7 +352,7 @@ def _account(
         duration=duration / 1e9,
         timed_out=timed_out,
         target=launch.info,
-        python="%d.%d.%d" % sys.version_info[:3],
+        python=platform.python_version(),
         platform=sys.platform,
         start_method=start_method,
         backend="pidfd",

@@ -15,6 +15,9 @@ from pytest_proclife.inside import commandline
 from pytest_proclife.records import TargetInfo
 
 
+PAYLOAD = "open(3, 'rb')"  # how a callable's main opens the descriptor of its arguments
+
+
 class TargetError(ValueError):
     """The target cannot be found, resolved or handed over; the message says what to do."""
 
@@ -79,9 +82,7 @@ def resolve(
     )
 
 
-def _python(
-    options: list[str], kind: str, text: str, args: Sequence[Any], cwd: str
-) -> Launch:
+def _python(options: list[str], kind: str, text: str, args: Sequence[Any], cwd: str) -> Launch:
     strings = _strings(args)
     arguments = [sys.executable, *options, *strings]
     plan = commandline.plan([sys.executable], arguments, cwd)
@@ -169,8 +170,7 @@ def _callable(
                 f"the arguments of {module}.{name} cannot be pickled ({error}): "
                 "they cross to another process, so pass what it can build them from"
             ) from error
-        load = "pickle.load(open(3, 'rb'))"
-        text += f"import pickle; args, kwargs = {load}; {call}(*args, **kwargs)"
+        text += f"import pickle; args, kwargs = pickle.load({PAYLOAD}); {call}(*args, **kwargs)"
     else:
         text += f"{call}()"
     return Launch(

@@ -19,7 +19,9 @@ from pytest_proclife import Run
 PROCLIFE = [sys.executable, "-m", "pytest_proclife"]
 
 
-def proclife(*words: str, input: str | None = "", **options: object) -> subprocess.CompletedProcess[str]:
+def proclife(
+    *words: str, input: str | None = "", **options: object
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROCLIFE, *words], input=input, capture_output=True, text=True, timeout=60, **options
     )  # type: ignore[call-overload,no-any-return]

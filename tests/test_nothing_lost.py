@@ -36,9 +36,7 @@ def test_two_hundred_processes_are_recorded_each_under_its_name(method: str, wid
     assert run.exitcode == 0, run.stderr
     ends = {p.name: (p.exitcode, p.cause, p.joined) for p in run.children}
     assert len(run.descendants) == 200
-    assert ends == {
-        f"child-{n}": (n, Cause.SYS_EXIT, Joined.EXPLICIT) for n in range(200)
-    }
+    assert ends == {f"child-{n}": (n, Cause.SYS_EXIT, Joined.EXPLICIT) for n in range(200)}
     assert {p.start_method for p in run.children} == {method}
     assert run.witness.complete
 
@@ -99,7 +97,8 @@ def test_a_second_witness_counts_the_same_ends_in_the_examples(name: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "command", [[STORM, "2000"], [PROCESSES, "spawn", "20", "5"], [PROCESSES, "forkserver", "20", "5"]]
+    "command",
+    [[STORM, "2000"], [PROCESSES, "spawn", "20", "5"], [PROCESSES, "forkserver", "20", "5"]],
 )
 def test_a_second_witness_counts_the_same_ends_in_storms(
     command: list[str], tmp_path: Path

@@ -37,7 +37,7 @@ def caller(mark: Mark, fifo: Path, *args: str) -> Iterator[subprocess.Popen[byte
 def main_of(mark: Mark) -> int:
     """The pid of the main that runs the stubborn tree: the oldest of its processes."""
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in mark.living()}
-    return min(pid for pid, line in lines.items() if line.split(b"\0")[1] == STUBBORN.encode())
+    return min(pid for pid, line in lines.items() if line.split(b"\0")[1:2] == [STUBBORN.encode()])
 
 
 def parent_of(pid: int) -> int:

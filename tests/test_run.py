@@ -315,7 +315,7 @@ def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
 def test_an_argument_that_makes_no_sense_is_a_value_error(
     options: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ValueError, match="number|method") as caught:
+    with pytest.raises(ValueError, match=r"number|method") as caught:
         pytest_proclife.run(Code("pass"), **options)
     assert words in str(caught.value)
 

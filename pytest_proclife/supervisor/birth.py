@@ -1,14 +1,19 @@
 """How main comes into the world: forked from the supervisor, made what the caller's child is."""
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import fcntl
 import os
 import time
 
+from pytest_proclife.supervisor.tree import Tree
+
+Request = dict[str, object]
+Limits = tuple[int, int]
+
 _DESCRIPTORS = (960, 240, 48)  # numbers that programs do not count on, the first that fits
 
 
-def raise_descriptor_limit():
+def raise_descriptor_limit() -> Limits:
     """Allow a pidfd for each process of a storm; returns the limits as they were."""
     import resource
 
@@ -20,64 +25,76 @@ def raise_descriptor_limit():
     return soft, hard
 
 
-def start_main(tree, request, descriptors, limits):
-    """Fork and exec main; None, or (what failed, errno) where it could not be executed."""
-    failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
-    tree.open_channel(request["address"])
-    tree.epoch = time.monotonic_ns()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become_main(tree, request, descriptors, limits)
-        except OSError as error:
-            os.write(failed_writer, b"%d" % (error.errno or 0))
-        finally:
-            os._exit(127)
-    os.close(failed_writer)
-    tree.close_sending_end()
-    tree.add_main(pid, request["observed"])
-    number = os.read(failed_reader, 100)  # returns when exec has closed the other end
-    os.close(failed_reader)
-    if number:
-        os.waitpid(pid, 0)
-        return request["argv"][0], int(number)
-    return None
+class Birth:
+    """What main is to be. The names are those of the request that `runner` writes."""
 
+    def __init__(self, request: Request, streams: list[int], limits: Limits) -> None:
+        self.executable: str = request["executable"]  # type: ignore[assignment]
+        self.arguments: list[str] = request["arguments"]  # type: ignore[assignment]
+        self.environment: dict[bytes, bytes] = request["env"]  # type: ignore[assignment]
+        self.ticket: bytes = request["ticket"]  # type: ignore[assignment]
+        self.cwd: str = request["cwd"]  # type: ignore[assignment]
+        self.umask: int = request["umask"]  # type: ignore[assignment]
+        self.group: int = request["group"]  # type: ignore[assignment]
+        self.ignored: list[int] = request["ignored"]  # type: ignore[assignment]
+        self.mask: list[int] = request["mask"]  # type: ignore[assignment]
+        self.observed = bool(request["observed"])
+        self.streams = streams  # become 0, 1, 2 and, where there is one, 3
+        self.limits = limits
 
-def _become_main(tree, request, descriptors, limits):
-    import resource
-
-    if request["group"] is None:
-        os.setpgid(0, 0)
-    else:
-        os.setpgid(0, request["group"])
-    for number in range(1, _signal.NSIG):
-        try:
-            _signal.signal(number, _signal.SIG_DFL)
-        except (OSError, ValueError):
-            continue  # SIGKILL, SIGSTOP, and the two that the C library keeps
-    for number in request["ignored"]:
-        _signal.signal(number, _signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    environment = request["env"]
-    if request["observed"]:
-        for number in _DESCRIPTORS:
+    def start(self, tree: Tree) -> int | None:
+        """Fork and exec main; None, or the errno of what could not be executed."""
+        failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
+        sending = tree.reception.sending
+        tree.epoch = time.monotonic_ns()
+        pid = os.fork()
+        if pid == 0:
             try:
-                handed = fcntl.fcntl(tree.sending_end, fcntl.F_DUPFD, number)
-                break
-            except OSError:
-                continue  # above the limit
-        else:
-            handed = -1
-        name = request["ticket"]
-        environment[name] = environment[name].replace(b"FD", b"%d" % handed, 1)
-    # first out of the way of 0, 1 and 2, then there
-    out_of_the_way = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in descriptors[:3]]
-    for number, descriptor in enumerate(out_of_the_way):
-        os.dup2(descriptor, number)
-    for number, descriptor in request["keep"]:
-        os.dup2(descriptors[3 + number], descriptor)
-    os.chdir(request["cwd"])
-    os.umask(request["umask"])
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, request["mask"])
-    os.execve(request["argv"][0], request["arguments"], environment)
+                self._become(sending.fileno())
+            except OSError as error:
+                os.write(failed_writer, b"%d" % (error.errno or 0))
+            finally:
+                os._exit(127)
+        os.close(failed_writer)
+        sending.close()
+        tree.add_main(pid, self.observed)
+        number = os.read(failed_reader, 100)  # returns when exec has closed the other end
+        os.close(failed_reader)
+        if number:
+            os.waitpid(pid, 0)
+            return int(number)
+        return None
+
+    def _become(self, sending: int) -> None:
+        import resource
+
+        os.setpgid(0, self.group)
+        for number in range(1, _signal.NSIG):
+            try:
+                _signal.signal(number, _signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue  # SIGKILL, SIGSTOP, and the two that the C library keeps
+        for number in self.ignored:
+            _signal.signal(number, _signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+        if self.observed:
+            handed = b"%d" % _handed_down(sending)
+            self.environment[self.ticket] = self.environment[self.ticket].replace(b"FD", handed, 1)
+        # first out of the way of the numbers below, then there
+        copies = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 10) for stream in self.streams]
+        for place, copy in enumerate(copies):
+            os.dup2(copy, place)
+        os.chdir(self.cwd)
+        os.umask(self.umask)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
+        os.execve(self.executable, self.arguments, self.environment)
+
+
+def _handed_down(sending: int) -> int:
+    """Main's end of the socket at a high number, left open by exec; -1 if there is no room."""
+    for number in _DESCRIPTORS:
+        try:
+            return fcntl.fcntl(sending, fcntl.F_DUPFD, number)
+        except OSError:
+            continue  # above the limit
+    return -1

@@ -1,6 +1,6 @@
 """What the kernel says about processes: thin calls, one each, and the probe of what it offers."""
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import errno
 import fcntl
 import os
@@ -15,33 +15,33 @@ _INFO = struct.Struct("QQ11Ii")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def _prctl(option, value):
+def _prctl(option: int, value: int) -> None:
     # _ctypes alone: ctypes costs an import of 4 ms, and this is the only call that needs it
     import _ctypes
 
-    library = _ctypes.dlopen(None, 2)
+    library = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # the program itself: dlopen(3)
     if _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (option, value, 0, 0, 0)) != 0:
         raise OSError("prctl(%d) was refused" % option)
 
 
-def become_subreaper():
+def become_subreaper() -> None:
     """Orphans below this process become its children, so that it can reap them: prctl(2)."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with_parent(signal):
+def die_with_parent(signal: int) -> None:
     """Have the kernel send `signal` when the parent ends; 0 takes it back: prctl(2)."""
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
-def _info(pidfd, mask):
+def _info(pidfd: int, mask: int) -> tuple[int, ...]:
     buffer = bytearray(_INFO.size)
     struct.pack_into("Q", buffer, 0, mask)
     fcntl.ioctl(pidfd, PIDFD_GET_INFO, buffer)
     return _INFO.unpack(buffer)
 
 
-def pid_and_parent(pidfd):
+def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
     try:
         values = _info(pidfd, PIDFD_INFO_PID)
@@ -52,7 +52,7 @@ def pid_and_parent(pidfd):
     return values[2] or None, values[4] or None
 
 
-def exit_status(pidfd):
+def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that somebody else has reaped; None if it cannot be had."""
     for _ in range(20):
         try:
@@ -66,7 +66,7 @@ def exit_status(pidfd):
     return None
 
 
-def signal_state(pid, signal):
+def signal_state(pid: int, signal: int) -> str | None:
     """What a process would do with a signal now: caught, ignored, blocked, default, or None."""
     try:
         with open("/proc/%d/status" % pid, "rb") as file:
@@ -83,9 +83,9 @@ def signal_state(pid, signal):
     return "default"
 
 
-def children(pid):
+def children(pid: int) -> list[int]:
     """The pids of the children of every thread of a process: proc_pid_task_children(5)."""
-    found = []
+    found: list[int] = []
     try:
         threads = os.listdir("/proc/%d/task" % pid)
     except OSError:
@@ -99,7 +99,7 @@ def children(pid):
     return found
 
 
-def command_line(pid):
+def command_line(pid: int) -> tuple[str, ...]:
     """The arguments of a process, as text; its name alone where it has none."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
@@ -112,12 +112,8 @@ def command_line(pid):
     return tuple(part.decode("utf-8", "backslashreplace") for part in parts[:64])
 
 
-def kill(pidfd):
-    """SIGKILL to the very process that the pidfd stands for; whether it could be sent."""
-    return send(pidfd, _signal.SIGKILL)
-
-
-def send(pidfd, signal):
+def send(pidfd: int, signal: int) -> bool:
+    """A signal to the very process that the pidfd stands for; whether it could be sent."""
     try:
         _signal.pidfd_send_signal(pidfd, signal)
     except OSError:
@@ -125,7 +121,7 @@ def send(pidfd, signal):
     return True
 
 
-def probe():
+def probe() -> list[str]:
     """What is missing here for the backend that rests on pidfds: a list of reasons."""
     import _socket
 
@@ -146,17 +142,16 @@ def probe():
         os.close(init)
     try:
         left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        with_closing = (left, right)
         try:
             left.setsockopt(_socket.SOL_SOCKET, SO_PASSPIDFD, 1)
         finally:
-            for end in with_closing:
-                end.close()
+            left.close()
+            right.close()
     except OSError as error:
         missing.append("SO_PASSPIDFD (Linux 6.5): %s" % error)
     try:
         become_subreaper()
-    except Exception as error:
+    except (OSError, ImportError, AttributeError) as error:
         missing.append("PR_SET_CHILD_SUBREAPER: %s" % error)
     if not os.path.exists("/proc/self/task"):
         missing.append("/proc is not mounted")

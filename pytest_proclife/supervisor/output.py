@@ -6,7 +6,7 @@ import os
 class Output:
     """One stream of main and its children. `limit` in bytes; half of it for the head."""
 
-    def __init__(self, limit, copy=None):
+    def __init__(self, limit: int, copy: int | None = None) -> None:
         self.limit = limit
         self.copy = copy  # a descriptor that gets all of it, too
         self.head = bytearray()
@@ -15,7 +15,7 @@ class Output:
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.reader, False)
 
-    def read(self):
+    def read(self) -> bool:
         """Take what is there; False at the end of the file. Returns at once."""
         for _ in range(64):  # a bound, so that endless output cannot hold up the events
             try:
@@ -27,7 +27,7 @@ class Output:
             self.take(data)
         return True
 
-    def take(self, data):
+    def take(self, data: bytes) -> None:
         if self.copy is not None:
             self._write(data)
         half = self.limit // 2
@@ -39,20 +39,20 @@ class Output:
         if len(self.tail) > self.limit:  # twice what is kept: cutting each time would be slow
             self._cut(half)
 
-    def _write(self, data):
+    def _write(self, data: bytes) -> None:
         try:
-            while data:
+            while data and self.copy is not None:
                 data = data[os.write(self.copy, data) :]
         except OSError:
             self.copy = None  # nobody reads it any more
 
-    def _cut(self, half):
+    def _cut(self, half: int) -> None:
         excess = len(self.tail) - half
         if excess > 0:
             self.dropped += excess
             del self.tail[:excess]
 
-    def result(self):
+    def result(self) -> tuple[bytes, bytes, int]:
         """(head, tail, bytes left out between them)."""
         self._cut(self.limit - self.limit // 2)
         return bytes(self.head), bytes(self.tail), self.dropped

@@ -1,229 +1,175 @@
 """All processes of one run, by pidfd: who they are, what they report, when and how they end.
 
 The log is the run's only account: tuples (monotonic ns, what, process, ...), the processes
-numbered in the order in which they became known; main is 0.
+numbered in the order in which they became known; main is 0. `sightings.py` reads it.
 """
 
-import _socket
 import os
 import select
 import time
 
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor.reports import Reception, Report
 
-_BUFFER = 100_000  # bytes; wire.pack stays below it
-_ANCILLARY = 256
 _HELLO, _STARTED, _KILL = (letter.encode() for letter in (wire.HELLO, wire.STARTED, wire.KILL))
-_KILL_GROUP = wire.KILL_GROUP.encode()
-_UNSEEN, _EXEC = wire.UNSEEN.encode(), wire.EXEC.encode()
+_KILL_GROUP, _UNSEEN, _EXEC = (
+    letter.encode() for letter in (wire.KILL_GROUP, wire.UNSEEN, wire.EXEC)
+)
+_SIGKILL = 9
+_DOES_NOT_REPORT = b"0"
 
 
 class Process:
     __slots__ = ("children", "ended", "handle", "number", "pid", "reaped")
 
-    def __init__(self, number, pid, handle):
+    def __init__(self, number: int, pid: int, handle: int) -> None:
         self.number = number
         self.pid = pid
         self.handle = handle
         self.ended = self.reaped = False
-        self.children = []
+        self.children: list[Process] = []
 
 
 class Tree:
-    def __init__(self, epoll):
+    def __init__(self, epoll: select.epoll, reception: Reception) -> None:
         self.epoll = epoll
-        self.log = []
-        self.processes = []
-        self.handles = {}  # pidfd -> Process, until it is reaped
-        self.identities = {}  # inode of the pidfd -> Process, for the whole run
-        self.living = {}  # pid -> Process that has not been reaped
-        self.keys = {}  # a process's name for itself -> Process
-        self.opaque = set()  # living processes whose children do not report
-        self.epoch = 0
-        self.main_pid = 0
-        self.main_ended = False
+        self.reception = reception
+        self.epoch = 0  # main's start, monotonic ns
+        self.log: list[tuple[object, ...]] = []
+        self.processes: list[Process] = []
+        self.handles: dict[int, Process] = {}  # by pidfd, until it is reaped
+        self.identities: dict[int, Process] = {}  # by the pidfd's inode, for the whole run
+        self.living: dict[int, Process] = {}  # by pid, until it is reaped
+        self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
+        self.opaque: set[Process] = set()  # living ones whose children do not report
         self.wakes = 0
-        self.receiving = {}  # descriptor -> socket that reports arrive on
-        self.listener = None
 
-    # --- the way in for reports
+    @property
+    def main(self) -> Process:
+        return self.processes[0]
 
-    def open_channel(self, address):
-        receiving, sending = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        for end in (receiving, self.listener):
-            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-            end.setsockopt(_socket.SOL_SOCKET, kernel.SO_PASSPIDFD, 1)
-            end.setblocking(False)
-        sending.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-        self.listener.bind("\0" + address)
-        self.listener.listen(4096)
-        self.epoll.register(self.listener.fileno(), select.EPOLLIN)
-        self.epoll.register(receiving.fileno(), select.EPOLLIN)
-        self.receiving[receiving.fileno()] = receiving
-        self.sending = sending
-        self.sending_end = sending.fileno()
+    def note(self, what: str, process: Process, *facts: object) -> None:
+        self.log.append((time.monotonic_ns(), what, process.number, *facts))
 
-    def close_sending_end(self):
-        self.sending.close()
+    # --- who there is
 
-    def read_reports(self):
-        """Take all that lies in the sockets."""
-        self.wakes += 1
-        self._accept()
-        for descriptor, socket in list(self.receiving.items()):
-            while True:
-                try:
-                    data, ancillary, flags, _ = socket.recvmsg(_BUFFER, _ANCILLARY)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    data = b""
-                if not data:
-                    self.epoll.unregister(descriptor)
-                    self.receiving.pop(descriptor).close()
-                    break
-                self._take(data, ancillary)
-
-    def _accept(self):
-        while True:
-            try:
-                descriptor, _ = self.listener._accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            socket = _socket.socket(fileno=descriptor)
-            socket.setblocking(False)
-            self.receiving[descriptor] = socket
-            self.epoll.register(descriptor, select.EPOLLIN)
-
-    def _take(self, data, ancillary):
-        pid = user = None
-        sender = about = None
-        handed = []
-        for _level, kind, content in ancillary:
-            if kind == _socket.SCM_CREDENTIALS:
-                pid = int.from_bytes(content[:4], "little")
-                user = int.from_bytes(content[4:8], "little")
-            elif kind == kernel.SCM_PIDFD:
-                sender = int.from_bytes(content[:4], "little")
-            elif kind == _socket.SCM_RIGHTS:
-                handed = [
-                    int.from_bytes(content[i : i + 4], "little")
-                    for i in range(0, len(content), 4)
-                ]
-        process = self._known(sender, pid, user)
-        for descriptor in handed:
-            about = self._handed(descriptor, about, data)
-        if process is not None:
-            self._said(process, data, about)
-
-    def _known(self, handle, pid, user):
-        """The process that a report came from; a new one opens its record."""
-        if handle is None:  # no descriptor was left for it
-            return self.living.get(pid)
-        identity = os.fstat(handle).st_ino
-        process = self.identities.get(identity)
-        if process is not None:
-            os.close(handle)
-            return process
-        if user not in (os.getuid(), 0) and os.getuid() != 0:
-            os.close(handle)
-            return None  # a stranger that found the address
-        return self._add(pid, handle, identity, "report")
-
-    def _handed(self, handle, about, data):
-        """The process that a report is about, by the pidfd that came with it."""
-        identity = os.fstat(handle).st_ino
-        process = self.identities.get(identity)
-        if process is not None or about is not None:
-            os.close(handle)
-            return about or process
-        try:
-            # one that has been reaped already has no pid any more, but the report names it
-            pid, parent = kernel.pid_and_parent(handle)
-            pid = pid or int(data.split(b"\0", 2)[1])
-        except (OSError, ValueError, IndexError):
-            os.close(handle)  # no pidfd at all, or no report
-            return None
-        process = self._add(pid, handle, identity, "parent")
-        if parent in self.living:
-            self._is_child(process, self.living[parent].number)
-        return process
-
-    def _add(self, pid, handle, identity, how, arguments=()):
-        process = Process(len(self.processes), pid, handle)
-        self.processes.append(process)
-        self.identities[identity] = process
-        self.handles[handle] = process
-        self.living[pid] = process
-        self.log.append((time.monotonic_ns(), "new", process.number, pid, how, arguments))
-        # edge-triggered: one event when it ends, one when it is reaped
-        self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
-        return process
-
-    def add_main(self, pid, observed):
-        self.main_pid = pid
+    def add_main(self, pid: int, observed: bool) -> None:
         handle = os.pidfd_open(pid)
         process = self._add(pid, handle, os.fstat(handle).st_ino, "main")
         if not observed:
             self.opaque.add(process)
 
-    def _said(self, process, data, about):
-        self.log.append(
-            (
-                time.monotonic_ns(),
-                "said",
-                process.number,
-                data,
-                None if about is None else about.number,
-            )
-        )
-        kind = data[:1]
+    def _add(
+        self, pid: int, handle: int, identity: int, how: str, arguments: tuple[str, ...] = ()
+    ) -> Process:
+        process = Process(len(self.processes), pid, handle)
+        self.processes.append(process)
+        self.identities[identity] = process
+        self.handles[handle] = process
+        self.living[pid] = process
+        self.note("new", process, pid, how, arguments)
+        # edge-triggered: one event when it ends, one when it is reaped
+        self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
+        return process
+
+    def _sender(self, report: Report) -> Process | None:
+        """The process that a report came from; a new one opens its record."""
+        handle, pid = report.sender, report.pid
+        if handle is None:  # no descriptor was left for it
+            return self.living.get(pid or 0)
+        identity = os.fstat(handle).st_ino
+        process = self.identities.get(identity)
+        stranger = report.user != os.getuid() and os.getuid() != 0
+        if process is not None or pid is None or stranger:
+            os.close(handle)
+            return process
+        return self._add(pid, handle, identity, "report")
+
+    def _about(self, report: Report) -> Process | None:
+        """The process that a report is about, by the pidfd that came with it."""
+        about = None
+        for handle in report.handed:
+            identity = os.fstat(handle).st_ino
+            known = about or self.identities.get(identity)
+            if known is not None:
+                os.close(handle)
+                about = known
+                continue
+            try:
+                # one that has been reaped already has no pid any more, but the report names it
+                pid, parent = kernel.pid_and_parent(handle)
+                about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
+            except OSError:
+                os.close(handle)  # no pidfd at all
+                continue
+            if parent in self.living:
+                self._is_child(about, self.living[parent])
+        return about
+
+    def _is_child(self, process: Process, parent: Process) -> None:
+        """The kernel says whose child a process is."""
+        self.note("child", process, parent.number)
+        parent.children.append(process)
+
+    # --- what they say
+
+    def read_reports(self) -> None:
+        """Take all that has been reported."""
+        self.wakes += 1
+        for report in self.reception.drain():
+            process = self._sender(report)
+            about = self._about(report)
+            if process is not None:
+                self.note("said", process, report.data, None if about is None else about.number)
+                self._heed(process, report, about)
+
+    def _heed(self, process: Process, report: Report, about: Process | None) -> None:
+        """Do at once what would be too late later."""
+        kind = report.data[:1]
         if kind == _HELLO:
-            fields = data.split(b"\0", 3)
-            self.keys[fields[1]] = process
-            parent = self.keys.get(fields[2])
+            self.keys[report.field(0)] = process
+            parent = self.keys.get(report.field(1))
             if parent is not None and parent is not process:
                 parent.children.append(process)
             self.opaque.discard(process)
         elif kind == _STARTED and about is not None:
             process.children.append(about)
-            if data.split(b"\0", 7)[6:7] == [b"0"] and not about.ended:
+            if report.field(5) == _DOES_NOT_REPORT and not about.ended:
                 self.opaque.add(about)
-        elif kind == _UNSEEN or (kind == _EXEC and data.split(b"\0", 2)[1] == b"0"):
+        elif kind == _UNSEEN or (kind == _EXEC and report.field(0) == _DOES_NOT_REPORT):
             self.opaque.add(process)
         elif kind == _KILL and about is not None and not about.ended:
-            self._note_state(about, int(data.split(b"\0", 3)[2]))
+            self._note_state(about, report.number(1) or _SIGKILL)
         elif kind == _KILL_GROUP:
-            group, number = map(int, data.split(b"\0", 3)[1:3])
-            self._note_group(process, group, number)
+            self._note_group(process, report.number(0), report.number(1))
 
-    def _note_state(self, process, number):
+    def _note_state(self, process: Process, signal: int) -> None:
         """What a signal that is on its way will meet."""
-        if number != 9:
-            state = kernel.signal_state(process.pid, number)
-            self.log.append((time.monotonic_ns(), "state", process.number, number, state))
+        if signal != _SIGKILL:
+            self.note("state", process, signal, kernel.signal_state(process.pid, signal))
 
-    def _note_group(self, sender, group, number):
+    def _note_group(self, sender: Process, group: int | None, signal: int | None) -> None:
         """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
-        members = []
         try:
+            if group is None or signal is None:
+                return
             group = group or os.getpgid(sender.pid)
         except OSError:
             return  # the sender is gone, and its group cannot be asked for
+        members = []
         for process in list(self.living.values()):
             try:
                 if group == 1 or os.getpgid(process.pid) == group:
                     members.append(process.number)
-                    self._note_state(process, number)
+                    self._note_state(process, signal)
             except OSError:
                 continue  # it is gone
-        self.log.append((time.monotonic_ns(), "group", sender.number, number, tuple(members)))
+        self.note("group", sender, signal, tuple(members))
 
     # --- ends
 
-    def note_ends(self, events):
+    def note_ends(self, events: list[tuple[int, int]]) -> None:
         """Stamp the ends and the reaps that the kernel has told of."""
         for handle, event in events:
             process = self.handles.get(handle)
@@ -234,40 +180,25 @@ class Tree:
             if event & select.EPOLLHUP and not process.reaped:
                 self._reaped(process, kernel.exit_status(handle))
 
-    def _ended(self, process):
+    def _ended(self, process: Process) -> None:
         process.ended = True
-        now = time.monotonic_ns()
-        running = tuple(child.number for child in self._running(process.children))
-        self.log.append((now, "end", process.number, self.wakes, running))
+        running = tuple(child.number for child in _running(process.children))
+        self.note("end", process, self.wakes, running)
         process.children = []
-        if process.number == 0:
-            self.main_ended = True
         if process in self.opaque:
             self.opaque.discard(process)
             self.adopt()  # what it started has become our child by now
 
-    def _running(self, processes):
-        """Which of these still run at this moment: their pidfds are not readable."""
-        poll, asked = select.poll(), []
-        for process in processes:
-            if not process.ended:
-                poll.register(process.handle, select.POLLIN)
-                asked.append(process)
-        if not asked:
-            return []
-        ended = {handle for handle, _ in poll.poll(0)}
-        return [process for process in asked if process.handle not in ended]
-
-    def _reaped(self, process, status, by_us=False):
+    def _reaped(self, process: Process, status: int | None, by_us: bool = False) -> None:
         process.reaped = True
-        self.log.append((time.monotonic_ns(), "reaped", process.number, status, by_us))
+        self.note("reaped", process, status, by_us)
         if self.living.get(process.pid) is process:
             del self.living[process.pid]
         self.epoll.unregister(process.handle)
         del self.handles[process.handle]
         os.close(process.handle)
 
-    def reap(self):
+    def reap(self) -> bool:
         """Collect our own children, main and orphans; False when there is none left."""
         while True:
             try:
@@ -289,16 +220,16 @@ class Tree:
 
     # --- those that do not report
 
-    def scan(self):
+    def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
         for process in list(self.opaque):
-            self._find_children(process.pid, process.number)
+            self._find_children(process.pid, process)
 
-    def adopt(self):
+    def adopt(self) -> None:
         """Look for orphans that nobody has reported."""
         self._find_children(os.getpid(), None)
 
-    def _find_children(self, pid, parent):
+    def _find_children(self, pid: int, parent: Process | None) -> None:
         for child in kernel.children(pid):
             if child in self.living:
                 continue
@@ -310,52 +241,32 @@ class Tree:
             if identity in self.identities:
                 os.close(handle)
                 continue
-            arguments = kernel.command_line(child)
-            process = self._add(child, handle, identity, "found", arguments)
+            process = self._add(child, handle, identity, "found", kernel.command_line(child))
             if parent is not None:
                 self._is_child(process, parent)
             self.opaque.add(process)
 
-    def _is_child(self, process, parent):
-        """The kernel says whose child a process is that nobody has reported."""
-        self.log.append((time.monotonic_ns(), "child", process.number, parent))
-        self.processes[parent].children.append(process)
-
     # --- the end of everything
 
-    def kill_all(self):
+    def kill_all(self) -> None:
         """One round of SIGKILL to all that is left; rounds follow until nothing is."""
         self.adopt()
         for process in list(self.living.values()):
             if not process.ended:
-                self._find_children(process.pid, process.number)
+                self._find_children(process.pid, process)
         for process in list(self.living.values()):
-            if not process.ended and kernel.kill(process.handle):
-                self.log.append((time.monotonic_ns(), "cleanup", process.number))
-
-    def ask(self, pid, number, group):
-        """Send a signal for the test; the processes that it went to."""
-        process = self.living.get(pid)
-        if process is None or process.ended:
-            return False
-        targets = [process]
-        if group:
-            leader = os.getpgid(pid)
-            targets = [p for p in self.living.values() if _group_of(p.pid) == leader]
-        for target in targets:
-            self.log.append((time.monotonic_ns(), "asked", target.number, number))
-            self._note_state(target, number)
-        if not group:
-            return kernel.send(process.handle, number)
-        try:
-            os.killpg(leader, number)
-        except OSError:
-            return False
-        return True
+            if not process.ended and kernel.send(process.handle, _SIGKILL):
+                self.note("cleanup", process)
 
 
-def _group_of(pid):
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None  # it is gone
+def _running(processes: list[Process]) -> list[Process]:
+    """Which of these still run at this moment: their pidfds are not readable."""
+    poll, asked = select.poll(), []
+    for process in processes:
+        if not process.ended:
+            poll.register(process.handle, select.POLLIN)
+            asked.append(process)
+    if not asked:
+        return []
+    ended = {handle for handle, _ in poll.poll(0)}
+    return [process for process in asked if process.handle not in ended]

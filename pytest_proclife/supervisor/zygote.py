@@ -5,7 +5,7 @@ what they are without it. It is a sub-reaper: where a supervisor is killed, its 
 the zygote, which ends it.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import os
 import select
 import sys
@@ -16,7 +16,7 @@ _FAILURES = 5
 _IGNORED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
 
 
-def main(requests, caller):
+def main(requests: int, caller: int) -> None:
     """Serve the process `caller`, whose requests arrive on the descriptor `requests`."""
     if os.fork():
         os._exit(0)
@@ -36,18 +36,18 @@ def main(requests, caller):
 
 
 class Zygote:
-    def __init__(self, requests, caller):
+    def __init__(self, requests: int, caller: int) -> None:
         self.requests = requests
         self.caller = caller
-        self.supervisors = {}  # pidfd -> pid
-        self.waiting = None  # the pidfd of the one that has no request yet
+        self.supervisors: dict[int, int] = {}  # pidfd -> pid
+        self.waiting: int | None = None  # the pidfd of the one that has no request yet
         self.failures = 0  # of those, in a row
         self.taken_reader, self.taken_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.poll = select.poll()
         self.poll.register(self.caller, select.POLLIN)
         self.poll.register(self.taken_reader, select.POLLIN)
 
-    def serve(self):
+    def serve(self) -> None:
         """Keep one supervisor waiting for a request until the caller ends; then outlive them."""
         self.fork_supervisor()
         while self.supervisors:
@@ -63,12 +63,12 @@ class Zygote:
                 else:
                     self.supervisor_ended(descriptor)
 
-    def fork_supervisor(self):
+    def fork_supervisor(self) -> None:
         pid = os.fork()
         if pid == 0:
             try:
                 supervise.main(self.requests, self.taken_writer, self.caller)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - a fork of the zygote must not run on as one
                 if os.environ.get("PROCLIFE_DEBUG"):
                     sys.excepthook(*sys.exc_info())
                 os._exit(70)
@@ -77,7 +77,7 @@ class Zygote:
         self.supervisors[handle] = pid
         self.poll.register(handle, select.POLLIN)
 
-    def supervisor_ended(self, handle):
+    def supervisor_ended(self, handle: int) -> None:
         pid = self.supervisors.pop(handle)
         self.poll.unregister(handle)
         os.close(handle)
@@ -88,7 +88,7 @@ class Zygote:
             if self.failures <= _FAILURES:
                 self.fork_supervisor()
 
-    def end_orphans(self):
+    def end_orphans(self) -> None:
         """End what a supervisor left: all children here that are no supervisors."""
         while True:
             own = set(self.supervisors.values())
@@ -104,7 +104,7 @@ class Zygote:
                     continue
 
 
-def end_below(pid):
+def end_below(pid: int) -> None:
     """SIGKILL to a process and all below it. Those that come loose fall to the sub-reaper."""
     for child in kernel.children(pid):
         end_below(child)

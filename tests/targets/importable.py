@@ -46,7 +46,9 @@ def block_for_ever(ready: str) -> None:
 
 
 def sleep_in_a_child() -> None:
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), name="sleeper")
+    process = multiprocessing.get_context("fork").Process(
+        target=time.sleep, args=(600,), name="sleeper"
+    )
     process.start()
 
 
