@@ -109,7 +109,8 @@ def _with_ticket(env, kind, descriptor, plan):
 
 
 def _mapping_with_ticket(env, kind, plan):
-    """The same for the functions that take a mapping."""
+    """The same for the functions that take a mapping, or None for our own (3.13 on)."""
+    env = os.environ if env is None else env
     items = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
     return dict(item.split(b"=", 1) for item in _with_ticket(items, kind, -1, plan))
 
