@@ -12,8 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_proclife import wire
@@ -109,13 +111,14 @@ def observe(
     With `capture` output is kept, and copied to the streams given, if they are.
     """
     _check(start_method, timeout, linger)
+    backend = _backend()
     environment = dict(os.environ if env is None else env)
     folder = os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd))
     launch = resolve(target, args, kwargs, cwd=folder, env=environment)
     request = _request(launch, environment, folder, start_method, timeout, linger, group)
     request["capture"], request["pass_output"] = capture, len(streams) == 3
-    result = _Conversation(launch, request, streams).result()
-    run = _account(launch, result, start_method, cause_hook)
+    result = _Conversation(backend, launch, request, streams).result()
+    run = _account(backend, launch, result, start_method, cause_hook)
     if run.timed_out and not allow_timeout:
         raise RunTimeout(_timeout_message(run, timeout), run)
     return run
@@ -137,7 +140,10 @@ def _opened_input(input: str | bytes | None) -> io.BufferedIOBase | Any:
     if input is None:
         return open(os.devnull, "rb")
     data = input.encode() if isinstance(input, str) else input
-    file = os.fdopen(os.memfd_create("proclife-input"), "w+b")
+    if sys.platform == "linux":
+        file: Any = os.fdopen(os.memfd_create("proclife-input"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(data)
     file.flush()
     file.seek(0)
@@ -189,7 +195,10 @@ def _request(
 
 def _umask() -> int:
     """The caller's umask, read where reading does not change it: proc_pid_status(5)."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+    with (
+        contextlib.suppress(FileNotFoundError),  # polling leaves it to the kernel
+        open("/proc/self/status", encoding="ascii", errors="replace") as file,
+    ):
         for line in file:
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)
@@ -204,6 +213,18 @@ class _Zygote:
         self.owner = 0
         self.requests: socket.socket | None = None
         self.missing: tuple[str, ...] = ()
+
+    def lacking(self) -> tuple[str, ...]:
+        """What the platform lacks for it, in words; nothing where a zygote is ready."""
+        if sys.platform != "linux":
+            return (f"{sys.platform} has no pidfds",)
+        with self.lock:
+            if self.owner != os.getpid():
+                try:
+                    self._start()
+                except SupervisorLost as lost:
+                    return (str(lost),)
+            return self.missing
 
     def ask(self, descriptors: list[int]) -> None:
         """Hand a request to a waiting supervisor."""
@@ -254,10 +275,43 @@ class _Zygote:
 _zygote = _Zygote()
 
 
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """What watches a run: `ask` hands it the channel and main's streams."""
+
+    name: str
+    ask: Callable[[list[int]], None]
+    missing: tuple[str, ...] = ()  # what it cannot see
+
+
+def _backend() -> _Backend:
+    """The kernel's pidfds where there is all that this needs, polling elsewhere."""
+    wanted = os.environ.get("PROCLIFE_BACKEND") or None
+    if wanted not in (None, "pidfd", "polling"):
+        raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
+    lacking = ("PROCLIFE_BACKEND=polling",) if wanted == "polling" else _zygote.lacking()
+    if not lacking:
+        return _Backend("pidfd", _zygote.ask)
+    if wanted == "pidfd":
+        reasons = "; ".join(lacking)
+        raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd cannot be had here: {reasons}")
+    from pytest_proclife.polling import watch  # psutil costs an import of 9 to 17 ms
+
+    reasons = "; ".join(lacking)
+    return _Backend("polling", watch.serve, (f"polled: {reasons}", *watch.shortcomings()))
+
+
 class _Conversation:
     """One run, seen from the caller: the request, the answers, the end."""
 
-    def __init__(self, launch: Launch, request: dict[str, Any], streams: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        backend: _Backend,
+        launch: Launch,
+        request: dict[str, Any],
+        streams: tuple[int, ...],
+    ) -> None:
+        self.backend = backend
         self.log: list[Entry] = []
         self.epoch = 0
         self.started_at = 0.0
@@ -279,7 +333,7 @@ class _Conversation:
             if launch.payload is not None:
                 # after the three streams, hence on descriptor 3
                 descriptors.append(payload.fileno())
-            _zygote.ask(descriptors)
+            self.backend.ask(descriptors)
         self.send(request)
 
     def _close(self) -> None:
@@ -337,6 +391,7 @@ class _Conversation:
 
 
 def _account(
+    backend: _Backend,
     launch: Launch,
     result: _Conversation,
     start_method: str | None,
@@ -355,7 +410,8 @@ def _account(
         python=platform.python_version(),
         platform=sys.platform,
         start_method=start_method,
-        backend="pidfd",
+        backend=backend.name,
+        missing=backend.missing,
         stdout=texts[0] if texts else None,
         stderr=texts[1] if texts else None,
         output_truncated=any(output[2] for output in outputs),

@@ -14,7 +14,6 @@ from typing import Any
 from pytest_proclife.inside import commandline
 from pytest_proclife.records import TargetInfo
 
-
 PAYLOAD = "open(3, 'rb')"  # how a callable's main opens the descriptor of its arguments
 
 
