@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-FORMAT = "proclife-run"
-VERSION = 1
 
 
 class Cause(enum.StrEnum):
@@ -54,6 +49,11 @@ class Role(enum.StrEnum):
     HELPER = "helper"
 
 
+KINDS = (
+    *("main", "process", "pool_worker", "executor_worker", "manager"),
+    *("subprocess", "os_fork", "posix_spawn", "other", "resource_tracker", "forkserver"),
+)
+START_METHODS = ("fork", "spawn", "forkserver")
 HELPER_KINDS = frozenset({"resource_tracker", "forkserver"})
 MULTIPROCESSING_KINDS = frozenset({"process", "pool_worker", "executor_worker", "manager"})
 
@@ -148,9 +148,7 @@ class ProcessRecord:
     @property
     def children(self) -> tuple[ProcessRecord, ...]:
         """The processes that it started, helpers left out, in start order."""
-        return tuple(
-            p for p in self.run.processes if p.parent_id == self.id and p.role is Role.CHILD
-        )
+        return self.run._children.get(self.id, ())
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
@@ -176,10 +174,18 @@ class Run:
     stderr: str | None
     output_truncated: bool
     processes: tuple[ProcessRecord, ...]
+    # by parent, so that asking each of many processes for its children is not quadratic
+    _children: dict[int | None, tuple[ProcessRecord, ...]] = field(
+        init=False, compare=False, repr=False, hash=False
+    )
 
     def __post_init__(self) -> None:
+        children: dict[int | None, list[ProcessRecord]] = {}
         for process in self.processes:
             object.__setattr__(process, "run", self)
+            if process.role is Role.CHILD:
+                children.setdefault(process.parent_id, []).append(process)
+        object.__setattr__(self, "_children", {k: tuple(v) for k, v in children.items()})
 
     @property
     def main(self) -> ProcessRecord:
@@ -232,102 +238,13 @@ class Run:
 
     def to_json(self) -> str:
         """The JSON document, as text; `schema.json` in this package describes it."""
-        return json.dumps(document(self), indent=1, ensure_ascii=False)
+        from pytest_proclife.document import to_text
+
+        return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Run:
         """Read a document that `to_json` wrote. ValueError where it is none, or a later version."""
-        return from_document(json.loads(text))
+        from pytest_proclife.document import from_text
 
-
-def document(run: Run) -> dict[str, Any]:
-    """A run as the plain values of its JSON document."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "target": {
-            "kind": run.target.kind,
-            "text": run.target.text,
-            "args": list(run.target.args),
-        },
-        "python": run.python,
-        "platform": run.platform,
-        "start_method": run.start_method,
-        "witness": {
-            "backend": run.witness.backend,
-            "complete": run.witness.complete,
-            "missing": list(run.witness.missing),
-        },
-        "started_at": run.started_at,
-        "duration": run.duration,
-        "timed_out": run.timed_out,
-        "stdout": run.stdout,
-        "stderr": run.stderr,
-        "output_truncated": run.output_truncated,
-        "processes": [_process_document(process) for process in run.processes],
-    }
-
-
-_PLAIN = (
-    *("id", "pid", "role", "kind", "name", "daemon", "start_method"),
-    *("started_at", "finished_at", "ended_at", "exitcode", "signal", "cause", "ending"),
-    *("ended_by", "joined", "joined_at", "orphaned", "target_ran"),
-)
-
-
-def _process_document(process: ProcessRecord) -> dict[str, Any]:
-    values = {name: getattr(process, name) for name in _PLAIN}
-    values = {k: str(v) if isinstance(v, enum.StrEnum) else v for k, v in values.items()}
-    values["parent"] = process.parent_id
-    values["argv"] = None if process.argv is None else list(process.argv)
-    values["requests"] = [
-        {"at": r.at, "by": r.by, "signal": r.signal, "via": r.via} for r in process.requests
-    ]
-    error = process.exception
-    values["exception"] = error and {
-        "type": error.type,
-        "message": error.message,
-        "traceback": error.traceback,
-    }
-    values["evidence"] = [
-        {"at": e.at, "source": e.source, "fact": e.fact} for e in process.evidence
-    ]
-    return values
-
-
-def from_document(values: dict[str, Any]) -> Run:
-    """A run from the plain values of its JSON document."""
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f"not a {FORMAT} document")
-    if values.get("version") != VERSION:
-        raise ValueError(f"a {FORMAT} document of version {values.get('version')}, not {VERSION}")
-    target, witness = values["target"], values["witness"]
-    rest = {k: values[k] for k in ("python", "platform", "start_method", "started_at", "duration")}
-    output = {k: values[k] for k in ("timed_out", "stdout", "stderr", "output_truncated")}
-    return Run(
-        target=TargetInfo(kind=target["kind"], text=target["text"], args=tuple(target["args"])),
-        witness=Witness(
-            backend=witness["backend"],
-            complete=witness["complete"],
-            missing=tuple(witness["missing"]),
-        ),
-        processes=tuple(_process_from(p) for p in values["processes"]),
-        **rest,
-        **output,
-    )
-
-
-def _process_from(values: dict[str, Any]) -> ProcessRecord:
-    plain = {name: values[name] for name in _PLAIN}
-    closed = {"role": Role, "cause": Cause, "ending": Ending, "joined": Joined}
-    for name, kind in closed.items():
-        plain[name] = None if plain[name] is None else kind(plain[name])
-    error = values["exception"]
-    return ProcessRecord(
-        parent_id=values["parent"],
-        argv=None if values["argv"] is None else tuple(values["argv"]),
-        requests=tuple(Request(**r) for r in values["requests"]),
-        exception=None if error is None else ExceptionInfo(**error),
-        evidence=tuple(Evidence(**e) for e in values["evidence"]),
-        **plain,
-    )
+        return from_text(text)
