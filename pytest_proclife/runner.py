@@ -270,6 +270,8 @@ class _Zygote:
         if self.requests is not None:
             self.requests.close()
         self.requests, self.owner = ours, os.getpid()
+        if self.missing:
+            ours.close()  # the zygote has ended: it cannot serve here
 
 
 _zygote = _Zygote()

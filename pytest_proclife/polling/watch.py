@@ -101,7 +101,9 @@ class Watch:
             if request is not None:
                 self._serve(request)
         finally:
-            self._close()
+            self._release()
+            self._selector.close()
+            self._channel.close()
             _watched.pop(self, None)
 
     def _serve(self, request: dict[str, Any]) -> None:
@@ -137,6 +139,7 @@ class Watch:
             output.read()
         duration = time.monotonic_ns() - epoch
         results = [output.result() for output in self._outputs]
+        self._release()  # before the caller goes on, which may count its descriptors
         self._send("over", tree.log, duration, self._timed_out, results)
 
     # --- the loop
@@ -209,14 +212,13 @@ class Watch:
             os.close(descriptor)
         self._streams = []
 
-    def _close(self) -> None:
+    def _release(self) -> None:
         self._close_streams()
         if self._reports is not None:
             self._reports.close()
         for output in self._outputs:
             output.close()
-        self._selector.close()
-        self._channel.close()
+        self._reports, self._outputs = None, []
 
     # --- the caller
 
