@@ -17,6 +17,7 @@ _SCAN = 0.01  # s between two looks for children of programs that report nothing
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _GATHER = 0.002  # s that wake-ups are gathered once more than a few processes live
 _CROWD = 4
+_ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
 def main(requests: int, taken: int, caller: int) -> None:
@@ -155,7 +156,18 @@ class Supervisor:
             for descriptor in events:
                 self._serve(descriptor)
             self._look_at_the_clock()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is left: take the ends of those that were reported with the last wake-up."""
+        tree = self.tree
         tree.read_reports()
+        for _ in range(_ROUNDS):
+            if not tree.living:
+                return
+            events = self.epoll.poll(_SCAN)
+            tree.note_ends([item for item in events if item[0] in tree.handles])
+            tree.read_reports()
 
     def _serve(self, descriptor: int) -> None:
         if descriptor in self.outputs:
