@@ -61,8 +61,9 @@ class Tree:
                 del self.living[process.number]
             ended += found
             self.take_reports()  # their last words lie in the sockets; new processes, too
+        running = tuple(self.living)  # when all of these had ended: the last round said so
         for process in ended:
-            self._note_end(process)
+            self._note_end(process, running)
         self._note_reaped()
 
     def find(self) -> int:
@@ -112,9 +113,9 @@ class Tree:
             self.main_status = status
         return bool(pid)
 
-    def _note_end(self, process: Process) -> None:
+    def _note_end(self, process: Process, running: tuple[int, ...]) -> None:
         now = process.ended_at = time.monotonic_ns()
-        self.log.append((now, "end", process.number, self._looks, ()))
+        self.log.append((now, "end", process.number, self._looks, running))
         if process is self.main:
             if self.main_status is not None:
                 self.log.append((now, "reaped", process.number, self.main_status, True))
