@@ -11,7 +11,7 @@ from pytest_proclife.polling.process import Process
 from pytest_proclife.polling.tree import Tree
 
 _ROUNDS = 50  # of stopping what was found new, until nothing is
-_FALLING_ASLEEP = 0.05  # s; one that the kernel holds (in vfork, say) stops later, or never
+_FALLING_ASLEEP = 0.5  # s at most; one that the kernel holds (in vfork, say) may never do
 
 
 def end_all(tree: Tree) -> None:
