@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         Run,
         Witness,
     )
-    from pytest_proclife.runner import RunTimeout, SupervisorLost, run
+    from pytest_proclife.runner import RunTimeout, run
+    from pytest_proclife.supervision import SupervisorLost
     from pytest_proclife.target import Code, Module, TargetError
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOMES = {
     "Module": "target",
     "TargetError": "target",
     "RunTimeout": "runner",
-    "SupervisorLost": "runner",
+    "SupervisorLost": "supervision",
     "run": "runner",
 }
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from pytest_proclife.records import Run
-from pytest_proclife.runner import START_METHODS, SupervisorLost, observe
+from pytest_proclife.runner import START_METHODS, observe
+from pytest_proclife.supervision import SupervisorLost
 from pytest_proclife.target import Module, Target, TargetError
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)

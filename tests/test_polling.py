@@ -25,7 +25,8 @@ from pytest_proclife import (
     RunTimeout,
     SupervisorLost,
     TargetError,
-    runner,
+    request,
+    supervision,
 )
 from pytest_proclife.polling import watch
 
@@ -43,9 +44,9 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zygote whose probe finds that the kernel (or the container) refuses something."""
     refuse = f"from pytest_proclife.supervisor import kernel; kernel.probe = lambda: [{REFUSED!r}]"
-    text = runner._ZYGOTE.replace("zygote.main(", f"exec({refuse!r}); zygote.main(")
-    monkeypatch.setattr(runner, "_ZYGOTE", text)
-    monkeypatch.setattr(runner, "_zygote", runner._Zygote())
+    text = supervision._ZYGOTE.replace("zygote.main(", f"exec({refuse!r}); zygote.main(")
+    monkeypatch.setattr(supervision, "_ZYGOTE", text)
+    monkeypatch.setattr(supervision, "_zygote", supervision._Zygote())
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_the_head_and_the_tail_of_much_output_are_kept() -> None:
     assert run.exitcode == 2
     assert run.output_truncated
     assert run.stdout is not None
-    left_out = 3_000_009 - runner.OUTPUT_LIMIT
+    left_out = 3_000_009 - request.OUTPUT_LIMIT
     assert run.stdout.startswith("firstxxx")
     assert run.stdout.endswith("xxxlast")
     assert f"\n[proclife: {left_out} bytes left out]\n" in run.stdout
@@ -216,8 +217,8 @@ def test_where_the_kernel_refuses_something_runs_are_polled_and_say_what(
 
 def test_where_no_zygote_can_be_started_runs_are_polled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROCLIFE_BACKEND")
-    monkeypatch.setattr(runner, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
-    monkeypatch.setattr(runner, "_zygote", runner._Zygote())
+    monkeypatch.setattr(supervision, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
+    monkeypatch.setattr(supervision, "_zygote", supervision._Zygote())
     witness = pytest_proclife.run(Code("pass")).witness
     assert witness.backend == "polling"
     assert any("the zygote could not be started" in reason for reason in witness.missing)
