@@ -172,14 +172,15 @@ def _callable(
         text += f"import pickle; args, kwargs = pickle.load({PAYLOAD}); {call}(*args, **kwargs)"
     else:
         text += f"{call}()"
+    plan = commandline.plan([sys.executable], [sys.executable, "-c", text])
     return Launch(
         info=TargetInfo(
             kind="callable", text=f"{module}:{name}", args=tuple(repr(a) for a in args)
         ),
         executable=sys.executable,
-        arguments=(sys.executable, "-c", text),
-        observed=True,
-        by_path=True,
+        arguments=tuple(plan.arguments),
+        observed=plan.observed,
+        by_path=plan.by_path,
         payload=payload,
     )
 
