@@ -57,9 +57,6 @@ class Birth:
                 os._exit(127)
         os.close(failed_writer)
         sending.close()
-        # What is orphaned falls to us instead of to init, and must not find its parent in its
-        # own session: a process group of stopped orphans would not get its SIGHUP (setpgid(2)).
-        os.setsid()
         tree.add_main(pid, self.observed)
         number = os.read(failed_reader, 100)  # returns when exec has closed the other end
         os.close(failed_reader)
