@@ -11,6 +11,7 @@ import tempfile
 from typing import IO, Any
 
 from pytest_proclife import wire
+from pytest_proclife.inside import commandline
 from pytest_proclife.target import Launch
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
@@ -40,8 +41,8 @@ def request_for(
         ticket = f"{address},FD,,main,{start_method or ''}"
         env[wire.VARIABLE.encode()] = ticket.encode()
         if launch.by_path:
-            path, site = env.get(b"PYTHONPATH"), os.fsencode(_SITE)
-            env[b"PYTHONPATH"] = site if path is None else site + b":" + path
+            path = commandline.search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
+            env[b"PYTHONPATH"] = path
     ignored = [
         number
         for number in signal.valid_signals()

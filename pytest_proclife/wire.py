@@ -28,24 +28,24 @@ FIELD_LIMIT = 8000  # characters; a datagram has to fit into the socket's buffer
 ARGV_LIMIT = 64  # arguments kept of a command line
 
 
-def clip(text, limit=FIELD_LIMIT):
+def clip(text: object, limit: int = FIELD_LIMIT) -> str:
     """Make `text` fit into a field: no NUL; the middle of a long one left out."""
-    text = str(text)
-    if "\0" in text:
-        text = text.replace("\0", "\\0")
-    if len(text) > limit:
+    clipped = str(text)
+    if "\0" in clipped:
+        clipped = clipped.replace("\0", "\\0")
+    if len(clipped) > limit:
         half = limit // 2
-        text = text[:half] + "\n[...]\n" + text[-half:]
-    return text
+        clipped = f"{clipped[:half]}\n[...]\n{clipped[-half:]}"
+    return clipped
 
 
-def pack(kind, seq, pid, at, fields):
+def pack(kind: str, seq: int, pid: int, at: int, fields: tuple[str, ...]) -> bytes:
     """Write a report: `seq` counts this process's reports from 0, `at` is monotonic ns."""
-    text = "\0".join(["%s%d %d %d" % (kind, seq, pid, at), *fields])
+    text = "\0".join([f"{kind}{seq} {pid} {at}", *fields])
     return text.encode("utf-8", "backslashreplace")
 
 
-def unpack(data):
+def unpack(data: bytes) -> tuple[str, int, int, int, list[str]] | None:
     """Read a report: (kind, seq, pid, at, fields), or None if it is not one."""
     header, *fields = data.decode("utf-8", "replace").split("\0")
     try:
@@ -55,6 +55,6 @@ def unpack(data):
         return None
 
 
-def flag(value):
+def flag(value: object) -> str:
     """Write a truth value, or the lack of one."""
     return "" if value is None else "1" if value else "0"

@@ -1,5 +1,6 @@
 """Everything that runs in observed processes.
 
-It may import `sys`, `posix`, `os` and `io` (and `_socket` where it must), never what
-the program has not imported itself: an import costs every fork of the program.
+It imports the few C modules that every interpreter has loaded when it starts; others it
+borrows (`borrow`), so that `sys.modules` stays the program's own. Never `os`, which `python -S`
+has not loaded, and no `__future__`, which is an import too: hence annotations in quotes.
 """

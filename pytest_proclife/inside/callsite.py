@@ -2,39 +2,49 @@
 
 import sys
 
+from pytest_proclife.inside.handlers import OWN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 _POOL = "/multiprocessing/pool.py"
 _EXECUTOR = "/concurrent/futures/process.py"
 _MANAGER = "/multiprocessing/managers.py"
-_LIBRARY = (_POOL, _EXECUTOR, _MANAGER)
-_PLUMBING = (
-    *_LIBRARY,
+_UTIL = "/multiprocessing/util.py"
+_PROCESS = (
     "/multiprocessing/process.py",
     "/multiprocessing/popen_fork.py",
     "/multiprocessing/popen_spawn_posix.py",
     "/multiprocessing/popen_forkserver.py",
+)
+_PLUMBING = (
+    _POOL,
+    _EXECUTOR,
+    _MANAGER,
+    _UTIL,
+    *_PROCESS,
     "/multiprocessing/forkserver.py",
     "/multiprocessing/resource_tracker.py",
     "/multiprocessing/context.py",
-    "/multiprocessing/util.py",
     "/multiprocessing/connection.py",
     "/subprocess.py",
     "/signal.py",
     "/threading.py",
 )
-_OWN = __file__[: __file__.rindex("/")]
 
 
-def in_exit_path(frame):
+def in_exit_path(frame: "FrameType | None") -> bool:
     """Whether multiprocessing's exit function is on the stack (its finalizers run below it)."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "_exit_function" and code.co_filename.endswith("/util.py"):
+        if code.co_name == "_exit_function" and code.co_filename.endswith(_UTIL):
             return True
         frame = frame.f_back
     return False
 
 
-def library(frame):
+def library(frame: "FrameType | None") -> str:
     """Pool, executor or manager, if the call was made by their code; else an empty string."""
     path = frame.f_code.co_filename if frame is not None else ""
     if path.endswith(_POOL):
@@ -44,24 +54,22 @@ def library(frame):
     return "manager" if path.endswith(_MANAGER) else ""
 
 
-def leave_process_module(frame):
+def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameType | None]":
     """Climb out of the code that implements Process: (names passed, first frame outside)."""
     passed = []
-    while frame is not None and frame.f_code.co_filename.endswith(
-        ("/process.py", "/popen_fork.py", "/popen_spawn_posix.py", "/popen_forkserver.py")
-    ) and not frame.f_code.co_filename.endswith(_EXECUTOR):
+    while frame is not None and frame.f_code.co_filename.endswith(_PROCESS):
         passed.append(frame.f_code.co_name)
         frame = frame.f_back
     return passed, frame
 
 
-def where(frame=None):
+def where(frame: "FrameType | None" = None) -> str:
     """The innermost line that is the program's own: "file:line in function"."""
     if frame is None:
         frame = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.endswith(_PLUMBING) and not path.startswith((_OWN, "<frozen")):
-            return "%s:%d in %s" % (path, frame.f_lineno, frame.f_code.co_name)
+        if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
+            return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return ""

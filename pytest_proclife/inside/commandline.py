@@ -1,13 +1,22 @@
 """Whether a command line starts a Python, and how the recorder gets into it."""
 
-import os
+import posix
 import sys
 
+from pytest_proclife.inside import planted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    Path = Any  # str, bytes or os.PathLike
+
 END = "_proclife.end"  # an audit event of ours
-_AT_END = "\n__import__('sys').audit('%s')" % END
-_ISOLATED = "exec(open(%r).read(),{'PATH':%r});"
-_COMPOUND = ("if", "for", "while", "with", "try", "def", "class", "async", "match", "@")
+_AT_END = f"\n__import__('sys').audit('{END}')"
+_TELLS_NO_END = sys.hexversion < 0x030C0000  # 3.11 has no sys.monitoring
 _OPTIONS_WITH_VALUE = "WX"
+_EMPTY = b"/."  # after the path of `site`: PYTHONPATH was set, and empty
 
 
 class Plan:
@@ -15,126 +24,184 @@ class Plan:
 
     __slots__ = ("arguments", "by_path", "observed")
 
-    def __init__(self, arguments, observed=False, by_path=False):
+    def __init__(
+        self, arguments: "list[Any]", observed: bool = False, by_path: bool = False
+    ) -> None:
         self.arguments = arguments
         self.observed = observed
         self.by_path = by_path
 
 
-def plan(executables, arguments, cwd=None):
+class _Options:
+    """What the options of an interpreter say."""
+
+    __slots__ = ("no_path", "no_site", "prefix", "text")
+
+    def __init__(self) -> None:
+        self.no_path = self.no_site = False  # PYTHONPATH is not looked at; nor is `site` run
+        self.prefix = False  # they name a folder for bytecode already
+        self.text: int | None = None  # the index of the text of -c
+
+    @property
+    def closed(self) -> bool:
+        return self.no_path or self.no_site
+
+
+def plan(
+    executables: "Iterable[Path]", arguments: "Sequence[Path]", cwd: "Path | None" = None
+) -> Plan:
     """Decide for a command line; `executables` are the paths to be tried in turn."""
+    arguments = list(arguments)
     path = _existing(executables, cwd)
     if path is None:
         return Plan(arguments)
-    options = arguments[1:]
     if not is_interpreter(path):
         line = _shebang(path)
-        if line is None:
+        # the command line of a script that looks neither at PYTHONPATH nor for `site` is the
+        # kernel's to make
+        if line is None or _options(line).closed:
             return Plan(arguments)
-        if any(_flags(line)[0]):
-            return Plan(arguments)  # its text cannot be changed
         return Plan(arguments, observed=True, by_path=True)
-    (isolated, no_site), command = _flags([os.fsdecode(option) for option in options])
-    if command is not None and sys.version_info < (3, 12) and path == sys.executable:
-        arguments = _with_end(arguments, 1 + command)
-    if not isolated and not no_site:
+    options = _options([text(argument) for argument in arguments[1:]])
+    ours = _same_file(path, sys.executable)
+    if options.text is not None and _TELLS_NO_END and ours:
+        arguments = _with_end(arguments, 1 + options.text)
+    if not options.closed:
         return Plan(arguments, observed=True, by_path=True)
-    if command is None:
+    prefix = None if options.prefix or not ours else planted.folder()
+    if prefix is None:
         return Plan(arguments)
-    text = os.fsdecode(arguments[1 + command])
-    first = text.split(None, 1)[0] if text.strip() else ""
-    if "__future__" in text or first.rstrip(":").startswith(_COMPOUND):
-        return Plan(arguments)  # nothing can be put before it on its own line
-    changed = list(arguments)
-    changed[1 + command] = _prefixed(text, arguments[1 + command])
-    return Plan(changed, observed=True)
+    return Plan([arguments[0], *planted.options(prefix), *arguments[1:]], observed=True)
 
 
-def _with_end(arguments, index):
-    """3.11 cannot tell whether the text of -c came to its end or left by sys.exit(0): let it say."""
-    changed = list(arguments)
-    end = os.fsencode(_AT_END) if isinstance(changed[index], bytes) else _AT_END
-    changed[index] = changed[index] + end
-    return changed
+def _with_end(arguments: "list[Path]", index: int) -> "list[Path]":
+    """3.11 cannot tell whether the text of -c came to its end or left by sys.exit(0): let it say.
+
+    A text that does not compile stays as it is: its error would show ours.
+    """
+    program = text(arguments[index])
+    try:
+        compile(program, "<string>", "exec", dont_inherit=True)
+    except Exception:
+        return arguments
+    return [*arguments[:index], program + _AT_END, *arguments[index + 1 :]]
 
 
-def restore(arguments):
-    """Take out of `sys.orig_argv` what was put into the text of -c."""
+def restore(arguments: "list[str]") -> bool:
+    """Take out of `sys.orig_argv` what was put into the text of -c; whether anything was."""
     for index, argument in enumerate(arguments):
-        if argument.startswith("exec(open(") and "/site/isolated.py" in argument:
-            argument = argument[argument.index("});") + 3 :]
-        arguments[index] = argument.removesuffix(_AT_END)
+        if argument.endswith(_AT_END):
+            arguments[index] = argument.removesuffix(_AT_END)
+            return True
+    return False
 
 
-def _prefixed(text, original):
-    path = __file__[: __file__.rindex("/")] + "/site/isolated.py"
-    text = _ISOLATED % (path, path) + text
-    return os.fsencode(text) if isinstance(original, bytes) else text
+def search_path(before: "bytes | None", site: bytes) -> bytes:
+    """What PYTHONPATH becomes, so that `search_path_before` can tell what it was."""
+    if before is None:
+        return site
+    return site + b":" + before if before else site + _EMPTY
 
 
-def candidates(path, search):
+def search_path_before(now: "bytes | None", site: bytes) -> "bytes | None":
+    """What PYTHONPATH was."""
+    if now is None or now == site:
+        return None
+    return b"" if now == site + _EMPTY else now.removeprefix(site + b":")
+
+
+def candidates(path: "Path", search: bool) -> "list[str]":
     """The paths that posix_spawnp tries, in turn."""
-    name = os.fsdecode(path)
+    name = text(path)
     if not search or "/" in name:
         return [name]
-    return [os.path.join(folder, name) for folder in os.get_exec_path()]
+    folders = text(posix.environ.get(b"PATH", b"/bin:/usr/bin")).split(":")
+    return [f"{folder}/{name}" if folder else name for folder in folders]
 
 
-def is_interpreter(path):
+def text(path: "Path") -> str:
+    """What `os.fsdecode` makes of it."""
+    name: str | bytes = posix.fspath(path)
+    if isinstance(name, str):
+        return name
+    return name.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+
+
+def is_interpreter(path: str) -> bool:
     """Whether a path is a CPython, by its name (that of the link, or of what it leads to)."""
     if path == sys.executable:
         return True
-    return any(
-        name.startswith("python") and not name[6:].strip("0123456789.td")
-        for name in (os.path.basename(path), os.path.basename(os.path.realpath(path)))
-    )
+    for _ in range(40):  # links, as many as the kernel follows
+        name = path[path.rfind("/") + 1 :]
+        if name.startswith("python") and not name[6:].strip("0123456789.td"):
+            return True
+        try:
+            link = posix.readlink(path)
+        except OSError:
+            return False
+        path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
+    return False
 
 
-def _existing(executables, cwd):
-    for path in executables:
-        path = os.fsdecode(path)
-        full = os.path.join(os.fsdecode(cwd), path) if cwd is not None else path
-        if os.access(full, os.X_OK):
-            return full
+def _same_file(path: str, other: str) -> bool:
+    if path == other:
+        return True
+    try:
+        one, two = posix.stat(path), posix.stat(other)
+    except OSError:
+        return False
+    return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
+
+
+def _existing(executables: "Iterable[Path]", cwd: "Path | None") -> "str | None":
+    for executable in executables:
+        path = text(executable)
+        if cwd is not None and not path.startswith("/"):
+            path = f"{text(cwd)}/{path}"
+        if posix.access(path, posix.X_OK):
+            return path
     return None
 
 
-def _shebang(path):
+def _shebang(path: str) -> "list[str] | None":
     """The options of a script's Python, as a list; None if it is no script for Python."""
     with open(path, "rb") as file:
         if file.read(2) != b"#!":
             return None
-        words = os.fsdecode(file.readline(500)).split()
-    if words and os.path.basename(words[0]) == "env":
+        words = text(file.readline(500)).split()
+    if words and words[0].endswith("/env"):
         words = [word for word in words[1:] if word != "-S" and "=" not in word]
     if not words or not is_interpreter(words[0]):
         return None
     return words[1:]
 
 
-def _flags(options):
-    """What the options say: ((isolated or no environment, no site), index of the text of -c)."""
-    isolated = no_site = False
+def _options(words: "list[str]") -> _Options:
+    found = _Options()
     index = 0
-    while index < len(options):
-        option = options[index]
-        if not option.startswith("-") or option in ("-", "--"):
+    while index < len(words):
+        word = words[index]
+        if not word.startswith("-") or word in ("-", "--"):
             break
-        if option.startswith("--"):
-            index += 2 if option == "--check-hash-based-pycs" else 1
+        if word.startswith("--"):
+            index += 2 if word == "--check-hash-based-pycs" else 1
             continue
-        for place, letter in enumerate(option[1:], 1):
+        for place, letter in enumerate(word[1:], 1):
+            rest = word[place + 1 :]
             if letter in "IE":
-                isolated = True
+                found.no_path = True
             elif letter == "S":
-                no_site = True
+                found.no_site = True
             elif letter == "c":
-                return (isolated, no_site), (index + 1 if place == len(option) - 1 else None)
+                found.text = None if rest else index + 1
+                return found
             elif letter == "m":
-                return (isolated, no_site), None
+                return found
             elif letter in _OPTIONS_WITH_VALUE:
-                if place == len(option) - 1:
+                if not rest:
                     index += 1
+                    rest = words[index] if index < len(words) else ""
+                found.prefix = found.prefix or rest.startswith("pycache_prefix")
                 break
         index += 1
-    return (isolated, no_site), None
+    return found

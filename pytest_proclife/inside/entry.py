@@ -1,39 +1,30 @@
-"""The first lines of ours in a new interpreter: undo the way in, announce, set the watches."""
+"""The first lines of ours in a new interpreter: announce it, set the watches."""
 
-import os
+import posix
 import sys
 
-from pytest_proclife import wire
 from pytest_proclife.inside import commandline, leaving, program, recorder, requests, watch, workers
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def enter(site, root):
-    """Join the run that the environment names, if it names one."""
-    ticket = os.environ.pop(wire.VARIABLE, None)
-    path = os.environ.get("PYTHONPATH")
-    if path == site:
-        del os.environ["PYTHONPATH"]
-    elif path is not None and path.startswith(site + ":"):
-        os.environ["PYTHONPATH"] = path[len(site) + 1 :]
-    if ticket is None or sys.version_info < (3, 11) or sys.implementation.name != "cpython":
-        return
-    commandline.restore(sys.orig_argv)
+
+def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
+    """Join the run that the ticket names; the audit hook, which is the caller's to install."""
+    tells_end = commandline.restore(sys.orig_argv)
     address, inherited, parent, kind, start_method = ticket.split(",")
     recorder.join_run(address, int(inherited), parent)
-    recorder.introduce("new", kind)
-    os.register_at_fork(after_in_child=_after_fork)
-    program.carry_on(site, root)
-    leaving.install(kind)
+    recorder.introduce(kind)
+    posix.register_at_fork(after_in_child=_after_fork)
+    program.carry_on(site)
+    leaving.install(kind, tells_end)
     requests.install()
     workers.install(start_method, kind)
-    watch.begin()
+    return watch.begin()
 
 
-def _after_fork():
+def _after_fork() -> None:
     leaving.forget()
     recorder.after_fork()
-
-
-def main_is_running():
-    """The text of -c, which let us in, is __main__ already."""
-    leaving.main_begins(sys._getframe(3).f_code, recorder.kind)

@@ -1,53 +1,67 @@
 """How this process's own code ends: returned, raised, sys.exit, os._exit; and its last word."""
 
-import atexit
-import os
+import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import commandline, recorder, rewrite, watch
+from pytest_proclife.inside import commandline, handlers, recorder, watch
+from pytest_proclife.inside.standin import stand_in
+
+if sys.version_info >= (3, 12):
+    from pytest_proclife.inside import tool
+else:
+    from pytest_proclife.inside import rewrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType, TracebackType
+    from typing import Any
 
 RETURNED, RAISED, SYS_EXIT = "returned", "raised", "sys_exit"
 
-handler_codes = {}  # code of a Python signal handler that ran -> signal number
-
 _reported = False  # this process has said how its own code ended
-_main = None  # the code object of __main__
-_file = None  # __main__.__file__ as it was when main began
-_returned = False
+_main: "CodeType | None" = None  # the code object of __main__
+_names: "dict[str, Any]" = {}  # the dictionary of __main__
+_sees_return = False  # that __main__ comes to its end will not be missed
+_has_file = False  # __main__ had a __file__ when it began
 
 _LAUNCHERS = ("_launch", "main", "_serve_one")  # they call os._exit for a child of Process
 
 
-def install(kind):
+def install(kind: str, tells_end: bool) -> None:
     """Watch __main__ in a new interpreter; where it is multiprocessing's own, only its end."""
+    global _sees_return
+    _sees_return = watch.MONITORING or tells_end
     multiprocessings = kind in ("process", "resource_tracker", "forkserver")
 
-    def on_exec(arguments):
+    def on_exec(arguments: "tuple[Any, ...]") -> None:
         code = arguments[0]
         path = getattr(code, "co_filename", None)
         if path is None:
             return
-        if _main is None and _is_main(sys._getframe(1).f_back):
-            main_begins(code, multiprocessings)
+        if _main is None and _is_main(handlers.outside(sys._getframe())):
+            _main_begins(code, multiprocessings)
         watch.found(code, path)
 
     watch.on_event("exec", on_exec)
+    watch.on_event("cpython.run_file", _run_file)
     watch.on_event("sys.excepthook", _on_uncaught)
     watch.on_event(commandline.END, lambda arguments: say(RETURNED))
+    # the last event of an interpreter: after its exit handlers and the end of its modules
+    watch.on_event("cpython.PyInterpreterState_Clear", _last_word)
     if not watch.MONITORING:
-        watch.on_module("<frozen runpy>", _watch_runpy)
-    atexit.register(_last_word)
-    _replace_exit()
+        watch.on_event("cpython.run_module", _run_module)
+    stand_in(posix, "_exit", _os_exit)
 
 
-def forget():
+def forget() -> None:
     """In a forked child: nothing has ended yet."""
-    global _reported, _returned
-    _reported = _returned = False
+    global _reported
+    _reported = False
 
 
-def _is_main(caller):
+def _is_main(caller: "FrameType | None") -> bool:
     """Whether code is run as __main__: from C (script, -c, stdin) or by runpy (-m, a folder)."""
     return caller is None or (
         caller.f_code.co_name == "_run_code"
@@ -56,53 +70,73 @@ def _is_main(caller):
     )
 
 
-def main_begins(code, multiprocessings):
-    global _main, _file
+def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
+    global _main, _names, _has_file
     _main = code
     if not multiprocessings:
         recorder.report(wire.RUN, "", "", "", "", "")
-    _file = getattr(sys.modules.get("__main__"), "__file__", None)
-    if watch.MONITORING:
-        watch.watch(code, returned=_main_returned)
+    module = sys.modules.get("__main__")
+    if module is not None:
+        _names = module.__dict__
+    _has_file = "__file__" in _names
+    watch.watch(code, returned=_main_returned)
 
 
-def _watch_runpy(code):
-    """3.11: `python -m` ends where this function of runpy does; its source is not frozen."""
-    watch.when_loaded(code, _rewrite_runpy)
+def _run_file(arguments: "tuple[Any, ...]") -> None:
+    """The one way to run __main__ that raises no event `exec`: bytecode."""
+    global _names, _has_file
+    if not str(arguments[0]).endswith(".pyc"):
+        return
+    if sys.version_info >= (3, 12):
+        tool.find_main(lambda code: _main_begins(code, False))
+    else:
+        recorder.report(wire.RUN, "", "", "", "", "")
+        _names, _has_file = sys.modules["__main__"].__dict__, True
 
 
-def _rewrite_runpy():
-    function = sys.modules["runpy"]._run_module_as_main
-    source = os.path.join(os.path.dirname(os.__file__), "runpy.py")
-    rewrite.instrument(function, returned=_main_returned, source=source)
+def _run_module(arguments: "tuple[Any, ...]") -> None:
+    """3.11: `python -m` ends where this function of runpy does.
+
+    The interpreter imports runpy right after this event. To import it here is the one moment
+    between its import and its run: its code object is static, so that no weak reference tells.
+    """
+    global _sees_return
+    if sys.version_info < (3, 12):
+        import runpy
+
+        function = runpy._run_module_as_main  # type: ignore[attr-defined]
+        folder = sys.modules["encodings"].__path__[0]  # runpy is frozen, its source is not
+        source = f"{folder[: folder.rindex('/')]}/runpy.py"
+        rewrite.instrument(function, returned=_main_returned, source=source)
+        _sees_return = True
 
 
-def _main_returned(frame, value):
-    global _returned
-    _returned = True
+def _main_returned(frame: "FrameType", value: object) -> None:
     say(RETURNED)
 
 
-def _on_uncaught(arguments):
+def _on_uncaught(arguments: "tuple[Any, ...]") -> None:
     """The audit event `sys.excepthook`: an exception left __main__ and is about to be shown."""
-    if sys._getframe(1).f_back is None:  # not one that the program's own code shows
+    if handlers.outside(sys._getframe()) is None:  # not one that the program's own code shows
         say(RAISED, arguments[2], arguments[3])
 
 
-def say(how, error=None, trace=None):
+def say(
+    how: str, error: "BaseException | None" = None, trace: "TracebackType | None" = None
+) -> None:
     """Report once how this process's own code ended."""
     global _reported
     if _reported:
         return
     _reported = True
-    handled = _handled_signals()
+    handled = handlers.handled()
     if error is None:
         recorder.report(wire.LEFT, how, "", "", "", "", handled)
         return
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
-        name = "%s.%s" % (kind.__module__, name)
+        name = f"{kind.__module__}.{name}"
     try:
         message = str(error)
     except Exception:
@@ -113,37 +147,22 @@ def say(how, error=None, trace=None):
     recorder.report(wire.LEFT, how, name, wire.clip(message), wire.clip(lines), origin, handled)
 
 
-def _handled_signals():
-    """The signals that ask for an end for which a handler is set in Python, as numbers."""
-    import _signal
-
-    numbers = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
-    return " ".join(str(int(n)) for n in numbers if callable(_signal.getsignal(n)))
-
-
-def said():
+def said() -> bool:
     return _reported
 
 
-def say_exception(error):
+def say_exception(error: BaseException) -> None:
     """Report the exception that left the target."""
     say(SYS_EXIT if isinstance(error, SystemExit) else RAISED, error)
 
 
-def _describe(trace):
+def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
     """A traceback as text, and the signal whose handler it went through."""
-    import _signal
-
     lines, origin = [], ""
-    codes = dict(handler_codes)
-    for number in range(1, _signal.NSIG):
-        try:
-            codes[handler_code(_signal.getsignal(number))] = number
-        except ValueError:
-            continue  # the C library keeps it for itself
+    codes = handlers.current()
     while trace is not None:
         code = trace.tb_frame.f_code
-        lines.append('File "%s", line %d, in %s' % (code.co_filename, trace.tb_lineno, code.co_name))
+        lines.append(f'File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
         number = codes.get(code)
         if number is not None:
             origin = str(number)
@@ -151,51 +170,49 @@ def _describe(trace):
     return "\n".join(lines), origin
 
 
-def handler_code(handler):
-    """The code object of a signal handler; None if it is none of Python's."""
-    function = getattr(handler, "func", handler)  # functools.partial
-    if getattr(function, "__code__", None) is None and not isinstance(function, int):
-        function = getattr(type(function), "__call__", None)
-    return getattr(function, "__code__", None)
-
-
-def _last_word():
-    """The exit handler that was registered first, hence runs last."""
+def _last_word(arguments: "tuple[Any, ...]") -> None:
+    """The interpreter is gone but for its shell: no builtin name can be used here any more."""
     if not _reported:
-        if watch.MONITORING:
-            # neither the end of __main__'s code nor an uncaught exception was seen:
-            # what else leads here is SystemExit (Py_Exit in pythonrun.c)
-            say(SYS_EXIT)
-        else:
-            _guess_from_file()
+        how = _left_unseen()
+        if how is not None:
+            recorder.report(wire.LEFT, how, "", "", "", "", handlers.last_handled)
     recorder.report(wire.LAST_WORD, "exit", "")
 
 
-def _guess_from_file():
-    """CPython 3.11: `pyrun_simple_file` removes `__file__` from __main__ when the code returned,
-    and not where SystemExit left it: `Py_Exit` is called before (pythonrun.c).
-    """
-    main = sys.modules.get("__main__")
-    if _file is not None and main is not None:
-        say(RETURNED if not hasattr(main, "__file__") else SYS_EXIT)
+def _left_unseen() -> "str | None":
+    """How __main__ ended where neither its end nor an uncaught exception was seen."""
+    if _sees_return:
+        return SYS_EXIT  # what else leads out of an interpreter: Py_Exit in pythonrun.c
+    if _has_file:
+        # CPython 3.11: `pyrun_simple_file` removes `__file__` from __main__ when the code
+        # returned, and not where SystemExit left it: `Py_Exit` is called before.
+        return SYS_EXIT if "__file__" in _names else RETURNED
+    return None
 
 
-def _replace_exit():
-    real = os._exit
-
-    def _exit(status):
-        try:
-            _on_os_exit(sys._getframe(1), status)
-        except Exception:
-            pass  # the program has to leave
-        real(status)
-
-    _exit.__doc__ = real.__doc__
-    os._exit = _exit
-    sys.modules["posix"]._exit = _exit
+def exit_path_begins() -> None:
+    """The interpreter is on its way out: say how __main__ ended while its state can be asked."""
+    how = _left_unseen()
+    if how is not None:
+        say(how)
 
 
-def _on_os_exit(caller, status):
+def _os_exit(
+    real: "Callable[..., Any]",
+    caller: "FrameType",
+    args: "tuple[Any, ...]",
+    kwargs: "dict[str, Any]",
+) -> "Any":
+    try:
+        (status,) = (*args, *kwargs.values())
+        _on_os_exit(caller, int(status))
+    except Exception as error:
+        if not handlers.is_ours(error):
+            raise
+    return real(*args, **kwargs)
+
+
+def _on_os_exit(caller: "FrameType", status: int) -> None:
     code = caller.f_code
     launcher = code.co_name in _LAUNCHERS and code.co_filename.endswith(
         ("/popen_fork.py", "/forkserver.py")

@@ -1,228 +1,213 @@
 """New programs: subprocess, posix_spawn, exec, the interpreters of spawn and forkserver.
 
-A Python is let in through PYTHONPATH; one that does not look there (-I, -E, -S) through its
-program text, where it has one. What is neither is recorded from outside only.
+A Python is let in through PYTHONPATH; one that does not look there (-I, -E, -S) through
+planted bytecode. What is neither is recorded from outside only.
 """
 
-import os
+import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, commandline, recorder, rewrite, watch
+from pytest_proclife.inside import callsite, commandline, recorder, watch
+from pytest_proclife.inside.handlers import is_ours
+from pytest_proclife.inside.standin import stand_in
 
-_site = ""
-_real = {}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FrameType
+    from typing import Any
+
+    Real = Callable[..., Any]
+
+_site = b""
+_environment: "dict[bytes, bytes]" = {}  # that of C, which os.putenv changes and os.environ not
+_replaced: "list[str]" = []
+_TICKET = wire.VARIABLE.encode()
+_PATH = b"PYTHONPATH"
 
 
-def carry_on(site, root):
+def carry_on(site: str) -> None:
     """From here on let the recorder into what this process starts."""
-    global _site
-    _site = site
-    folder = "python%d.%d/" % sys.version_info[:2]
-    watch.on_module(folder + "subprocess.py", _subprocess)
+    global _site, _environment
+    _site = site.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    _environment = dict(posix.environ)
+    watch.on_event("os.putenv", _put)
+    watch.on_event("os.unsetenv", lambda arguments: _environment.pop(arguments[0], None))
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
-    posix = sys.modules["posix"]
-    for name, wrapper in (
-        ("execv", _execv),
-        ("execve", _execve),
-        ("posix_spawn", _posix_spawn),
-        ("posix_spawnp", _posix_spawnp),
-    ):
-        _real[name] = getattr(posix, name)
-        wrapper.__name__ = wrapper.__qualname__ = name
-        wrapper.__doc__ = _real[name].__doc__
-        setattr(posix, name, wrapper)
-        setattr(os, name, wrapper)
+    version = sys.version_info
+    watch.on_module(f"python{version[0]}.{version[1]}/subprocess.py", _subprocess)
+    stand_in(posix, "execv", _execv)
+    stand_in(posix, "execve", _execve)
+    stand_in(posix, "posix_spawn", _posix_spawn)
+    stand_in(posix, "posix_spawnp", _posix_spawn)
 
 
-def _subprocess(code):
+def _put(arguments: "tuple[bytes, bytes]") -> None:
+    name, value = arguments
+    _environment[name] = value
+
+
+def _subprocess(code: "CodeType") -> None:
     """subprocess is about to run: it, and multiprocessing.util, take fork_exec from here."""
     import _posixsubprocess
 
-    if "fork_exec" not in _real:
-        _real["fork_exec"] = _posixsubprocess.fork_exec
-        _posixsubprocess.fork_exec = _fork_exec
-        watch.on_event("subprocess.Popen", _on_popen)
+    if "fork_exec" not in _replaced:
+        _replaced.append("fork_exec")
+        stand_in(_posixsubprocess, "fork_exec", _fork_exec)
 
 
-def _fork_exec(args, executables, close_fds, keep, cwd, env, *rest):
-    caller = sys._getframe(1)
+def _with_ticket(
+    env: "dict[bytes, bytes]", kind: str, descriptor: int, plan: commandline.Plan
+) -> "dict[bytes, bytes]":
+    """An environment with the way to the run in it."""
+    ticket = ",".join((recorder.address, str(descriptor), recorder.key, kind, ""))
+    env[_TICKET] = ticket.encode()
+    if plan.by_path:
+        env[_PATH] = commandline.search_path(env.get(_PATH), _site)
+    return env
+
+
+def _encoded(env: "Any") -> "dict[bytes, bytes]":
+    """A mapping as the functions of `os` take it; None for our own environment (3.13 on)."""
+    if env is None:
+        return dict(_environment)
+    return {_bytes(name): _bytes(value) for name, value in env.items()}
+
+
+def _bytes(value: "Any") -> bytes:
+    value = posix.fspath(value)
+    if isinstance(value, bytes):
+        return value
+    encoded: bytes = value.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    return encoded
+
+
+def _texts(arguments: "Sequence[Any]") -> "list[str]":
+    return [wire.clip(commandline.text(a), 1000) for a in arguments[: wire.ARGV_LIMIT]]
+
+
+def _report_start(
+    pid: int, kind: str, observed: bool, args: "Sequence[Any]", caller: "FrameType"
+) -> None:
     try:
-        kind = _kind(caller)
-        args = list(args)
-        plan = commandline.plan(executables, args, cwd)
-        recorder.prepare_to_report_about()
-        if plan.observed:
-            descriptor = recorder.usable_descriptor()
-            env = _with_ticket(env, kind, descriptor, plan)
-            if descriptor >= 0:
-                keep = tuple(sorted({*keep, descriptor}))
-        arguments = plan.arguments
-    except Exception:
-        plan, arguments, kind = None, args, "subprocess"
-    pid = _real["fork_exec"](arguments, executables, close_fds, keep, cwd, env, *rest)
-    if plan is not None and kind != "process":
-        _report_start(pid, kind, plan.observed, args, caller)
-    return pid
-
-
-def _kind(caller):
-    if caller.f_code.co_name == "spawnv_passfds":
-        path = caller.f_back.f_code.co_filename
-        for kind in ("resource_tracker", "forkserver"):
-            if path.endswith("/%s.py" % kind):
-                return kind
-        return "process"  # its start() reports it
-    return "subprocess"
-
-
-def _report_start(pid, kind, observed, args, caller):
-    try:
-        texts = [wire.clip(os.fsdecode(text), 1000) for text in args[: wire.ARGV_LIMIT]]
+        texts = _texts(args)
         where = callsite.where(caller)
         flag = wire.flag(observed)
         name = texts[0].rsplit("/", 1)[-1] if texts else ""
-        recorder.report_about(
-            wire.STARTED, pid, str(pid), kind, name, "", "", flag, where, *texts
-        )
-    except Exception:
-        pass  # the observed program must never see a fault of the recorder
+        recorder.report_about(wire.STARTED, pid, str(pid), kind, name, "", "", flag, where, *texts)
+    except Exception as error:
+        if not is_ours(error):
+            raise
 
 
-def _with_ticket(env, kind, descriptor, plan):
-    """The environment as a list of `NAME=value`, with the way to the run in it."""
-    if env is None:
-        env = [name + b"=" + value for name, value in os.environb.items()]
-    else:
-        env = list(env)
-    ticket = ",".join((recorder.address, str(descriptor), recorder.key, kind, ""))
-    env.append(wire.VARIABLE.encode() + b"=" + ticket.encode())
-    if plan.by_path:
-        site = os.fsencode(_site)
-        for index, item in enumerate(env):
-            if item.startswith(b"PYTHONPATH="):
-                env[index] = b"PYTHONPATH=" + site + b":" + item[11:]
-                break
-        else:
-            env.append(b"PYTHONPATH=" + site)
-    return env
+# --- subprocess and multiprocessing
 
 
-def _mapping_with_ticket(env, kind, plan):
-    """The same for the functions that take a mapping, or None for our own (3.13 on)."""
-    env = os.environ if env is None else env
-    items = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
-    return dict(item.split(b"=", 1) for item in _with_ticket(items, kind, -1, plan))
-
-
-# --- posix_spawn
-
-
-def _on_popen(arguments):
-    """The first Popen: its method _posix_spawn gets its arguments from us (3.11 on)."""
-    del watch._handlers["subprocess.Popen"]
-    function = sys.modules["subprocess"].Popen.__dict__.get("_posix_spawn")
-    if function is None:
-        return
-
-    def edit(tree, put):
-        for node in rewrite.walk(tree):
-            for block in (getattr(node, "body", None),):
-                for index, line in enumerate(block if isinstance(block, list) else ()):
-                    call = getattr(line, "value", None)
-                    called = getattr(call, "func", None)
-                    if getattr(called, "attr", None) == "posix_spawn":
-                        executable, args, env = call.args
-                        call.args[2] = put.call(_popen_env, env, *(executable, args, env))
-                        call.args[1] = put.call(_popen_args, args, *(args,))
-                        call.func = put.item(_real["posix_spawn"], called)
-                        block.insert(index + 1, put.statement(_popen_started, line))
-                        return
-
-    rewrite.recompile(function, edit)
-
-
-_spawning = {}  # the arguments of a Popen that is under way -> its plan
-
-
-def _popen_args(args):
+def _fork_exec(
+    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    changed, kind, observed, arguments = args, "subprocess", False, []
     try:
-        texts = list(args)
-        plan = commandline.plan([texts[0]], texts, None)
-        return plan.arguments
-    except Exception:
-        return args
-
-
-def _popen_env(executable, args, env):
-    try:
-        plan = commandline.plan([executable], list(args), None)
-        _spawning[id(args)] = plan
+        arguments, executables, close, keep, cwd, env, *rest = args
+        arguments = list(arguments)
+        kind = _kind(caller)
+        plan = commandline.plan(executables, arguments, cwd)
+        recorder.prepare_to_report_about()
         if plan.observed:
-            return _mapping_with_ticket(env, "subprocess", plan)
-    except Exception:
-        pass  # the program starts unobserved, and is recorded so
-    return env
+            descriptor = recorder.usable_descriptor()
+            given = dict(_environment) if env is None else dict(_split(item) for item in env)
+            env = [b"%b=%b" % item for item in _with_ticket(given, kind, descriptor, plan).items()]
+            keep = tuple(sorted({*keep, descriptor}))
+            changed = (plan.arguments, executables, close, keep, cwd, env, *rest)
+            observed = True
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    pid = real(*changed, **kwargs)
+    if arguments and kind != "process":  # the start() of a Process reports it
+        _report_start(pid, kind, observed, arguments, caller)
+    return pid
 
 
-def _popen_started():
-    frame = sys._getframe(1)
-    variables = frame.f_locals
+def _split(item: bytes) -> "tuple[bytes, bytes]":
+    name, _, value = item.partition(b"=")
+    return name, value
+
+
+def _kind(caller: "FrameType") -> str:
+    if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
+        path = caller.f_back.f_code.co_filename
+        for kind in ("resource_tracker", "forkserver"):
+            if path.endswith(f"/{kind}.py"):
+                return kind
+        return "process"
+    return "subprocess"
+
+
+# --- posix_spawn, also as subprocess calls it
+
+
+def _posix_spawn(
+    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    changed, kind, observed, arguments = args, "posix_spawn", False, []
     try:
-        args = variables["args"]
-        plan = _spawning.pop(id(args), None)
-        observed = plan is not None and plan.observed
-        _report_start(variables["self"].pid, "subprocess", observed, list(args), frame)
-    except Exception:
-        pass  # as above
-
-
-def _posix_spawn(path, argv, env, /, **options):
-    return _spawn("posix_spawn", path, argv, env, options)
-
-
-def _posix_spawnp(path, argv, env, /, **options):
-    return _spawn("posix_spawnp", path, argv, env, options)
-
-
-def _spawn(name, path, argv, env, options):
-    observed, arguments = False, argv
-    try:
-        plan = commandline.plan(commandline.candidates(path, name == "posix_spawnp"), list(argv))
+        path, argv, env = args
+        arguments = list(argv)
+        if caller.f_code.co_filename.endswith("/subprocess.py"):
+            kind = "subprocess"
+        search = real.__name__ == "posix_spawnp"
+        plan = commandline.plan(commandline.candidates(path, search), arguments)
+        recorder.prepare_to_report_about()
         if plan.observed:
-            env = _mapping_with_ticket(env, "posix_spawn", plan)
-            observed, arguments = True, plan.arguments
-    except Exception:
-        pass  # the program starts unobserved, and is recorded so
-    pid = _real[name](path, arguments, env, **options)
-    _report_start(pid, "posix_spawn", observed, list(argv), sys._getframe(2))
+            # no descriptor: what comes after may close it, and there is one more way
+            changed = (path, plan.arguments, _with_ticket(_encoded(env), kind, -1, plan))
+            observed = True
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    pid = real(*changed, **kwargs)
+    if arguments:
+        _report_start(pid, kind, observed, arguments, caller)
     return pid
 
 
 # --- exec
 
 
-def _execv(path, argv, /):
-    plan = _before_exec(path, argv)
-    if plan is not None and plan.observed:
-        _real["execve"](path, plan.arguments, _mapping_with_ticket(os.environ, "exec", plan))
-    else:
-        _real["execv"](path, argv)
+def _execv(
+    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    if len(args) == 2 and not kwargs:
+        _replace(*args, None)
+    return real(*args, **kwargs)
 
 
-def _execve(path, argv, env):
-    plan = _before_exec(path, argv)
-    if plan is not None and plan.observed:
-        argv, env = plan.arguments, _mapping_with_ticket(env, "exec", plan)
-    _real["execve"](path, argv, env)
+def _execve(
+    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    given = {**dict(zip(("path", "argv", "env"), args, strict=False)), **kwargs}
+    if len(given) == 3 and given.get("env") is not None:
+        _replace(given.get("path"), given.get("argv"), given["env"])
+    return real(*args, **kwargs)
 
 
-def _before_exec(path, argv):
+_real_execve = posix.execve
+
+
+def _replace(path: "Any", argv: "Any", env: "Any") -> None:
+    """Try to execute with the way in; where that fails, the program's own call says why."""
     try:
-        texts = [wire.clip(os.fsdecode(text), 1000) for text in argv[: wire.ARGV_LIMIT]]
-        plan = commandline.plan([path], list(argv), None)
-        os.stat(path)  # a PATH search tries many; what is not there replaces nothing
-        recorder.report(wire.EXEC, wire.flag(plan.observed), *texts)
-        return plan
-    except Exception:
-        return None
+        if isinstance(path, int):
+            path_known = f"/proc/self/fd/{path}"
+        else:
+            path_known = path
+            posix.stat(path)  # a PATH search tries many; what is not there replaces nothing
+        plan = commandline.plan([path_known], list(argv))
+        recorder.report(wire.EXEC, wire.flag(plan.observed), *_texts(list(argv)))
+        if plan.observed:
+            _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", -1, plan))
+    except Exception as error:
+        if not is_ours(error):
+            raise

@@ -1,120 +1,143 @@
 """Who this process is in the run, and its reports: one write each, numbered, never kept back."""
 
-import itertools
-import os
+import posix
 import sys
 import time
 
 from pytest_proclife import wire
+from pytest_proclife.inside import handlers
+from pytest_proclife.inside.borrow import borrow
 
 address = ""  # abstract name of the supervisor's listening socket
 key = ""  # this process's name for itself, told to its children
 parent_key = ""
 pid = 0
 descriptor = -1
-_identity = None  # (device, inode) of our socket, to notice that the program took its number
-_numbers = itertools.count()
+_device = _inode = -1  # of our socket, to notice that the program took its number
 _lost = False
+_count = borrow("itertools").count
+_number = _count().__next__
+_errors = Exception  # the last report is written when builtins are gone already
+
+# the first that the program's limit of descriptors allows; a program does not count on them
+_NUMBERS = (960, 240, 48, 20)
 
 
-def join_run(run_address, inherited, parent):
+def join_run(run_address: str, inherited: int, parent: str) -> None:
     """Take up the connection: the descriptor handed down, or a new one by address."""
-    global address, descriptor, _identity, parent_key, pid, key
+    global address, parent_key, pid, key
     address, parent_key = run_address, parent
-    pid = os.getpid()
-    key = "%d.%d" % (pid, time.monotonic_ns())
+    pid = posix.getpid()
+    key = f"{pid}.{time.monotonic_ns()}"
     if inherited >= 0:
         try:
-            status = os.fstat(inherited)
+            if posix.fstat(inherited).st_mode & 0o170000 == 0o140000:
+                posix.set_inheritable(inherited, False)
+                _use(inherited)
+                return
         except OSError:
-            status = None
-        if status is not None and status.st_mode & 0o170000 == 0o140000:
-            os.set_inheritable(inherited, False)
-            descriptor, _identity = inherited, (status.st_dev, status.st_ino)
-            return
+            pass  # it was closed on the way here
     _connect()
 
 
-def _connect():
-    global descriptor, _identity
-    import fcntl
+def _use(number: int) -> None:
+    global descriptor, _device, _inode
+    status = posix.fstat(number)
+    descriptor, _device, _inode = number, status.st_dev, status.st_ino
 
-    import _socket
 
-    # a bare _socket.socket: the wrapper class in socket.py costs an import of 3 ms
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+def _connect() -> None:
+    sockets, fcntl = borrow("_socket"), borrow("fcntl")
+    # a bare _socket.socket: the class in socket.py costs an import of 3 ms
+    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     connection.connect("\0" + address)
-    low = connection.detach()
-    descriptor = low
+    low = number = connection.detach()
     try:
-        for number in (960, 240, 48):  # numbers that programs do not count on
+        for wanted in _NUMBERS:
             try:
-                descriptor = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, number)
+                number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, wanted)
                 break
             except OSError:
-                continue  # above the program's own limit of descriptors
+                continue  # above the limit
     finally:
-        if descriptor != low:
-            os.close(low)
-    status = os.fstat(descriptor)
-    _identity = (status.st_dev, status.st_ino)
+        if number != low:
+            posix.close(low)
+    _use(number)
 
 
-def usable_descriptor():
+def usable_descriptor() -> int:
     """The number of our socket; a new one where the program closed or replaced it."""
     try:
-        status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) == _identity:
+        status = _fstat(descriptor)
+        if status.st_ino == _inode and status.st_dev == _device:
             return descriptor
-    except OSError:
+    except _errors:
         pass
     _connect()
     return descriptor
 
 
-def report(kind, *fields):
+_write, _fstat, _now = posix.write, posix.fstat, time.monotonic_ns
+
+
+def report(kind: str, *fields: str) -> None:
     """Write one report at once. Errors are swallowed: the program must not see them."""
     global _lost
-    data = wire.pack(kind, next(_numbers), pid, time.monotonic_ns(), fields)
     if _lost:
         return
+    number = -1
     try:
-        os.write(usable_descriptor(), data)
-    except Exception:
+        number = _number()
+        data = wire.pack(kind, number, pid, _now(), fields)
+        _write(usable_descriptor(), data)
+    except _errors as error:
+        if not handlers.is_ours(error):
+            _again(kind, number, fields)
+            raise
         # The number was used up, so the reader sees the gap. A channel that is gone
         # (the supervisor was killed) is not asked again: connecting would cost each time.
         _lost = not _reachable()
+    except BaseException:
+        _again(kind, number, fields)
+        raise
 
 
-def prepare_to_report_about():
-    """Import what `report_about` needs, before there is a child whose race it could change."""
-    import _socket  # noqa: F401
+def _again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
+    """A signal's handler raised while a report was written: it may have got out, or not."""
+    if number >= 0:
+        _write(usable_descriptor(), wire.pack(kind, number, pid, _now(), fields))
 
 
-def report_about(kind, child, *fields):
+def report_about(kind: str, child: int, *fields: str) -> None:
     """Write a report with a pidfd of the process it is about, if that can still be had."""
     try:
-        handle = os.pidfd_open(child)
+        handle = posix.pidfd_open(child)
     except (OSError, AttributeError):
         report(kind, *fields)
         return
     try:
-        import _socket
-
-        data = wire.pack(kind, next(_numbers), pid, time.monotonic_ns(), fields)
-        connection = _socket.socket(fileno=usable_descriptor())
+        sockets = borrow("_socket")
+        data = wire.pack(kind, _number(), pid, _now(), fields)
+        connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
         try:
             rights = handle.to_bytes(4, sys.byteorder)
-            connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+            connection.sendmsg([data], [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)])
         finally:
             connection.detach()
-    except Exception:
-        pass  # as in report(): the gap in the numbers tells
+    except Exception as error:
+        if not handlers.is_ours(error):
+            raise
+        # as in report(): the gap in the numbers tells
     finally:
-        os.close(handle)
+        posix.close(handle)
 
 
-def _reachable():
+def prepare_to_report_about() -> None:
+    """Load what `report_about` needs, before there is a child whose race it could change."""
+    borrow("_socket")
+
+
+def _reachable() -> bool:
     try:
         _connect()
     except Exception:
@@ -122,21 +145,19 @@ def _reachable():
     return True
 
 
-def introduce(how, kind):
-    """Announce this process: the first report, before anything else can happen to it."""
-    if how == "fork":
-        report(wire.HELLO, key, parent_key, how, kind, "", "")
-        return
+def introduce(kind: str) -> None:
+    """Announce this interpreter: its first report, before anything else can happen to it."""
     arguments = [wire.clip(text, 1000) for text in sys.orig_argv[: wire.ARGV_LIMIT]]
-    version = "%d.%d.%d" % sys.version_info[:3]
-    report(wire.HELLO, key, parent_key, how, kind, version, sys.executable or "", *arguments)
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
+    executable = sys.executable or ""
+    report(wire.HELLO, key, parent_key, "new", kind, version, executable, *arguments)
 
 
-def after_fork():
+def after_fork() -> None:
     """In a forked child: a name of its own, one write, and nothing else."""
-    global key, parent_key, pid, _numbers
+    global key, parent_key, pid, _number
     parent_key = key
-    pid = os.getpid()
-    key = "%d.%d" % (pid, time.monotonic_ns())
-    _numbers = itertools.count()
+    pid = posix.getpid()
+    key = f"{pid}.{_now()}"
+    _number = _count().__next__
     report(wire.HELLO, key, parent_key, "fork", "os_fork", "", "")

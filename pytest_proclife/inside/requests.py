@@ -1,23 +1,35 @@
 """Signals: who sends one to whom and from which part of the program; which handler runs."""
 
+import _signal  # type: ignore[import-not-found]  # as in handlers.py
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, leaving, recorder, watch
+from pytest_proclife.inside import callsite, handlers, recorder, watch
+from pytest_proclife.inside.standin import stand_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+    from typing import Any
 
 
-def install():
+def install() -> None:
     watch.on_event("os.kill", _on_kill)
     watch.on_event("os.killpg", _on_killpg)
-    if watch.MONITORING:  # without it a handler that runs cannot be seen without a frame of ours
-        watch.on_module("python%d.%d/signal.py" % sys.version_info[:2], _signal)
+    if watch.MONITORING:
+        version = sys.version_info
+        watch.on_module(f"python{version[0]}.{version[1]}/signal.py", _signal_module)
+    else:
+        # without monitoring a handler that runs cannot be seen without a frame of ours
+        stand_in(_signal, "signal", _set)
 
 
-def _signal(code):
-    watch.watch_function(code, ("signal",), start=_handler_is_set)
+def _signal_module(code: "CodeType") -> None:
+    watch.watch_function(code, ("signal",), start=_handler_is_set, returned=_handler_was_set)
 
 
-def _on_kill(arguments):
+def _on_kill(arguments: "tuple[Any, ...]") -> None:
     pid, number = arguments
     if number == 0:
         return  # a question, not a signal
@@ -28,23 +40,21 @@ def _on_kill(arguments):
         recorder.report(wire.KILL_GROUP, str(-pid), str(int(number)), via, where)
 
 
-def _on_killpg(arguments):
+def _on_killpg(arguments: "tuple[Any, ...]") -> None:
     group, number = arguments
     if number != 0:
         via, where = _origin()
         recorder.report(wire.KILL_GROUP, str(group), str(int(number)), via, where)
 
 
-def _origin():
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename == watch.__file__:
-        frame = frame.f_back
+def _origin() -> "tuple[str, str]":
+    frame = handlers.outside(sys._getframe())
     if frame is None:
         return "os.kill", ""
     return _via(frame), callsite.where(frame)
 
 
-def _via(frame):
+def _via(frame: "FrameType") -> str:
     if callsite.in_exit_path(frame):
         return "exit path"
     passed, caller = callsite.leave_process_module(frame)
@@ -53,25 +63,40 @@ def _via(frame):
         return library
     for name in ("terminate", "kill", "interrupt"):
         if name in passed:
-            return name + "()"
+            return f"{name}()"
     if frame.f_code.co_filename.endswith("/subprocess.py"):
         return "Popen.send_signal()"
     return "os.kill()"
 
 
-def _handler_is_set(frame):
+def _handler_is_set(frame: "FrameType") -> None:
     """`signal.signal` is called: watch the handler, if it is a Python function."""
-    code = leaving.handler_code(frame.f_locals.get("handler"))
+    code = handlers.code_of(frame.f_locals.get("handler"))
     if code is not None:
-        leaving.handler_codes[code] = int(frame.f_locals["signalnum"])
+        handlers.codes[code] = int(frame.f_locals["signalnum"])
         watch.watch(code, start=_handler_runs)
 
 
-def _handler_runs(frame):
-    number = leaving.handler_codes.get(frame.f_code)
+def _handler_was_set(frame: "FrameType", value: object) -> None:
+    handlers.changed()
+
+
+def _handler_runs(frame: "FrameType") -> None:
+    number = handlers.codes.get(frame.f_code)
     for name in frame.f_code.co_varnames[:2]:  # the second where the first is `self`
         value = frame.f_locals.get(name)
         if isinstance(value, int):
             number = int(value)
             break
     recorder.report(wire.CAUGHT, str(number))
+
+
+def _set(
+    real: "Callable[..., Any]",
+    caller: "FrameType",
+    args: "tuple[Any, ...]",
+    kwargs: "dict[str, Any]",
+) -> "Any":
+    before = real(*args, **kwargs)
+    handlers.changed()
+    return before

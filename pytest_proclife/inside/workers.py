@@ -1,18 +1,30 @@
 """What multiprocessing is asked to do: start, run, join; and what its exit path does."""
 
-import os
+import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, leaving, recorder, rewrite, watch
+from pytest_proclife.inside import callsite, handlers, leaving, recorder, watch
+from pytest_proclife.inside.borrow import borrow
 
-_run_code = None  # the code of the run() that is being waited for
-_running = None  # None before run(), True in it, False when it returned
-_collected = {}  # pid -> how its status was collected; "" in passing, which a join makes good
+if sys.version_info < (3, 12):
+    from pytest_proclife.inside import rewrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+    from typing import Any
+
+_RUN, _RAN = "run", "ran"  # what `rewrite` tells around the statement `self.run()`
+
+_run_code: "CodeType | None" = None  # the code of the run() that is being waited for
+_running: "bool | None" = None  # None before run(), True in it, False when it returned
+# pid -> how its status was collected; "" in passing, which a join makes good
+_collected: "dict[int, str]" = {}
 _start_method = ""
 
 
-def install(start_method, kind):
+def install(start_method: str, kind: str) -> None:
     global _start_method
     _start_method = start_method
     watch.on_module("multiprocessing/process.py", _process)
@@ -25,7 +37,7 @@ def install(start_method, kind):
         watch.on_module("multiprocessing/context.py", _context)
 
 
-def _process(code):
+def _process(code: "CodeType") -> None:
     watch.watch_function(code, ("BaseProcess", "start"), start=_starting, returned=_started)
     watch.watch_function(code, ("BaseProcess", "join"), returned=_join_returned)
     watch.watch_function(
@@ -33,21 +45,21 @@ def _process(code):
     )
 
 
-def _util(code):
+def _util(code: "CodeType") -> None:
     watch.watch_function(
         code, ("_exit_function",), start=_exit_path_begins, returned=_exit_path_ends
     )
 
 
-def _popen_fork(code):
+def _popen_fork(code: "CodeType") -> None:
     watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
 
 
-def _popen_forkserver(code):
+def _popen_forkserver(code: "CodeType") -> None:
     watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
 
 
-def _forkserver(code):
+def _forkserver(code: "CodeType") -> None:
     function = watch.nested(code, "main")
     if watch.MONITORING:
         watch.watch(function, call=_server_calls)
@@ -55,24 +67,26 @@ def _forkserver(code):
         watch.when_loaded(code, _rewrite_server)
 
 
-def _rewrite_server():
+def _rewrite_server() -> None:
     """3.11: see the exception that `main` handles in the child, where it only prints it."""
-    function = sys.modules["multiprocessing.forkserver"].main
+    if sys.version_info < (3, 12):
+        function = sys.modules["multiprocessing.forkserver"].main
 
-    def edit(tree, put):
-        for node in list(rewrite.walk(tree)):
-            if type(node).__name__ == "ExceptHandler":
-                node.body.insert(0, put.statement(lambda: _server_calls(None, None), node.body[0]))
+        def edit(tree: "Any", put: "rewrite.Put") -> None:
+            for node in list(rewrite.walk(tree)):
+                if type(node).__name__ == "ExceptHandler":
+                    hook = rewrite.telling(_server_calls, None)
+                    node.body.insert(0, put.statement(hook, node.body[0]))
 
-    rewrite.recompile(function, edit)
+        rewrite.recompile(function, edit)
 
 
-def _context(code):
+def _context(code: "CodeType") -> None:
     """Change the default start method before the program can ask for it."""
     watch.when_loaded(code, _set_default)
 
 
-def _set_default():
+def _set_default() -> None:
     context = sys.modules["multiprocessing.context"]
     context._default_context._default_context = context._concrete_contexts[_start_method]
 
@@ -80,7 +94,7 @@ def _set_default():
 # --- in the parent
 
 
-def _kind(process):
+def _kind(process: "Any") -> str:
     """What a child is for, by the function of multiprocessing that it runs."""
     target = getattr(process, "_target", None)
     function = getattr(target, "__func__", target)
@@ -95,17 +109,17 @@ def _kind(process):
     return "process"
 
 
-def _starting(frame):
+def _starting(frame: "FrameType") -> None:
     recorder.prepare_to_report_about()
     process = frame.f_locals["self"]
     if process._popen is None:
         _kinds[id(process)] = _kind(process)  # start() deletes the target when it is through
 
 
-_kinds = {}  # id of a Process that is being started -> its kind
+_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 
 
-def _started(frame, value):
+def _started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
     popen = process._popen
     _collected.pop(popen.pid, None)
@@ -122,7 +136,7 @@ def _started(frame, value):
     )
 
 
-def _polls(frame):
+def _polls(frame: "FrameType") -> None:
     """A join that is about to block: popen.wait() without a timeout polls with no flags."""
     variables = frame.f_locals
     popen = variables["self"]
@@ -130,7 +144,7 @@ def _polls(frame):
         recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame))
 
 
-def _polled(frame, value):
+def _polled(frame: "FrameType", value: object) -> None:
     if value is None:
         return
     pid = frame.f_locals["self"].pid
@@ -140,7 +154,7 @@ def _polled(frame, value):
     recorder.report(wire.COLLECTED, str(pid), str(value), how, callsite.where(frame))
 
 
-def _join_returned(frame, value):
+def _join_returned(frame: "FrameType", value: object) -> None:
     """A join of a process whose status the next start() or an is_alive() had collected before."""
     popen = frame.f_locals["self"]._popen
     if popen is None or popen.returncode is None or _collected.get(popen.pid) != "":
@@ -150,7 +164,7 @@ def _join_returned(frame, value):
     recorder.report(wire.COLLECTED, str(popen.pid), code, how, callsite.where(frame))
 
 
-def _joined_how(frame):
+def _joined_how(frame: "FrameType") -> str:
     if callsite.in_exit_path(frame):
         return "implicit"
     passed, caller = callsite.leave_process_module(frame)
@@ -159,55 +173,54 @@ def _joined_how(frame):
     return "explicit" if "join" in passed else ""
 
 
-def _exit_path_begins(frame):
+def _exit_path_begins(frame: "FrameType") -> None:
     names = frame.f_globals
     if names.get("_exiting"):
         return  # it has run already, as in a child up to 3.12
-    alive = []
-    for process in list(names["process"]._children):
-        if process._popen is not None and _is_alive(process._popen):
-            alive.append(str(process._popen.pid))
+    if handlers.outside(frame.f_back) is None:
+        leaving.exit_path_begins()
+    popens = [process._popen for process in list(names["process"]._children)]
+    alive = [str(popen.pid) for popen in popens if popen is not None and _is_alive(popen)]
     recorder.report(wire.EXIT_PATH, *alive)
 
 
-def _is_alive(popen):
+def _is_alive(popen: "Any") -> bool:
     """Whether a child is running, without collecting its status."""
     if popen.returncode is not None:
         return False
     try:
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, popen.pid, flags) is None
+        flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
+        return posix.waitid(posix.P_PID, popen.pid, flags) is None
     except ChildProcessError:
         pass  # a fork server's child, or its status was taken
     if getattr(popen, "method", None) != "forkserver":
         return False
-    import select
-
+    select = borrow("select")
     poll = select.poll()
     poll.register(popen.sentinel, select.POLLIN)
     return not poll.poll(0)
 
 
-def _exit_path_ends(frame, value):
+def _exit_path_ends(frame: "FrameType", value: object) -> None:
     recorder.report(wire.EXIT_PATH_DONE)
 
 
 # --- in the child
 
 
-def _boots(frame):
+def _boots(frame: "FrameType") -> None:
     global _running, _run_code
     _running = _run_code = None
     leaving.forget()
     _collected.clear()
 
 
-def _bootstrap_calls(frame, function):
+def _bootstrap_calls(frame: "FrameType", function: object) -> None:
     if _running is None:
-        if function == rewrite.RUN or _is_run(frame, function):
+        if function == _RUN or _is_run(frame, function):
             _runs(frame)
             return
-    elif function == rewrite.RAN:
+    elif function == _RAN:
         _ran(None, None)
         return
     if not leaving.said():
@@ -216,18 +229,17 @@ def _bootstrap_calls(frame, function):
             leaving.say_exception(error)
 
 
-def _is_run(frame, function):
+def _is_run(frame: "FrameType", function: object) -> bool:
     if getattr(function, "__name__", None) == "run":
         return True
     return function is getattr(frame.f_locals.get("self"), "run", None)
 
 
-def _runs(frame):
+def _runs(frame: "FrameType") -> None:
     global _running, _run_code
     _running = True
     process = frame.f_locals["self"]
     if watch.MONITORING:
-        function = getattr(type(process).run, "__wrapped__", None) or process.run
         function = getattr(process.run, "__func__", process.run)
         _run_code = getattr(function, "__code__", None)
         watch.watch(_run_code, returned=_ran)
@@ -241,31 +253,30 @@ def _runs(frame):
     )
 
 
-def _ran(frame, value):
+def _ran(frame: "FrameType | None", value: object) -> None:
     global _running
-    if frame is not None and frame.f_back.f_code.co_name != "_bootstrap":
+    caller = None if frame is None else frame.f_back
+    if caller is not None and caller.f_code.co_name != "_bootstrap":
         return  # run() called by the program itself
     _running = False
     leaving.say(leaving.RETURNED)
 
 
-def _booted(frame, value):
+def _booted(frame: "FrameType", value: object) -> None:
     if _running and not leaving.said() and value == 0 and _run_code is not None:
         # run() did not return and _bootstrap made 0 of what left it: SystemExit(None),
         # the one exception for which its `except` blocks call nothing (process.py)
         leaving.say(leaving.SYS_EXIT)
 
 
-def _server_calls(frame, function):
+def _server_calls(frame: "FrameType", function: object) -> None:
     """In a fork server's child: an exception of its start-up, which is only printed."""
     error = sys.exc_info()[1]
     if error is not None and _running is None and recorder.parent_key and _is_child(frame):
         leaving.say_exception(error)
 
 
-def _is_child(frame):
-    if frame is None:
-        frame = sys._getframe(2)
+def _is_child(frame: "FrameType | None") -> bool:
     while frame is not None and frame.f_code.co_name != "main":
         frame = frame.f_back
     return frame is not None and frame.f_locals.get("pid") == 0

@@ -1,37 +1,41 @@
 """Found by an interpreter through PYTHONPATH: let the recorder in, leave no trace, go on.
 
-The program's own `sitecustomize`, if there is one, is imported at the end as if this one
-had never been; if there is none, the ImportError is the very one that `site` expects.
+Any Python may come by here, 2.7 too; those older than 3.11 are let through unobserved. The
+program's own `sitecustomize`, if there is one, is imported at the end as if this one had
+never been; if there is none, the ImportError is the very one that `site` expects.
 """
 
+import os
 import sys
 
 
-def _enter():
+def _enter():  # type: ignore[no-untyped-def]  # annotations are no syntax for Python 2
     here = __file__[: __file__.rindex("/")]
+    if here.endswith("/."):  # noqa: FURB188 - Python 2 has no removesuffix
+        here = here[:-2]  # see `commandline.search_path`
     while here in sys.path:
         sys.path.remove(here)
-    sys.path_importer_cache.pop(here, None)
-    root = here[: here.rindex("/inside/site")]
-    # The recorder is imported under its own name but stays out of sys.modules, so that
-    # a program that imports pytest_proclife gets its own, or the ImportError it would get.
-    package = type(sys)("pytest_proclife")
-    package.__path__ = [root]
-    sys.modules["pytest_proclife"] = package
-    try:
-        from pytest_proclife.inside import entry
-
-        entry.enter(here, root)
-    finally:
-        for name in [name for name in sys.modules if name.startswith("pytest_proclife")]:
-            del sys.modules[name]
-        sys.path_importer_cache.pop(root, None)
-        sys.path_importer_cache.pop(root + "/inside", None)
+    for path in (here, here + "/."):
+        sys.path_importer_cache.pop(path, None)
+    before = os.environ.get("PYTHONPATH", "")
+    if before == here:
+        del os.environ["PYTHONPATH"]
+    elif before == here + "/.":
+        os.environ["PYTHONPATH"] = ""
+    elif before.startswith(here + ":"):
+        os.environ["PYTHONPATH"] = before[len(here) + 1 :]
+    ticket = os.environ.pop("_PROCLIFE", None)
+    if ticket is None or sys.version_info < (3, 11) or sys.implementation.name != "cpython":
+        return
+    names = {}  # type: ignore[var-annotated]
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+    exec(loader("loader", here + "/loader.py").get_code("loader"), names)
+    sys.addaudithook(names["load"](here[: here.rindex("/")]).enter(ticket, here))
 
 
 try:
-    _enter()
+    _enter()  # type: ignore[no-untyped-call]
 except Exception:
     pass  # the observed program must never see a fault of the recorder
 del sys.modules["sitecustomize"]
-import sitecustomize  # noqa: E402, F401
+import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401

@@ -1,0 +1,74 @@
+"""What planted bytecode runs first, in the place of the package `encodings` (see `planted`).
+
+The interpreter is half built here: there is no codec yet and no `site`. So this takes the way
+in back, as far as it is there already, and waits for the event that comes right before
+`__main__`. It is executed with MODULE, the names of `encodings`, INSIDE, our folder, and
+FOLDER, the one that the option names.
+"""
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    MODULE: dict[str, Any] = {}
+    INSIDE = FOLDER = ""
+
+_OPTION = "pycache_prefix"
+
+
+def _give_back() -> None:
+    """Undo the option. The interpreter sets some of these anew while it starts."""
+    before = None
+    if not sys.flags.ignore_environment:
+        before = posix.environ.get(b"PYTHONPYCACHEPREFIX") or None
+    sys.pycache_prefix = before and before.decode()
+    sys._xoptions.pop(_OPTION, None)
+    arguments = sys.orig_argv
+    ours = f"{_OPTION}={FOLDER}"
+    if arguments[1:3] == ["-X", ours]:
+        del arguments[1:3]
+
+
+def _wait(event: str, arguments: "tuple[Any, ...]") -> None:
+    if event.startswith("cpython.run_"):
+        _step[0] = _ignore
+        try:
+            _give_back()
+            _enter()
+        except Exception:
+            pass  # the observed program must never see a fault of the recorder
+        _step[0](event, arguments)
+
+
+def _ignore(event: str, arguments: "tuple[Any, ...]") -> None:
+    pass
+
+
+def _enter() -> None:
+    ticket = posix.environ.pop(b"_PROCLIFE", None)
+    if ticket is None:
+        return
+    posix.unsetenv(b"_PROCLIFE")
+    path = f"{INSIDE}/site/loader.py"
+    source_loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+    names: dict[str, Any] = {}
+    exec(source_loader("loader", path).get_code("loader"), names)
+    _step[0] = names["load"](INSIDE).enter(ticket.decode(), f"{INSIDE}/site")
+
+
+_step: "list[Callable[[str, tuple[Any, ...]], None]]" = [_wait]
+
+
+def _hook(event: str, arguments: "tuple[Any, ...]") -> None:
+    _step[0](event, arguments)
+
+
+_give_back()
+MODULE["__spec__"].cached = None  # found anew when asked for
+if "__cached__" in MODULE:
+    MODULE["__cached__"] = MODULE["__spec__"].cached
+sys.addaudithook(_hook)

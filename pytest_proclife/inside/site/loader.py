@@ -1,0 +1,96 @@
+"""Import the recorder: in one read, past the import system, without a trace in `sys.modules`.
+
+The modules' code objects lie together in one file among the package's bytecode: an import of
+each would cost two milliseconds in every process, and ask the finders of the program.
+"""
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+
+# each after those that it imports
+_MODULES = (
+    "wire",
+    "inside",
+    "inside.borrow",
+    "inside.handlers",
+    "inside.standin",
+    "inside.recorder",
+    "inside.tool" if sys.version_info >= (3, 12) else "inside.rewrite",
+    "inside.watch",
+    "inside.planted",
+    "inside.commandline",
+    "inside.leaving",
+    "inside.callsite",
+    "inside.program",
+    "inside.requests",
+    "inside.workers",
+    "inside.entry",
+)
+_PACKAGE = "pytest_proclife"
+
+
+def load(inside: str) -> "ModuleType":
+    """The module `entry`. A program that imports pytest_proclife gets its own, later."""
+    own = [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
+    before = {name: sys.modules.pop(name) for name in own}
+    root = inside[: inside.rindex("/")]
+    try:
+        package = sys.modules[_PACKAGE] = type(sys)(_PACKAGE)
+        package.__path__ = [root]
+        for name, path, code in _codes(root, f"{inside}/__pycache__"):
+            module = type(sys)(f"{_PACKAGE}.{name}")
+            module.__file__ = path
+            sys.modules[module.__name__] = module
+            parent, _, last = module.__name__.rpartition(".")
+            setattr(sys.modules[parent], last, module)
+            if path.endswith("/__init__.py"):
+                module.__path__ = [inside]
+            exec(code, module.__dict__)
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
+            del sys.modules[name]
+        sys.modules.update(before)
+    return module
+
+
+def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
+    files = [_file(root, name) for name in _MODULES]
+    states = [posix.stat(path) for path in files]
+    stamp = [root, *((state.st_mtime_ns, state.st_size) for state in states)]
+    bundle = f"{folder}/recorder.{sys.implementation.cache_tag}.bundle"
+    try:
+        with open(bundle, "rb", 0) as file:
+            found, codes = marshal.loads(file.read())
+    except Exception:
+        found, codes = None, []  # none is there, or it is broken
+    if found != stamp:
+        codes = [_code(name, path) for name, path in zip(_MODULES, files, strict=True)]
+        if not sys.dont_write_bytecode:
+            _keep(bundle, marshal.dumps((stamp, codes)))
+    return list(zip(_MODULES, files, codes, strict=True))
+
+
+def _file(root: str, name: str) -> str:
+    path = f"{root}/{name.replace('.', '/')}"
+    return f"{path}/__init__.py" if name == "inside" else f"{path}.py"
+
+
+def _code(name: str, path: str) -> "CodeType":
+    source_loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+    code: CodeType = source_loader(name, path).get_code(name)
+    return code
+
+
+def _keep(path: str, data: bytes) -> None:
+    temporary = f"{path}.{posix.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        posix.rename(temporary, path)
+    except OSError:
+        pass  # nothing may be written there: it is loaded module by module each time
