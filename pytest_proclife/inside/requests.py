@@ -1,6 +1,7 @@
 """Signals: who sends one to whom and from which part of the program; which handler runs."""
 
 import _signal  # type: ignore[import-not-found]  # as in handlers.py
+import posix
 import sys
 
 from pytest_proclife import wire
@@ -35,9 +36,19 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
         return  # a question, not a signal
     via, where = _origin()
     if pid > 0:
-        recorder.report_about(wire.KILL, pid, str(pid), str(int(number)), via, where)
+        alive = wire.flag(_child_lives(pid))
+        recorder.report_about(wire.KILL, pid, str(pid), str(int(number)), via, where, alive)
     else:
         recorder.report(wire.KILL_GROUP, str(-pid), str(int(number)), via, where)
+
+
+def _child_lives(pid: int) -> "bool | None":
+    """Whether a child of ours runs; None for other processes. Its status stays where it is."""
+    try:
+        flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
+        return posix.waitid(posix.P_PID, pid, flags) is None
+    except OSError:
+        return None
 
 
 def _on_killpg(arguments: "tuple[Any, ...]") -> None:
