@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pytest_proclife import wire
-from pytest_proclife.classify import Asked, History, Left, classify
-from pytest_proclife.evidence import end_time, facts, signal_name
+from pytest_proclife.classify import classify
+from pytest_proclife.evidence import end_time, facts
+from pytest_proclife.heard import Report
+from pytest_proclife.history import Asked, History, Left
 from pytest_proclife.kinship import Family
 from pytest_proclife.losses import Losses, reports
 from pytest_proclife.records import (
@@ -25,7 +27,8 @@ from pytest_proclife.records import (
     TargetInfo,
     Witness,
 )
-from pytest_proclife.sightings import Entry, Report, Sighting, gather
+from pytest_proclife.response import signal_name
+from pytest_proclife.sightings import Entry, Sighting, gather
 
 __all__ = ["CauseHook", "Entry", "assemble"]
 
@@ -53,7 +56,10 @@ def assemble(
     cause_hook: CauseHook | None = None,
 ) -> Run:
     """Put a run's account together. `epoch` is main's start in monotonic ns."""
-    account = _Account(gather(log, epoch), epoch)
+    sightings = gather(log, epoch)
+    # whether a command is a Python is not known here; all other targets are
+    sightings[0].let_in = target.kind != "command"
+    account = _Account(sightings, epoch, backend)
     version = account.family.version(account.family.sightings[0])
     missing = [*missing, *account.losses.in_words()]
     run = Run(
@@ -76,10 +82,11 @@ def assemble(
 class _Account:
     """The sightings of a run, made into records one by one."""
 
-    def __init__(self, sightings: list[Sighting], epoch: int) -> None:
+    def __init__(self, sightings: list[Sighting], epoch: int, backend: str) -> None:
         self.family = Family(sightings)
         self.losses = Losses(self.family)
         self.epoch = epoch
+        self.backend = backend
         self.alive_at_exit: dict[int, frozenset[str]] = {}
         # the same text stands in thousands of records: one copy of each
         self.texts: dict[str, str] = {}
@@ -166,9 +173,7 @@ class _Account:
             asked=tuple(
                 r if isinstance(r.by, str) else replace(r, by=family.ids[r.by]) for r in one.asked
             ),
-            caught=tuple(
-                (r.number(0) or 0, r.at) for r in one.programs[-1] if r.kind == wire.CAUGHT
-            ),
+            caught=tuple((r.number(0) or 0, r.at) for r in one.all_latest(wire.CAUGHT)),
             left=None if left is None else _left(left),
             last_word=None if word is None else word.field(0),
             holes=losses.holes[number],
@@ -235,7 +240,8 @@ class _Account:
             return None
         # its parent's end was stamped first; had it been known as a child and been alive then,
         # it would stand among those
-        looked_for = one.known_at < above.end and (
+        looked_for = self.backend == "pidfd" and one.known_at < above.end
+        looked_for = looked_for and (
             parent in (by_kernel, one.found_below) or any(by == parent for by, _ in one.told)
         )
         return None if looked_for or one.known_by == "orphan" else True

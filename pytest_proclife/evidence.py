@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import signal as signals
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pytest_proclife import wire
-from pytest_proclife.classify import Asked, History, Verdict
+from pytest_proclife.classify import Verdict
+from pytest_proclife.heard import Report
+from pytest_proclife.history import Asked, History
 from pytest_proclife.kinship import Family
-from pytest_proclife.sightings import Report, Sighting
+from pytest_proclife.response import signal_name
+from pytest_proclife.sightings import Sighting
 
 # `timeline.waiting_for` looks for these: they stand only where what began did not end.
 WAITED = "was waiting for "
@@ -45,14 +47,6 @@ def facts(
     yield from sorted(found, key=lambda fact: fact.at or 0)
     for reason in verdict.reasons if verdict is not None else ():
         yield Fact(None, "proclife", f"unknown: {reason}")
-
-
-def signal_name(number: int) -> str:
-    """SIGTERM for 15; `signal 40` where it has no name."""
-    try:
-        return signals.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def end_time(one: Sighting) -> int | None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pytest_proclife import wire
+from pytest_proclife.heard import Report
 from pytest_proclife.records import HELPER_KINDS, KINDS, MULTIPROCESSING_KINDS, START_METHODS, Role
-from pytest_proclife.sightings import Report, Sighting
+from pytest_proclife.sightings import Sighting
 
 _NAME_LIMIT = 200  # characters
 
@@ -58,7 +59,7 @@ class Family:
 
     def daemon(self, one: Sighting) -> bool | None:
         """The flag; None where it is not known, or where there is none."""
-        run = one.latest(wire.RUN)
+        run = one.last(wire.RUN)
         if run is not None and run.flag(3) is not None:
             return run.flag(3)
         return one.told[0][1].flag(3) if one.told else None

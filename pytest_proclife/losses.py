@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from pytest_proclife import wire
+from pytest_proclife.heard import Report
 from pytest_proclife.kinship import Family
 from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS
-from pytest_proclife.sightings import Report, Sighting
+from pytest_proclife.sightings import Sighting
 from pytest_proclife.spans import Spans
 
 Hole = tuple[float, float]
@@ -38,8 +39,8 @@ class Losses:
         if self.family.kinds[one.number] in HELPER_KINDS:
             return None
         unseen = one.first(wire.UNSEEN)
-        if one.replaced:
-            return one.reports[-1].at
+        if one.replaced is not None:
+            return one.replaced
         if unseen is not None:
             return unseen.at
         if not reports(one) or _never_spoke(one):
@@ -57,7 +58,9 @@ class Losses:
         if one.told:
             return one.told[0][1].flag(5) is False
         parent = self.family.parents[one.number]
-        if one.number == 0 or parent in self.strange:
+        if one.number == 0:
+            return not one.let_in
+        if parent in self.strange:
             return True
         program = one.argv[0].rsplit("/", 1)[-1] if one.argv else "python"
         return not program.startswith("python")
@@ -67,7 +70,7 @@ class Losses:
         reasons = []
         for one in self.family.order:
             who = f"{self.family.names[one.number]} (pid {one.pid})"
-            if one.replaced:
+            if one.replaced is not None:
                 reasons.append(f"{who} became a program that does not report")
             elif one.number in self.strange and not one.reports:
                 reasons.append(f"{who} does not report: what it started may be missing")
@@ -86,7 +89,7 @@ def reports(one: Sighting) -> bool:
         return True
     if not one.told:
         # forked by a process that reports, and gone before it could say so itself
-        return one.known_by == "parent"
+        return one.let_in or one.known_by == "parent"
     return one.told[0][1].flag(5) is not False
 
 
@@ -119,7 +122,7 @@ def _holes(one: Sighting) -> tuple[Hole, ...]:
         found += _gaps(program, before)
         last = program[-1]
         before = last.at
-    if exited and not one.replaced and one.latest(wire.LAST_WORD) is None:
+    if exited and one.replaced is None and one.latest(wire.LAST_WORD) is None:
         found.append((before, _end(one)))
     return tuple(found)
 

@@ -49,6 +49,8 @@ class Role(enum.StrEnum):
     HELPER = "helper"
 
 
+_NAMES_TOLD = 20  # of the processes that there are, where one was asked for that is not
+
 KINDS = (
     *("main", "process", "pool_worker", "executor_worker", "manager"),
     *("subprocess", "os_fork", "posix_spawn", "other", "resource_tracker", "forkserver"),
@@ -222,10 +224,14 @@ class Run:
         found = [p for p in self.processes if p.name == name]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(repr(p.name) for p in self.processes)
         if not found:
+            names = ", ".join(repr(p.name) for p in self.processes[:_NAMES_TOLD])
+            if len(self.processes) > _NAMES_TOLD:
+                names += f", and {len(self.processes) - _NAMES_TOLD} more"
             raise KeyError(f"no process is named {name!r}; there are {names}")
-        pids = ", ".join(str(p.pid) for p in found)
+        pids = ", ".join(str(p.pid) for p in found[:_NAMES_TOLD])
+        if len(found) > _NAMES_TOLD:
+            pids += ", ..."
         raise KeyError(f"{len(found)} processes are named {name!r} (pids {pids})")
 
     def __iter__(self) -> Iterator[ProcessRecord]:

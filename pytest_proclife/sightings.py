@@ -7,61 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pytest_proclife import wire
-from pytest_proclife.classify import Asked
+from pytest_proclife.heard import Report
+from pytest_proclife.history import Asked
 
 Entry = tuple[Any, ...]
 
-_SIGNALS = range(1, 65)
-_NUMBERS = range(1 << 31)
-_LAST_WORDS = ("exit", "os_exit", "launcher")
-_HOW_LEFT = ("returned", "raised", "sys_exit")
 _ITS_OWN, _EVERYBODY = "0", "1"  # process groups that stand for others: kill(2)
-_HOW_JOINED = ("", "explicit", "implicit", "library")
-
-
-class Report(NamedTuple):
-    """One report: when it was written (monotonic ns), what it says, and whom it is about."""
-
-    kind: str
-    seq: int
-    at: int
-    fields: tuple[str, ...]
-    about: int | None
-
-    def field(self, index: int) -> str:
-        return self.fields[index] if index < len(self.fields) else ""
-
-    def number(self, index: int) -> int | None:
-        text = self.field(index)
-        return int(text) if text.lstrip("-").isdecimal() and len(text) < 12 else None
-
-    def flag(self, index: int) -> bool | None:
-        return {"1": True, "0": False}.get(self.field(index))
-
-    @property
-    def makes_sense(self) -> bool:
-        match self.kind:
-            case wire.HELLO:
-                return len(self.fields) > 3 and self.field(2) in ("fork", "new")
-            case wire.STARTED | wire.RUN:
-                return len(self.fields) > 4
-            case wire.LEFT:
-                return len(self.fields) > 5 and self.field(0) in _HOW_LEFT
-            case wire.LAST_WORD:
-                return self.field(0) in _LAST_WORDS
-            case wire.KILL | wire.KILL_GROUP:
-                return len(self.fields) > 2 and self.number(1) in _SIGNALS
-            case wire.CAUGHT:
-                return self.number(0) in _SIGNALS
-            case wire.COLLECTED:
-                return len(self.fields) > 2 and self.field(2) in _HOW_JOINED
-            case wire.EXIT_PATH | wire.EXIT_PATH_DONE | wire.WAITING | wire.EXEC | wire.UNSEEN:
-                return True
-            case _:
-                return False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +47,7 @@ class Sighting:
     status: int | None = None
     collected: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, COLLECTED)
     began: int = 0
+    let_in: bool = False  # the recorder was put into it, as main's start says
 
     def first(self, kind: str) -> Report | None:
         return next((r for r in self.reports if r.kind == kind), None)
@@ -100,9 +55,16 @@ class Sighting:
     def last(self, kind: str) -> Report | None:
         return next((r for r in reversed(self.reports) if r.kind == kind), None)
 
+    def all_latest(self, kind: str) -> list[Report]:
+        """The reports of that kind by the program that it ran last, if that one reports."""
+        if self.replaced is not None:
+            return []
+        return [r for r in self.programs[-1] if r.kind == kind]
+
     def latest(self, kind: str) -> Report | None:
-        """The last report of that kind by the program that it ran last."""
-        return next((r for r in reversed(self.programs[-1]) if r.kind == kind), None)
+        """The last one of these."""
+        found = self.all_latest(kind)
+        return found[-1] if found else None
 
     @property
     def exitcode(self) -> int | None:
@@ -114,10 +76,12 @@ class Sighting:
         return None
 
     @property
-    def replaced(self) -> bool:
-        """Whether a program that does not report took its place by exec."""
+    def replaced(self) -> int | None:
+        """When a program that does not report took its place by exec; None if none did."""
         last = self.reports[-1] if self.reports else None
-        return last is not None and last.kind == wire.EXEC and last.flag(0) is not True
+        if last is None or last.kind != wire.EXEC or last.flag(0) is True:
+            return None
+        return last.at
 
     def said_after(self, at: int) -> bool:
         return bool(self.reports) and self.reports[-1].at >= at
@@ -137,6 +101,9 @@ def gather(log: Iterable[Entry], epoch: int) -> list[Sighting]:
         )
     _match_by_pid(reader)
     for one in reader.sightings:
+        # who spoke for the first time after a signal to a group was not yet there
+        born_later = one.began if one.reports else 0
+        one.asked = [r for r in one.asked if r.sure or r.at >= born_later]
         one.asked.sort(key=lambda r: r.at)
         one.collected.sort(key=lambda c: c[1].at)
     return reader.sightings
@@ -207,7 +174,7 @@ class _Reader:
             max(at, self.epoch), received
         )  # nothing is written before main, or after it is read
         report = Report(kind, seq, at, tuple(wire.clip(text) for text in fields), about)
-        if seq not in _NUMBERS or not report.makes_sense:
+        if not report.makes_sense:
             one.garbled.append(at)
             return
         one.reports.append(report)

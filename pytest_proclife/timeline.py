@@ -1,108 +1,159 @@
-"""A run as text: who lived when, and why each process ended."""
+"""A run as text: who lived when, and why each process ended. No colours: it goes anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
 
-from pytest_proclife.records import Cause, Ending, ProcessRecord, Role, Run
+from pytest_proclife.description import (
+    cause_words,
+    describe,
+    plain,
+    seconds,
+    shortened,
+    waiting_for,
+    width,
+)
+from pytest_proclife.records import Cause, ProcessRecord, Role, Run
 
-_WIDTH = 32  # columns of the bar
+__all__ = ["describe", "render", "waiting_for"]
+
+_BAR = 32  # columns of the bar
+_LEVELS = 5  # of indentation; who is deeper in the tree stands there too
+ROWS = 40  # processes shown, helpers left out
+_REASONS = 5  # of what was not seen
+
+# What a reader looks for first, where not all can be shown.
+_UNUSUAL = (
+    *(Cause.UNKNOWN, Cause.CLEANED_UP, Cause.SIGNALED, Cause.KILLED, Cause.RAISED),
+    *(Cause.ABANDONED, Cause.TERMINATED, Cause.OS_EXIT, Cause.EXITED, Cause.SYS_EXIT),
+)
 
 
-def render(run: Run) -> str:
-    """The timeline: a line for main, one for each process, and what was not seen."""
-    rows = list(_in_tree_order(run))
-    label = max([12, *(2 * depth + len(p.name) for p, depth in rows)])
-    pid = max(len(str(p.pid)) for p, _ in rows)
-    head = f"{_title(run)}: {run.duration:.2f} s, Python {run.python}"
-    scale = f"0 s{f'{run.duration:.2f} s':>{_WIDTH - 3}}"
-    lines = [head, "", f"{'pid':>{pid}}  {'process':<{label}}  {'flag':<6}  {scale}"]
-    for process, depth in rows:
-        name = f"{'  ' * depth}{process.name}"
-        flag = "daemon" if process.daemon else "helper" if process.role is Role.HELPER else ""
-        lines.append(
-            f"{process.pid:>{pid}}  {name:<{label}}  {flag:<6}  "
-            f"{_bar(process, run.duration)}  {describe(process)}"
+def render(run: Run, *, rows: int = ROWS) -> str:
+    """The timeline: a line for main, one for each process, and what was not seen.
+
+    Of more than `rows` processes those with unusual causes are shown first, the others counted.
+    """
+    processes = [p for p in run.processes if p.role is not Role.HELPER]
+    shown = _selected(processes, rows)
+    depths = _depths(run)
+    lines = [(p, "  " * min(depths[p.id], _LEVELS) + shortened(p.name)) for p in _tree(run, shown)]
+    helpers = [(p, shortened(p.name)) for p in run.helpers[:rows]]
+    table = _Table(run, [*lines, *helpers])
+    text = [f"{_title(run)}: {seconds(run.duration)}, Python {run.python}", "", table.head()]
+    text += [table.row(process, name) for process, name in lines]
+    if len(shown) < len(processes):
+        text.append(_left_out(processes, shown))
+    if helpers:
+        text.append(f"{'':{table.pid}}  helpers of multiprocessing")
+        text += [table.row(process, name) for process, name in helpers]
+    if len(run.helpers) > len(helpers):
+        text.append(f"... and {len(run.helpers) - len(helpers)} more helpers")
+    return "\n".join([*text, *_not_seen(run)])
+
+
+class _Table:
+    """The columns and their widths."""
+
+    def __init__(self, run: Run, lines: list[tuple[ProcessRecord, str]]) -> None:
+        self.duration = run.duration
+        self.pid = max([3, *(len(str(p.pid)) for p, _ in lines)])
+        self.name = max([7, *(width(name) for _, name in lines)])
+        self.flag = 6 if any(p.daemon for p, _ in lines) else 0
+
+    def head(self) -> str:
+        scale = f"0 s{seconds(self.duration):>{_BAR - 3}}"
+        return self._line("pid", "process", "daemon" if self.flag else "", scale, "why it ended")
+
+    def row(self, process: ProcessRecord, name: str) -> str:
+        flag = "daemon" if process.daemon else ""
+        return self._line(
+            str(process.pid), name, flag, _bar(process, self.duration), describe(process)
         )
-    if not run.witness.complete:
-        lines += ["", *(f"not seen: {reason}" for reason in run.witness.missing)]
-    return "\n".join(lines)
+
+    def _line(self, pid: str, name: str, flag: str, bar: str, words: str) -> str:
+        name += " " * (self.name - width(name))
+        parts = [f"{pid:>{self.pid}}", name, f"{flag:<{self.flag}}", f"{bar:<{_BAR}}", words]
+        return "  ".join(part for part in parts if part)
 
 
 def _title(run: Run) -> str:
-    text = run.target.text.splitlines()[0] if run.target.text else ""
-    return f"{run.target.kind} {text[:60]}"
+    lines = run.target.text.splitlines() or [""]
+    text = plain(lines[0])
+    cut = len(lines) > 1 or len(text) > 60
+    return f"{run.target.kind} {text[:60]}" + ("..." if cut else "")
 
 
-def _in_tree_order(run: Run) -> Iterator[tuple[ProcessRecord, int]]:
-    below: dict[int | None, list[ProcessRecord]] = {}
-    for process in run.processes[1:]:
-        below.setdefault(process.parent_id, []).append(process)
+# --- which processes, in which order
 
-    def walk(process: ProcessRecord, depth: int) -> Iterator[tuple[ProcessRecord, int]]:
-        yield process, depth
-        for child in below.get(process.id, ()):
-            yield from walk(child, depth + 1)
 
-    yield from walk(run.main, 0)
-    for process in below.get(None, ()):  # whose parent was not seen
-        yield from walk(process, 1)
+def _selected(processes: list[ProcessRecord], rows: int) -> list[ProcessRecord]:
+    if len(processes) <= rows:
+        return processes
+    ranked = sorted(processes, key=lambda p: (p.role is not Role.MAIN, _rank(p), p.id))
+    return ranked[:rows]
+
+
+def _rank(process: ProcessRecord) -> int:
+    if process.cause is None or process.orphaned:
+        return 0
+    return _UNUSUAL.index(process.cause) + 1 if process.cause in _UNUSUAL else len(_UNUSUAL) + 1
+
+
+def _depths(run: Run) -> dict[int, int]:
+    """How far below main each process stands; one whose parent is not known, as main's child."""
+    depths = {run.main.id: 0}
+    for start in run.processes:
+        path = []
+        process: ProcessRecord | None = start
+        while process is not None and process.id not in depths:
+            path.append(process.id)
+            process = process.parent
+        depth = 0 if process is None else depths[process.id]
+        for number in reversed(path):
+            depth = depths[number] = depth + 1
+    return depths
+
+
+def _tree(run: Run, shown: Iterable[ProcessRecord]) -> list[ProcessRecord]:
+    """Each parent before its children, siblings in the order of their starts."""
+    wanted = {p.id for p in shown}
+    strays = [p for p in run.processes[1:] if p.parent is None and p.role is not Role.HELPER]
+    waiting = [*reversed(strays), run.main]
+    below_helpers = [p for h in run.helpers for p in h.children]
+    waiting[:0] = reversed(below_helpers)
+    order = []
+    while waiting:
+        process = waiting.pop()
+        if process.id in wanted:
+            order.append(process)
+        waiting.extend(reversed(process.children))
+    return order
+
+
+def _left_out(processes: list[ProcessRecord], shown: list[ProcessRecord]) -> str:
+    there = {p.id for p in shown}
+    rest = [p for p in processes if p.id not in there]
+    causes = Counter("running" if p.cause is None else cause_words(p.cause) for p in rest)
+    words = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+    return f"... and {len(rest)} more: {words}"
+
+
+def _not_seen(run: Run) -> list[str]:
+    missing = run.witness.missing
+    lines = [f"not seen: {plain(reason)}" for reason in missing[:_REASONS]]
+    if len(missing) > _REASONS:
+        lines.append(f"not seen: {len(missing) - _REASONS} more of that kind")
+    return ["", *lines] if lines else []
 
 
 def _bar(process: ProcessRecord, duration: float) -> str:
+    """A heavy line while its own code ran, a light one in its exit path."""
     end = process.ended_at if process.ended_at is not None else duration
-    scale = _WIDTH / duration if duration else 0.0
-    first = min(int(process.started_at * scale), _WIDTH - 1)
-    last = max(first + 1, min(round(end * scale), _WIDTH))
+    scale = _BAR / duration if duration else 0.0
+    first = max(0, min(int(process.started_at * scale), _BAR - 1))
+    last = max(first + 1, min(round(end * scale), _BAR))
     done = process.finished_at
     middle = last if done is None else max(first, min(round(done * scale), last))
-    text = " " * first + "━" * (middle - first) + "╌" * (last - middle)
-    return f"{text:<{_WIDTH}}"
-
-
-def describe(process: ProcessRecord) -> str:
-    """Why and how a process ended, in a few words."""
-    if process.ending is Ending.RUNNING:
-        return "running"
-    words = [str(process.cause).replace("_", " ")]
-    if process.ended_by is not None:
-        words.append(f"by {_who(process)}")
-    if process.cause is Cause.ABANDONED:
-        words[-1] += "'s exit path" if process.ended_by is not None else ""
-    if process.exception is not None and process.ending is Ending.RAISED:
-        words.append(f"({process.exception.type})")
-    if process.signal is not None:
-        words.append(process.signal)
-    else:
-        words.append(f"exit code {process.exitcode}")
-    extra = []
-    if process.joined is not None:
-        extra.append({"implicit": "joined by the exit path"}.get(process.joined, "joined"))
-    if process.orphaned and process.role is not Role.HELPER:
-        extra.append("outlived its parent")
-    if process.target_ran is False:
-        extra.append("its target never ran")
-    return ", ".join([" ".join(words), *extra])
-
-
-def _who(process: ProcessRecord) -> str:
-    if isinstance(process.ended_by, int):
-        return process.run.processes[process.ended_by].name
-    return str(process.ended_by)
-
-
-def waiting_for(run: Run) -> str:
-    """What main was doing when a run was ended at its deadline."""
-    left = [
-        p
-        for p in run.main.children
-        if p.cause is Cause.CLEANED_UP or p.cause is Cause.UNKNOWN
-    ]
-    if run.main.finished_at is None:
-        doing = "its own code was still running"
-    else:
-        doing = f"its code was done at {run.main.finished_at:.2f} s"
-    if not left:
-        return doing
-    names = ", ".join(str(p) for p in left)
-    return f"{doing}; still running were {names}"
+    return " " * first + "━" * (middle - first) + "╌" * (last - middle)

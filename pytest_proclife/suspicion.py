@@ -1,0 +1,69 @@
+"""What nobody reported: requests that may have been sent all the same, and been the reason."""
+
+from __future__ import annotations
+
+import math
+import signal as signals
+
+from pytest_proclife.history import Asked, History
+from pytest_proclife.response import (
+    ASKING,
+    OWN_DOING,
+    Unknown,
+    by_itself,
+    is_interrupt,
+    signal_name,
+)
+
+
+def exclude_earlier(request: Asked, history: History) -> None:
+    """Make sure that no other request came before the one that it ended of."""
+    if history.signal == request.signal and request.state == "default":
+        return  # alive, and with nothing in the way of the signal: it died of this one
+    if history.signal == request.signal == signals.SIGKILL:
+        return
+    if any(not r.sure and r.at <= request.at for r in history.asked):
+        raise Unknown("an earlier request may have gone to it, or to another process")
+    if history.missing.owner(history.began, request.at, but=history.id) is not None:
+        raise Unknown("reports are missing that could hold an earlier request")
+
+
+def exclude_unseen(history: History, until: float = math.inf) -> None:
+    """Make sure that it did not end of a request, up to some time, that nobody reported."""
+    signs = _signs(history, until)
+    silent = _silently_caught(history)
+    unsure = {r.signal for r in history.asked if not r.sure and r.at <= until}
+    if unsure & (signs | silent):
+        raise Unknown("a request may have gone to it, or to another process")
+    until = min(until, history.ended)
+    if (signs or silent) and (
+        history.missing.owner(history.began, until, but=history.id) is not None
+    ):
+        raise Unknown("reports are missing that could hold a request")
+    for signal in signs - OWN_DOING:
+        if history.strangers.owner(history.began, until, but=history.id) is not None:
+            name = signal_name(signal)
+            raise Unknown(f"a program that does not report was running, and may have sent {name}")
+
+
+def _signs(history: History, until: float) -> frozenset[int]:
+    """The signals up to some time that show in what it did, so that somebody may have sent them."""
+    left = history.left
+    done = left.at if left is not None else history.ended
+    found = {s for s, at in history.caught if s in ASKING and at <= min(done, until)}
+    if left is not None and left.rose_from is not None and left.at <= until:
+        found.add(left.rose_from)
+    passed_on = history.signal == signals.SIGINT and is_interrupt(left)
+    if history.signal is not None and not passed_on and history.ended <= until:
+        found.add(history.signal)
+    return frozenset(found)
+
+
+def _silently_caught(history: History) -> frozenset[int]:
+    """The signals that it could have caught, and ended of, without a trace."""
+    if history.signal is not None and not by_itself(history):
+        return frozenset()
+    if not history.observed or history.replaced is not None:
+        return ASKING
+    handled = ASKING if history.left is None else history.left.handled & ASKING
+    return handled & {signals.SIGINT} if history.sees_handlers else ASKING

@@ -1,0 +1,268 @@
+"""Canned logs: what a supervisor would have written of processes that never lived.
+
+Each event is a millisecond after the one before. A log is told in the order in which things
+happened; a test may then take entries out, or move them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_proclife import wire
+from pytest_proclife.assemble import assemble
+from pytest_proclife.records import Run, TargetInfo
+
+EPOCH = 1_000_000_000
+STEP = 1_000_000
+
+Entry = tuple[Any, ...]
+
+
+class Log:
+    """The log of one run; main is there from the start."""
+
+    def __init__(self, *, version: str = "3.13.0", observed: bool = True) -> None:
+        self.entries: list[Entry] = []
+        self.now = EPOCH
+        self.wake = 0
+        self.count = 0
+        self.next_pid = 100
+        self.version = version
+        self.main = Process(self, how="main")
+        if observed:
+            self.main.hello(how="new", kind="main")
+            self.main.says(wire.RUN, "", "", "", "", "")
+
+    def tick(self) -> int:
+        self.now += STEP
+        return self.now
+
+    def add(self, what: str, number: int, *rest: Any, at: int | None = None) -> None:
+        self.entries.append((self.tick() if at is None else at, what, number, *rest))
+
+    def process(self, *, pid: int | None = None, how: str = "report", argv: Any = ()) -> Process:
+        """A process becomes known; nobody has said yet what it is."""
+        return Process(self, pid=pid, how=how, argv=argv)
+
+    def child(
+        self,
+        parent: Process | None = None,
+        *,
+        name: str | None = None,
+        daemon: bool = False,
+        kind: str = "process",
+        method: str = "fork",
+        pid: int | None = None,
+        runs: bool = True,
+    ) -> Process:
+        """A child of multiprocessing: forked, announced by its parent, in its target."""
+        parent = parent or self.main
+        child = Process(self, pid=pid)
+        child.hello(parent)
+        child.name = name or f"Process-{child.number}"
+        parent.started(child, kind=kind, name=child.name, daemon=daemon, method=method)
+        if runs:
+            child.runs(parent, kind=kind, daemon=daemon, method=method)
+        return child
+
+    def server(self) -> Process:
+        """Main's fork server: a helper, and the kernel's parent of what is forked from it."""
+        server = Process(self, how="parent")
+        words = ("/bin/python", "-c", "from multiprocessing.forkserver import main; main()")
+        fields = (str(server.pid), "forkserver", "python", "", "", "1", "job.py:5 in <module>")
+        self.main.says(wire.STARTED, *fields, *words, about=server)
+        server.hello(self.main, how="new", kind="forkserver")
+        return server
+
+    def served(
+        self, server: Process, parent: Process | None = None, *, daemon: bool = False
+    ) -> Process:
+        """A child of multiprocessing that a fork server forked for its parent."""
+        parent = parent or self.main
+        child = Process(self)
+        child.hello(server)
+        child.name = f"Process-{child.number}"
+        parent.started(child, kind="process", name=child.name, daemon=daemon, method="forkserver")
+        child.runs(parent, daemon=daemon, method="")
+        return child
+
+    def program(self, parent: Process | None = None, *argv: str, observed: bool = False) -> Process:
+        """A program that its parent started through subprocess."""
+        parent = parent or self.main
+        child = Process(self, how="parent")
+        words = argv or ("/bin/sleep", "1")
+        flag = wire.flag(observed)
+        fields = (str(child.pid), "subprocess", words[0], "", "", flag, "job.py:3 in go", *words)
+        parent.says(wire.STARTED, *fields, about=child)
+        return child
+
+    def run(self, **options: Any) -> Run:
+        """The account of it."""
+        values: dict[str, Any] = {
+            "epoch": EPOCH,
+            "started_at": 1763800000.0,
+            "duration": (self.now - EPOCH) / 1e9,
+            "timed_out": False,
+            "target": TargetInfo(kind="script", text="job.py", args=()),
+            "python": "3.13.0",
+            "platform": "linux",
+            "start_method": None,
+            "backend": "pidfd",
+            **options,
+        }
+        return assemble(self.entries, **values)
+
+
+class Process:
+    """One process of a log, and what it says and does."""
+
+    def __init__(
+        self, log: Log, *, pid: int | None = None, how: str = "report", argv: Any = ()
+    ) -> None:
+        self.log = log
+        self.number = log.count
+        log.count += 1
+        if pid is None:
+            pid = log.next_pid
+            log.next_pid += 1
+        self.pid = pid
+        self.key = f"{pid}.{log.now}"
+        self.seq = 0
+        self.name = ""
+        log.add("new", self.number, pid, how, tuple(argv))
+
+    def says(self, kind: str, *fields: str, about: Process | None = None) -> None:
+        at = self.log.tick()
+        data = wire.pack(kind, self.seq, self.pid, at, fields)
+        self.seq += 1
+        self.log.add("said", self.number, data, None if about is None else about.number, at=at)
+
+    def says_raw(self, data: bytes) -> None:
+        self.log.add("said", self.number, data, None)
+
+    def loses(self, reports: int = 1) -> None:
+        """Reports of its that never arrive; their numbers are used up."""
+        self.seq += reports
+        self.log.tick()
+
+    def hello(
+        self, parent: Process | None = None, *, how: str = "fork", kind: str = "os_fork"
+    ) -> None:
+        if how == "new":
+            self.seq = 0
+        words = ("/bin/python", "job.py") if how == "new" else ()
+        version = self.log.version if how == "new" else ""
+        key = parent.key if parent else ""
+        self.says(wire.HELLO, self.key, key, how, kind, version, "", *words)
+
+    def started(
+        self, child: Process, *, kind: str, name: str, daemon: bool, method: str = "fork"
+    ) -> None:
+        fields = (str(child.pid), kind, name, wire.flag(daemon), method, "", "job.py:7 in <module>")
+        self.says(wire.STARTED, *fields, about=child)
+
+    def runs(
+        self,
+        parent: Process,
+        *,
+        kind: str = "process",
+        daemon: bool = False,
+        method: str = "fork",
+        name: str = "",
+    ) -> None:
+        flag = wire.flag(daemon)
+        self.says(wire.RUN, str(parent.pid), kind, name or self.name, flag, method)
+
+    def leaves(
+        self,
+        how: str = "returned",
+        error: str = "",
+        message: str = "",
+        *,
+        rose_from: int | None = None,
+        handled: str = "2",
+    ) -> None:
+        """Its own code ends."""
+        rose = "" if rose_from is None else str(rose_from)
+        trace = 'File "job.py", line 9, in work' if error else ""
+        self.says(wire.LEFT, how, error, message, trace, rose, handled)
+
+    def sends(
+        self,
+        other: Process,
+        signal: int,
+        via: str = "os.kill()",
+        *,
+        state: str | None = "default",
+        alive: bool | None = None,
+    ) -> None:
+        """It sends a signal; `state` is what the supervisor saw that it would meet."""
+        extra = () if alive is None else (wire.flag(alive),)
+        self.says(
+            wire.KILL, str(other.pid), str(signal), via, "job.py:8 in go", *extra, about=other
+        )
+        if signal != 9:
+            self.log.add("state", other.number, signal, state)
+
+    def signals_group(
+        self, group: int, signal: int, *members: Process, states: str | None = "default"
+    ) -> None:
+        self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", "job.py:8 in go")
+        for member in members:
+            if signal != 9:
+                self.log.add("state", member.number, signal, states)
+        self.log.add("group", self.number, signal, tuple(m.number for m in members))
+
+    def asked_by_test(self, signal: int, state: str | None = "default") -> None:
+        self.log.add("asked", self.number, signal)
+        if signal != 9:
+            self.log.add("state", self.number, signal, state)
+
+    def catches(self, signal: int) -> None:
+        self.says(wire.CAUGHT, str(signal))
+
+    def begins_exit_path(self, *alive: Process) -> None:
+        self.says(wire.EXIT_PATH, *(str(p.pid) for p in alive))
+
+    def abandons(self, child: Process, *, state: str | None = "default") -> None:
+        self.sends(child, 15, "exit path", state=state)
+
+    def collects(self, child: Process, code: int, how: str = "explicit") -> None:
+        where = "" if how == "implicit" else "job.py:11 in <module>"
+        self.says(wire.COLLECTED, str(child.pid), str(code), how, where)
+
+    def waits(self, child: Process, where: str = "job.py:11 in <module>") -> None:
+        self.says(wire.WAITING, str(child.pid), where)
+
+    def last_word(self, how: str = "exit", code: str = "") -> None:
+        self.says(wire.LAST_WORD, how, code)
+
+    def ends(
+        self,
+        code: int | None = 0,
+        *,
+        signal: int = 0,
+        orphan: bool = False,
+        running: tuple[Process, ...] = (),
+        wake: int | None = None,
+    ) -> None:
+        """The kernel: it has ended, and was reaped; by the supervisor if an orphan, or main."""
+        self.log.wake = self.log.wake + 1 if wake is None else wake
+        numbers = tuple(p.number for p in running)
+        self.log.add("end", self.number, self.log.wake, numbers)
+        status = None if code is None else signal or code << 8
+        self.log.add("reaped", self.number, status, orphan or self.number == 0)
+
+    def exits(self, code: int = 0, how: str | None = None) -> None:
+        """It says its last word and ends with an exit code."""
+        self.last_word(how or ("exit" if self.number == 0 else "launcher"), str(code))
+        self.ends(code)
+
+    def returns(self) -> None:
+        """Its code returns, and it ends."""
+        self.leaves()
+        self.exits(0)
+
+    def cleaned_up(self) -> None:
+        self.log.add("cleanup", self.number)
+        self.ends(signal=9, orphan=True)

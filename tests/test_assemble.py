@@ -1,0 +1,664 @@
+"""Whole logs made into accounts: who is who, who waited, who outlived whom, what was not seen."""
+
+from __future__ import annotations
+
+import random
+import time
+import tracemalloc
+
+import pytest
+from histories import EPOCH, STEP, Log
+
+from pytest_proclife import wire
+from pytest_proclife.records import ProcessRecord, Run, TargetInfo
+
+# --- who is who
+
+
+def test_main_alone_returns() -> None:
+    log = Log()
+    log.main.returns()
+    run = log.run()
+
+    assert [p.name for p in run] == ["MainProcess"]
+    assert (run.main.cause, run.main.exitcode, run.main.target_ran) == ("returned", 0, True)
+    assert run.main.argv == ("/bin/python", "job.py")
+    assert run.witness.complete
+
+
+def test_processes_stand_in_the_order_of_their_starts_not_of_their_discovery() -> None:
+    log = Log()
+    first = log.process()
+    second = log.child(name="second")
+    key = log.main.key
+    data = wire.pack(
+        wire.HELLO, 0, first.pid, EPOCH + STEP, (f"{first.pid}.1", key, "fork", "os_fork", "", "")
+    )
+    first.says_raw(data)
+    run = log.run()
+
+    assert [p.pid for p in run] == [log.main.pid, first.pid, second.pid]
+    assert [p.id for p in run] == [0, 1, 2]
+
+
+def test_a_child_of_a_fork_server_is_the_child_of_who_asked_for_it() -> None:
+    log = Log()
+    server = log.server()
+    outer = log.served(server)
+    inner = log.served(server, outer)
+    run = log.run()
+
+    assert run[outer.name].parent is run.main
+    assert run[inner.name].parent is run[outer.name]
+    assert run[inner.name].start_method == "forkserver"
+    assert run.helpers[0].kind == "forkserver"
+    assert run[inner.name].kind == "process"
+
+
+def test_a_child_of_a_fork_server_is_known_by_its_own_words_too() -> None:
+    log = Log()
+    server = log.server()
+    outer = log.served(server)
+    child = log.process()
+    child.hello(server)
+    child.name = "quick"
+    child.runs(outer)
+    log.main.loses()
+
+    assert log.run()["quick"].parent_id == outer.number
+
+
+def test_a_fork_of_a_fork_has_the_name_of_the_program_above() -> None:
+    log = Log()
+    child, grandchild = log.process(), log.process()
+    child.hello(log.main)
+    grandchild.hello(child)
+    run = log.run()
+
+    assert [(p.kind, p.name, p.argv) for p in run.descendants] == [
+        ("os_fork", "python", None),
+        ("os_fork", "python", None),
+    ]
+    assert run.processes[2].parent is run.processes[1]
+
+
+def test_a_child_that_was_killed_before_its_first_word_is_recorded() -> None:
+    log = Log()
+    newborn = log.process(how="parent")
+    log.add("child", newborn.number, 0)
+    log.main.sends(newborn, 9, "os.kill()")
+    newborn.ends(signal=9)
+    record = log.run().processes[1]
+
+    assert (record.kind, record.cause, record.parent) == ("os_fork", "killed", log.run().main)
+    assert record.target_ran is None
+    assert log.run().witness.complete
+
+
+def test_a_child_of_multiprocessing_killed_at_its_start_never_reached_its_target() -> None:
+    log = Log()
+    newborn = log.process(how="parent")
+    log.main.started(newborn, kind="process", name="newborn", daemon=False)
+    log.main.sends(newborn, 9, "kill()")
+    newborn.ends(signal=9)
+
+    assert log.run()["newborn"].target_ran is False
+
+
+def test_a_program_of_a_shells_is_found_below_it_and_the_run_is_not_complete() -> None:
+    log = Log()
+    shell = log.program(log.main, "/bin/sh", "-c", "sleep 1")
+    sleep = log.process(how="found", argv=("sleep", "1"))
+    log.add("child", sleep.number, shell.number)
+    sleep.ends(0)
+    shell.ends(0)
+    log.main.returns()
+    run = log.run()
+
+    assert run["sleep"].parent is run["sh"]
+    assert (run["sleep"].kind, run["sleep"].cause) == ("subprocess", "exited")
+    assert run.witness.missing == (
+        "sh (pid 101) does not report: what it started may be missing",
+        "sleep (pid 102) does not report: what it started may be missing",
+    )
+
+
+def test_a_program_that_replaced_itself_is_what_it_became() -> None:
+    log = Log()
+    child = log.child(name="changeling")
+    child.says(wire.EXEC, "0", "/bin/sleep", "1")
+    child.ends(3)
+    record = log.run()["changeling"]
+
+    assert (record.cause, record.ending, record.exitcode) == ("exited", "exited", 3)
+    assert record.argv == ("/bin/sleep", "1")
+    assert log.run().witness.missing == (
+        "changeling (pid 101) became a program that does not report",
+    )
+
+
+def test_a_python_that_replaced_a_python_counts_its_reports_anew() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.says(wire.EXEC, "1", "/bin/python", "other.py")
+    child.hello(log.main, how="new", kind="exec")
+    child.leaves("sys_exit", "SystemExit", "3")
+    child.exits(3, "exit")
+    record = log.run().processes[1]
+
+    assert (record.kind, record.cause) == ("os_fork", "sys_exit")
+    assert log.run().witness.complete
+
+
+def test_an_exec_that_failed_changed_nothing() -> None:
+    log = Log()
+    child = log.child(name="persistent")
+    child.says(wire.EXEC, "0", "/bin/nothing")
+    child.returns()
+
+    assert log.run()["persistent"].cause == "returned"
+
+
+def test_a_pid_that_is_used_again_is_another_process() -> None:
+    log = Log()
+    first = log.child(name="first", pid=500)
+    first.returns()
+    log.main.collects(first, 0)
+    second = log.child(name="second", pid=500)
+    second.leaves("raised", "ValueError")
+    second.exits(1)
+    log.main.collects(second, 1, "library")
+    run = log.run()
+
+    assert [(p.cause, p.joined) for p in run.children] == [
+        ("returned", "explicit"),
+        ("raised", "library"),
+    ]
+
+
+# --- how it ended, by several processes' words
+
+
+def test_a_daemon_is_abandoned_by_its_parents_exit_path() -> None:
+    log = Log()
+    daemon = log.child(name="session", daemon=True)
+    log.main.leaves()
+    log.main.begins_exit_path(daemon)
+    log.main.abandons(daemon)
+    daemon.ends(signal=15)
+    log.main.collects(daemon, -15, "implicit")
+    log.main.exits()
+    record = log.run()["session"]
+
+    assert (record.cause, record.ended_by, record.signal) == ("abandoned", 0, "SIGTERM")
+    assert (record.joined, record.orphaned, record.daemon) == ("implicit", False, True)
+    assert [(r.by, r.signal, r.via) for r in record.requests] == [(0, "SIGTERM", "exit path")]
+    assert [e.fact for e in record.evidence] == [
+        "started it at job.py:7 in <module>",
+        "sent SIGTERM (exit path)",
+        "died of SIGTERM",
+        "collected its status",
+    ]
+
+
+def test_a_signal_to_a_group_is_a_request_to_each_member() -> None:
+    log = Log()
+    one, two, three = (log.child() for _ in range(3))
+    log.main.signals_group(77, 15, one, two)
+    for child in (one, two):
+        child.ends(signal=15)
+    three.returns()
+
+    assert [p.cause for p in log.run().children] == ["terminated", "terminated", "returned"]
+
+
+def test_who_was_gone_when_a_groups_members_were_asked_for_may_have_been_one() -> None:
+    log = Log()
+    quick, slow = log.child(), log.child()
+    log.main.signals_group(77, 15, slow)
+    quick.ends(signal=15)
+    slow.ends(signal=15)
+
+    assert [p.cause for p in log.run().children] == ["unknown", "terminated"]
+
+
+def test_the_sender_of_a_signal_to_its_own_group_sent_it_to_itself() -> None:
+    log = Log()
+    child = log.child()
+    child.says(wire.KILL_GROUP, "0", "15", "os.kill()", "")
+    child.ends(signal=15)
+
+    assert log.run().children[0].cause == "signaled"
+
+
+def test_a_group_that_could_not_be_asked_for_makes_others_ends_doubtful() -> None:
+    log = Log()
+    sender, other = log.child(), log.child()
+    sender.says(wire.KILL_GROUP, "0", "15", "os.kill()", "")
+    sender.ends(signal=15)
+    other.ends(signal=15)
+
+    assert [p.cause for p in log.run().children] == ["signaled", "unknown"]
+
+
+def test_a_signal_by_pid_alone_is_certain_only_if_the_process_spoke_later() -> None:
+    log = Log()
+    heard, unheard = log.child(), log.child()
+    for child in (heard, unheard):
+        log.main.says(wire.KILL, str(child.pid), "15", "terminate()", "")
+    heard.catches(15)
+    heard.leaves("sys_exit", "SystemExit", "5", rose_from=15)
+    heard.exits(5)
+    unheard.ends(signal=15)
+
+    assert [p.cause for p in log.run().children] == ["terminated", "unknown"]
+
+
+def test_a_shell_is_suspected_of_a_signal_that_nobody_sent() -> None:
+    log = Log()
+    log.program(log.main, "/bin/sh", "-c", "kill -9 102")
+    victim, faulty = log.child(), log.child()
+    victim.ends(signal=9)
+    faulty.ends(signal=11)
+    causes = {p.name: p.cause for p in log.run().children}
+
+    assert causes[victim.name] == "unknown"
+    assert causes[faulty.name] == "signaled"
+
+
+def test_a_hidden_request_of_somebody_elses_is_not_a_signal_from_nowhere() -> None:
+    log = Log()
+    child = log.child(name="child")
+    log.main.loses()
+    child.ends(signal=15)
+    log.main.returns()
+    run = log.run()
+
+    assert run["child"].cause == "unknown"
+    assert (
+        run["child"].evidence[-1].fact == "unknown: reports are missing that could hold a request"
+    )
+    assert run.witness.missing == ("reports of MainProcess (pid 100) are missing",)
+
+
+def test_all_that_a_process_said_can_be_missing() -> None:
+    log = Log()
+    child = log.process(how="parent")
+    log.main.started(child, kind="process", name="mute", daemon=False)
+    child.ends(0)
+    record = log.run()["mute"]
+
+    assert (record.cause, record.ending, record.target_ran) == ("unknown", "exited", None)
+
+
+def test_a_plugin_may_name_the_cause_where_nobody_else_can() -> None:
+    log = Log()
+    log.program().ends(75)
+    log.main.returns()
+    run = log.run(cause_hook=lambda run, process: ("sys_exit", "my-plugin"))
+
+    assert run["sleep"].cause == "sys_exit"
+    assert run["sleep"].run is run
+    assert run["sleep"].evidence[-1].source == "my-plugin"
+    assert run.main.cause == "returned"
+
+
+# --- who waited for it
+
+
+@pytest.mark.parametrize(
+    ("how", "alive_at_exit", "joined"),
+    [
+        ("explicit", False, "explicit"),
+        ("library", False, "library"),
+        ("implicit", True, "implicit"),
+        ("implicit", False, None),
+        ("", False, None),
+    ],
+)
+def test_the_wait_that_collected_the_status_is_the_join(
+    how: str, alive_at_exit: bool, joined: str | None
+) -> None:
+    log = Log()
+    child = log.child(name="child")
+    log.main.begins_exit_path(*([child] if alive_at_exit else []))
+    child.returns()
+    log.main.collects(child, 0, how)
+    record = log.run()["child"]
+
+    assert record.joined == joined
+    assert (record.joined_at is None) == (joined is None)
+
+
+def test_a_join_after_a_status_that_was_taken_in_passing_is_one() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.returns()
+    log.main.collects(child, 0, "")
+    log.main.collects(child, 0, "explicit")
+
+    assert log.run()["child"].joined == "explicit"
+
+
+def test_nobody_joins_by_claiming_another_processs_child() -> None:
+    log = Log()
+    child, liar = log.child(name="child"), log.child()
+    child.returns()
+    liar.collects(child, 0)
+
+    assert log.run()["child"].joined is None
+
+
+def test_any_wait_joins_what_multiprocessing_did_not_start() -> None:
+    log = Log()
+    waited, orphan = log.program(), log.program(log.main, "true")
+    waited.ends(0)
+    log.main.returns()
+    orphan.ends(0, orphan=True)
+    run = log.run()
+
+    assert (run["sleep"].joined, run["true"].joined) == ("explicit", None)
+
+
+# --- whom it outlived
+
+
+def pair(log: Log) -> tuple[ProcessRecord, Run]:
+    run = log.run()
+    return run["inner"], run
+
+
+def test_who_ended_before_the_parent_is_no_orphan() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    log.child(outer, name="inner").ends(0, wake=1)
+    outer.ends(0, wake=2)
+
+    assert pair(log)[0].orphaned is False
+
+
+def test_who_ran_when_the_parent_ended_is_an_orphan() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    outer.ends(0, wake=1, running=(inner,))
+    inner.ends(0, wake=1)
+    record, run = pair(log)
+
+    assert record.orphaned is True
+    assert run.orphans == (record,)
+
+
+def test_who_still_runs_when_the_parent_has_ended_is_an_orphan() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    log.child(outer, name="inner")
+    outer.ends(0)
+
+    assert pair(log)[0].orphaned is True
+
+
+def test_nothing_proves_the_order_of_two_ends_in_one_wake_up() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    outer.ends(signal=9, wake=1)
+    inner.ends(signal=9, wake=1, orphan=True)
+
+    assert pair(log)[0].orphaned is None
+
+
+def test_who_was_dead_when_the_parents_end_was_noticed_may_have_died_before_it() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    outer.ends(signal=9, wake=1, running=())
+    inner.ends(signal=9, wake=2, orphan=True)
+
+    assert pair(log)[0].orphaned is None
+
+
+def test_whose_status_the_parent_took_is_no_orphan() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    outer.ends(0, wake=1)
+    inner.ends(0, wake=1, orphan=False)
+
+    assert pair(log)[0].orphaned is False
+
+
+def test_who_spoke_after_the_parents_end_is_an_orphan() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    outer.ends(0, wake=1)
+    inner.leaves()
+    inner.last_word("launcher", "0")
+    inner.ends(0, wake=2, orphan=True)
+
+    assert pair(log)[0].orphaned is True
+
+
+# --- whether its target ran
+
+
+def test_a_child_whose_start_up_raised_did_not_reach_its_target() -> None:
+    log = Log()
+    child = log.child(name="child", runs=False)
+    child.leaves("raised", "FileNotFoundError", "no main")
+    child.exits(1)
+    record = log.run()["child"]
+
+    assert (record.cause, record.target_ran) == ("raised", False)
+    assert record.exception is not None
+    assert record.exception.type == "FileNotFoundError"
+
+
+def test_whether_the_target_ran_is_not_known_where_reports_are_missing() -> None:
+    log = Log()
+    child = log.child(name="child", runs=False)
+    child.loses()
+    child.leaves("raised", "ValueError")
+    child.exits(1)
+
+    assert log.run()["child"].target_ran is None
+
+
+def test_a_fork_has_no_target() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.exits(0, "os_exit")
+    record = log.run().processes[1]
+
+    assert (record.cause, record.target_ran, record.daemon) == ("os_exit", None, None)
+
+
+# --- reports that nobody should believe
+
+HOSTILE = [
+    b"",
+    b"\0",
+    b"nonsense",
+    b"h",
+    b"h0 1 2",
+    b"h" + b"9" * 5000 + b" 1 2",
+    b"\xff\xfe\xfd",
+    b"Z0 101 2\0what",
+    b"l5 101 9\0vanished\0\0\0\0\0",
+    b"l5 101 9\0returned",
+    b"l5 101 9\0raised\0" + b"X" * 90_000 + b"\0\0\0\0",
+    b"l5 101 9\0raised\0E\0m\0t\0" + b"9" * 5000 + b"\0nan " + b"9" * 5000,
+    b"k5 101 9\0one\0two\0three\0",
+    b"k5 101 9\0" + b"9" * 5000 + b"\0-15\0x\0",
+    b"k5 101 9\0" + b"101\0000\0x\0",
+    b"g5 101 9\0x\0y\0z\0",
+    b"c5 101 9\0loud",
+    b"c5 101 9\0" + b"9" * 5000,
+    b"j5 101 9\0x\0y\0z\0",
+    b"j5 101 9\0" + b"100\0" + b"9" * 4000 + b"\0explicit\0",
+    b"r5 101 9\0x\0main\0" + b"n" * 90_000 + b"\0maybe\0teleport",
+    b"s5 101 9\0x",
+    b"e5 101 9\0never\0x",
+    b"E5 101 9",
+    b"x5 101 9\0a\0b",
+    b"w5 101 9\0nobody\0" + b"w" * 90_000,
+    b"u5 101 9\0" + b"u" * 90_000,
+    b"h-5 101 9\0k\0k\0new\0main\0x\0",
+    b"h%d 101 9\0k\0k\0fork\0main\0x\0" % (1 << 80),
+    b"h0 101 -99999999999999999999999999999999999999\0k\0\0new\0banana\0" + b"9." * 3000 + b"\0",
+    b"h1 101 " + b"9" * 4000 + b"\0k\0\0new\0banana\0\0",
+]
+
+
+@pytest.mark.parametrize("data", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_report_breaks_nothing(data: bytes) -> None:
+    log = Log()
+    child, other = log.child(name="child"), log.child(name="other")
+    child.says_raw(data)
+    child.returns()
+    other.returns()
+    log.main.returns()
+    run = log.run()
+
+    assert {p.exitcode for p in run} == {0}
+    assert Run.from_json(run.to_json()) == run
+    assert len(str(run)) < 4000
+    assert all(len(p.name) <= 210 for p in run)
+
+
+def test_random_bytes_break_nothing() -> None:
+    chance = random.Random(7)
+    log = Log()
+    children = [log.child() for _ in range(5)]
+    for _ in range(3000):
+        kind = chance.choice("hsrlxXekgcjwEuZ")
+        words = [
+            chance.choice(["", "0", "1", "15", "101", "exit", "fork", "new", "returned", "os_fork"])
+            for _ in range(chance.randrange(9))
+        ]
+        words = [chance.choice([word, children[0].key, log.main.key]) for word in words]
+        sender, seq, at = (
+            chance.choice(children),
+            chance.randrange(-3, 40),
+            chance.randrange(1 << 34),
+        )
+        about = chance.choice([None, *(c.number for c in children), 0])
+        log.add("said", sender.number, wire.pack(kind, seq, 1, at, tuple(words)), about)
+    for child in children:
+        child.ends(chance.choice([0, 1]))
+    log.main.ends(0)
+    run = log.run()
+
+    assert Run.from_json(run.to_json()) == run
+    assert str(run)
+
+
+def test_forged_names_make_nobody_its_own_ancestor() -> None:
+    log = Log()
+    one, two = log.process(), log.process()
+    one.key, two.key = f"{one.pid}.1", f"{two.pid}.2"
+    for child, parent in ((one, two), (two, one)):
+        child.hello(parent)
+    three = log.process()
+    three.key = f"{three.pid}.3"
+    three.hello(three)
+    run = log.run()
+
+    for process in run:
+        above, steps = process.parent, 0
+        while above is not None:
+            above, steps = above.parent, steps + 1
+            assert steps < 10
+    assert all(str(p.pid) in str(run) for p in run)
+
+
+def test_nobody_takes_another_processs_name_for_itself() -> None:
+    log = Log()
+    liar, child = log.child(name="liar"), log.process()
+    liar.says(wire.HELLO, log.main.key, "", "fork", "os_fork", "", "")
+    child.hello(log.main)
+
+    assert log.run().processes[2].parent_id == 0
+
+
+def test_nobody_becomes_main_by_saying_so() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.says(wire.RUN, "1", "main", "MainProcess", "", "")
+    run = log.run()
+
+    assert run.processes[1].role == "child"
+    assert run.processes[1].kind == "process"
+
+
+def test_a_report_is_not_older_than_main_nor_younger_than_its_arrival() -> None:
+    log = Log()
+    child = log.child(name="child")
+    for at in (0, 1 << 62):
+        data = wire.pack(wire.LEFT, child.seq, child.pid, at, ("returned", "", "", "", "", "2"))
+        child.seq += 1
+        child.says_raw(data)
+    record = log.run()["child"]
+
+    assert record.finished_at is not None
+    assert 0 <= record.finished_at <= log.run().duration
+
+
+# --- what it costs
+
+
+def storm(count: int) -> Log:
+    log = Log()
+    children = [log.child() for _ in range(count)]
+    for child in children:
+        log.main.waits(child)
+        child.returns()
+        log.main.collects(child, 0)
+    log.main.leaves()
+    log.main.begins_exit_path(*children)
+    log.main.exits()
+    return log
+
+
+def test_ten_thousand_processes_are_assembled_within_seconds() -> None:
+    log = storm(10_000)
+    begun = time.process_time()
+    run = log.run()
+    text = str(run)
+    assert sum(len(p.children) for p in run) == 10_000
+
+    assert time.process_time() - begun < 10  # about 2 on a slow machine; quadratic is minutes
+    assert len(text) < 10_000
+
+
+def test_a_record_takes_at_most_four_kilobytes() -> None:
+    log = storm(2000)
+    log.run()  # what is cached once is no record's
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        run = log.run()
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert used / len(run.processes) < 4096
+
+
+def test_a_command_that_says_nothing_is_taken_for_a_program_that_cannot() -> None:
+    log = Log(observed=False)
+    log.main.ends(4)
+    run = log.run(target=TargetInfo(kind="command", text="make", args=()))
+
+    assert run.main.cause == "exited"
+    assert not run.witness.complete
+
+
+def test_a_script_that_says_nothing_has_lost_its_words() -> None:
+    log = Log(observed=False)
+    log.main.ends(4)
+
+    assert log.run().main.cause == "unknown"
