@@ -83,6 +83,8 @@ def _on_request(history: History, ending: Ending | None) -> Verdict | None:
             continue
         if ended_of(request, history):
             exclude_earlier(request, history)
+            if history.signal == signals.SIGKILL != request.signal:
+                exclude_unseen(history)  # to be killed comes before to be terminated
             verdict = _verdict_for(request, history, ending)
             if verdict is None:  # it was done by then, and its exit path was cut short
                 others = tuple(r for r in history.asked if r is not request)

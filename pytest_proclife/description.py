@@ -126,7 +126,7 @@ def waiting_for(run: Run) -> str:
     elif main.finished_at is None:
         doing = "its own code was still running"
     else:
-        doing = "it was on its way out, behind a thread or an exit handler"
+        doing = "it was on its way out, behind a thread or a handler"
     if main.finished_at is not None:
         doing = f"its code was done at {seconds(main.finished_at)}, and {doing}"
     others = [p for p in running if (p.ended_at or ended) >= ended and str(p) not in doing]
@@ -151,7 +151,7 @@ def plain(text: str) -> str:
 def width(text: str) -> int:
     """Columns in a terminal: wide characters take two, combining ones none."""
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asianwidth(c) in "WF" else 1
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
 

@@ -131,6 +131,8 @@ def explains_itself(request: Asked, history: History) -> bool:
     """Whether it ended of a signal that it sent itself, whatever was sent to it later."""
     if request.signal == history.signal and request.state in ("default", None):
         return True
+    if history.signal not in (None, request.signal) and not by_itself(history):
+        return False  # something else ended it, after all
     left = history.left
     if left is not None and left.at >= request.at and left.rose_from == request.signal:
         return True

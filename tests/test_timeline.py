@@ -1,0 +1,294 @@
+"""The timeline as text, whole, and what is said of a main that did not end in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from histories import Log
+
+from pytest_proclife import wire
+from pytest_proclife.records import TargetInfo
+from pytest_proclife.timeline import describe, render, waiting_for
+
+
+def test_the_daemon_exam() -> None:
+    log = Log()
+    session = log.child(name="Process-1", daemon=True)
+    log.now += 900_000_000
+    log.main.leaves()
+    log.main.begins_exit_path(session)
+    log.main.abandons(session)
+    session.ends(signal=15)
+    log.main.collects(session, -15, "implicit")
+    log.now += 50_000_000
+    log.main.exits()
+
+    assert str(log.run()) == (
+        "script job.py: 0.97 s, Python 3.13.0\n"
+        "\n"
+        "pid  process      daemon  0 s                       0.97 s  why it ended\n"
+        "100  MainProcess          ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╌╌  returned, exit code 0\n"
+        "101    Process-1  daemon  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━    "
+        "abandoned by MainProcess's exit path (SIGTERM), joined by the exit path"
+    )
+
+
+def test_helpers_stand_at_the_end_and_what_was_not_seen_below() -> None:
+    log = Log()
+    server = log.server()
+    worker = log.served(server)
+    shell = log.program(log.main, "/bin/sh", "-c", "true")
+    shell.ends(0)
+    worker.leaves("raised", "job.Broken", "no")
+    worker.exits(1)
+    log.main.collects(worker, 1)
+    log.main.leaves()
+    log.main.last_word()
+    log.main.ends(running=(server,))
+    server.leaves("sys_exit")
+    server.last_word()
+    server.ends(0, orphan=True)
+
+    assert str(log.run()) == (
+        "script job.py: 0.03 s, Python 3.13.0\n"
+        "\n"
+        "pid  process      0 s                       0.03 s  why it ended\n"
+        "100  MainProcess  ━━━━━━━━━━━━━━━━━━━━━━━━╌╌        returned, exit code 0\n"
+        "102    Process-2          ━━━━━━━━━━╌╌              "
+        "raised job.Broken, exit code 1, joined\n"
+        "103    sh                      ━━                   exited, exit code 0, joined\n"
+        "     helpers of multiprocessing\n"
+        "101  forkserver       ━━━━━━━━━━━━━━━━━━━━━━━━╌╌╌   left by sys.exit, exit code 0\n"
+        "\n"
+        "not seen: sh (pid 103) does not report: what it started may be missing"
+    )
+
+
+def test_names_of_any_length_and_width_stay_in_their_column() -> None:
+    log = Log()
+    names = ["日本語のプロセス", "e\u0301tude", "two\nlines", "n" * 50, "\x1b[31mred"]
+    for name in names:
+        log.child(name=name)
+    lines = str(log.run(duration=0.0)).splitlines()[3:]
+
+    assert lines == [
+        "100  MainProcess                       ━                                 running",
+        "101    日本語のプロセス                ━                                 running",
+        "102    e\u0301tude                           ━                                 running",
+        "103    two\\nlines                      ━                                 running",
+        "104    nnnnnnnnnnnnn...nnnnnnnnnnnnnn  ━                                 running",
+        "105    \\x1b[31mred                     ━                                 running",
+    ]
+
+
+def test_of_thousands_the_unusual_are_shown_and_the_others_counted() -> None:
+    log = Log()
+    children = [log.child() for _ in range(3000)]
+    odd = children[1234]
+    for child in children:
+        if child is odd:
+            child.ends(signal=11)
+        elif child is children[7]:
+            child.leaves("raised", "ValueError")
+            child.exits(1)
+        else:
+            child.returns()
+    log.main.returns()
+    lines = render(log.run(), rows=4).splitlines()
+
+    assert [line.split()[1] for line in lines[3:7]] == [
+        "MainProcess",
+        "Process-1",
+        children[7].name,
+        odd.name,
+    ]
+    assert lines[7:] == ["... and 2997 more: 2997 returned"]
+    assert len(str(log.run()).splitlines()) < 50
+
+
+def test_a_process_stands_below_its_parent_and_a_stray_one_below_main() -> None:
+    log = Log()
+    first = log.child(name="first")
+    log.child(name="second")
+    log.child(first, name="inner")
+    log.process(how="orphan", argv=("/bin/stray",))
+    lines = str(log.run()).splitlines()[3:8]
+    names = [line[5:17].rstrip() for line in lines]
+
+    assert names == ["MainProcess", "  first", "    inner", "  second", "  stray"]
+
+
+def test_a_chain_of_thousands_of_generations_is_no_trouble() -> None:
+    log = Log()
+    parent = log.main
+    for _ in range(3000):
+        parent = log.child(parent)
+
+    assert render(log.run(), rows=5000)
+
+
+def test_a_programs_text_is_told_by_its_first_line() -> None:
+    run = replace(Log().run(), target=TargetInfo(kind="code", text="import os\nprint()", args=()))
+
+    assert str(run).startswith("code import os...: 0.00 s")
+
+
+# --- a process in words
+
+
+def test_words_for_each_cause() -> None:
+    log = Log()
+    names = ["abandoned", "polite", "killed", "asked", "tested", "own", "code", "left", "raised"]
+    children = {name: log.child(name=name, daemon=name in names[:2]) for name in names}
+    children["code"].exits(7, "os_exit")
+    children["left"].leaves("sys_exit", "SystemExit", "3")
+    children["left"].exits(3)
+    children["raised"].leaves("raised", "ValueError", "no")
+    children["raised"].exits(1)
+    children["own"].ends(signal=6)
+    log.main.sends(children["killed"], 9, "kill()")
+    children["killed"].ends(signal=9)
+    log.main.collects(children["killed"], -9)
+    log.main.sends(children["asked"], 15, "Pool")
+    children["asked"].ends(signal=15)
+    log.main.collects(children["asked"], -15, "library")
+    children["tested"].asked_by_test(2, "caught")
+    children["tested"].leaves("raised", "KeyboardInterrupt", rose_from=2)
+    children["tested"].exits(1)
+    log.main.leaves()
+    log.main.begins_exit_path(children["abandoned"], children["polite"])
+    log.main.abandons(children["abandoned"])
+    children["abandoned"].ends(signal=15)
+    log.main.abandons(children["polite"], state="caught")
+    children["polite"].catches(15)
+    children["polite"].leaves("sys_exit", "SystemExit", "5", rose_from=15)
+    children["polite"].exits(5)
+    run = log.run()
+
+    assert {name: describe(run[name]) for name in names} == {
+        "abandoned": "abandoned by MainProcess's exit path (SIGTERM)",
+        "polite": (
+            "abandoned by MainProcess's exit path (SIGTERM) and left by sys.exit, exit code 5"
+        ),
+        "killed": "killed by MainProcess (SIGKILL), joined",
+        "asked": "terminated by MainProcess (SIGTERM), joined by the library",
+        "tested": "terminated by the test (SIGINT) and raised KeyboardInterrupt, exit code 1",
+        "own": "died of SIGABRT",
+        "code": "left by os._exit, exit code 7",
+        "left": "left by sys.exit, exit code 3",
+        "raised": "raised ValueError, exit code 1",
+    }
+    assert describe(run.main) == "running"
+
+
+def test_words_for_what_is_not_known() -> None:
+    log = Log()
+    lost, mute = log.child(name="lost"), log.child(name="mute")
+    lost.loses()
+    lost.last_word("os_exit", "7")
+    lost.ends(7)
+    mute.ends(None)
+    run = log.run()
+
+    assert describe(run["lost"]) == (
+        "unknown: reports of its own are missing: its code may have ended before os._exit(), "
+        "exit code 7"
+    )
+    assert describe(run["mute"]) == "unknown: its wait status could not be had, exit code not known"
+
+
+def test_words_for_an_orphan_and_for_a_target_that_never_ran() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    inner = log.child(outer, name="inner")
+    broken = log.child(outer, name="broken", runs=False)
+    broken.leaves("raised", "EOFError")
+    broken.exits(1)
+    outer.exits(0, "os_exit")
+    log.wake -= 1
+    outer_end = next(e for e in log.entries if e[1:3] == ("end", outer.number))
+    log.entries[log.entries.index(outer_end)] = (*outer_end[:4], (inner.number,))
+    inner.leaves()
+    inner.last_word("launcher", "0")
+    inner.ends(0, orphan=True)
+    run = log.run()
+
+    assert describe(run["inner"]) == "returned, exit code 0, outlived its parent"
+    assert describe(run["broken"]) == "raised EOFError, exit code 1, its target never ran"
+
+
+def test_words_for_a_signal_in_the_exit_path() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.leaves()
+    child.ends(signal=11)
+
+    assert describe(log.run()["child"]) == "returned, died of SIGSEGV"
+
+
+# --- what main was waiting for
+
+
+def timed_out(log: Log) -> str:
+    for process in (p for p in log.run() if p.ended_at is None):
+        number = next(e[2] for e in log.entries if e[1] == "new" and e[3] == process.pid)
+        log.add("cleanup", number)
+        log.wake += 1
+        log.add("end", number, log.wake, ())
+        log.add("reaped", number, 9, True)
+    return waiting_for(log.run(timed_out=True))
+
+
+def test_main_was_in_a_join() -> None:
+    log = Log()
+    worker, other = log.child(name="worker"), log.child(name="other")
+    log.main.waits(other)
+    other.returns()
+    log.main.collects(other, 0)
+    log.main.waits(worker, "job.py:12 in main")
+
+    assert timed_out(log) == "it was waiting for worker (pid 101) at job.py:12 in main"
+
+
+def test_main_was_in_the_join_of_its_exit_path() -> None:
+    log = Log()
+    worker, second = log.child(name="worker"), log.child(name="second")
+    log.now += 500_000_000
+    log.main.leaves()
+    log.main.begins_exit_path(worker, second)
+    log.main.waits(worker, "")
+
+    assert timed_out(log) == (
+        "its code was done at 0.51 s, and its exit path was waiting for worker (pid 101); "
+        "still running was second (pid 102)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([], "its own code was still running"),
+        ([wire.EXIT_PATH], "its code was done at 0.00 s, and it was in its exit path"),
+        (
+            [wire.EXIT_PATH, wire.EXIT_PATH_DONE],
+            "its code was done at 0.00 s, and it was on its way out, behind a thread or a handler",
+        ),
+    ],
+)
+def test_main_was_not_in_a_join(events: list[str], words: str) -> None:
+    log = Log()
+    if events:
+        log.main.leaves()
+    for kind in events:
+        log.main.says(kind)
+
+    assert timed_out(log) == words
+
+
+def test_of_many_that_still_ran_some_are_named() -> None:
+    log = Log()
+    for _ in range(10):
+        log.child()
+
+    assert timed_out(log).endswith("Process-7 (pid 107), Process-8 (pid 108) and 2 more")
