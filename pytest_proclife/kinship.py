@@ -130,7 +130,9 @@ class Family:
         if below is not None and not self._below_server(one):
             return below, True
         if below is None:
-            found = one.found_below
+            # one that was killed before it could say a word: only its parent can look at it
+            looked = [r.by for r in one.asked if r.alive is not None and isinstance(r.by, int)]
+            found = one.found_below if one.found_below is not None else next(iter(looked), None)
             is_server = found is not None and self.kinds[found] == "forkserver"
             return found, found is not None and not is_server
         run = one.last(wire.RUN)

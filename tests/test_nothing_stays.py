@@ -50,9 +50,9 @@ def test_a_tree_that_outlives_main_is_ended_after_the_linger(mark: Mark, fifo: P
     os.close(reader)
     assert mark.living() == []
     assert run.exitcode == 3
-    # each lives on, but the three that were forked only to leave a daemon behind
+    # five were forked; one of these may have left a daemon behind, one more of its kind
     causes = [p.cause for p in run.descendants]
-    assert causes.count(Cause.CLEANED_UP) >= 4 + 3
+    assert causes.count(Cause.CLEANED_UP) >= 5
     assert set(causes) <= {Cause.CLEANED_UP, Cause.OS_EXIT}
 
 

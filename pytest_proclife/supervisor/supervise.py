@@ -15,8 +15,7 @@ from pytest_proclife.supervisor.tree import Tree
 
 _SCAN = 0.01  # s between two looks for children of programs that report nothing
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
-_GATHER = 0.002  # s that wake-ups are gathered once more than a few processes live
-_CROWD = 4
+_GATHER = 0.002  # s that wake-ups are gathered once they come faster than that
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
@@ -143,12 +142,16 @@ class Supervisor:
     def _watch(self) -> None:
         """The one event loop: until waitid(2) says that no child is left."""
         tree = self.tree
+        main = select.poll()
+        main.register(tree.main.handle, select.POLLIN)
+        before = 0.0
         while tree.reap():
             events = dict(self.epoll.poll(self._patience()))
-            if len(tree.living) > _CROWD:
-                time.sleep(_GATHER)
+            if time.monotonic() - before < _GATHER and not tree.main.ended:
+                main.poll(_GATHER * 1000)  # main's end is not kept waiting
                 for descriptor, event in self.epoll.poll(0):
                     events[descriptor] = events.get(descriptor, 0) | event
+            before = time.monotonic()
             # What a process reported before it ended lies in the socket by now: first read,
             # then stamp the ends; what was sent before a signal precedes the death by it.
             tree.read_reports()
