@@ -156,7 +156,8 @@ def test_the_help_names_every_option() -> None:
 def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) -> None:
     path = script(
         "import signal\n"
-        "try:\n print('ready', flush=True)\n signal.pause()\nexcept KeyboardInterrupt:\n print('interrupted', flush=True)\n"
+        "try:\n print('ready', flush=True)\n signal.pause()\n"
+        "except KeyboardInterrupt:\n print('interrupted', flush=True)\n"
         "raise SystemExit(9)"
     )
     pid, terminal = pty.fork()

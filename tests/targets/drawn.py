@@ -3,7 +3,7 @@
 A process is a dictionary: name, daemon, actions, end. An action is a pair: "start" and a
 process, or "join", "terminate", "kill" and a name. After each start the parent waits until the
 child has come to its end: a child that stays says so on a pipe, of the others a pidfd tells
-(the sentinel does not: a forked grandchild holds it open). No action depends on how fast anything is.
+(the sentinel does not: a forked grandchild holds it open). No action depends on speed.
 """
 
 from __future__ import annotations

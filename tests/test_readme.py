@@ -1,0 +1,42 @@
+"""The README does what it says: its picture is real, its examples run, its commands are two."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_an_example_of_the_readme_runs(number: int) -> None:
+    command = [sys.executable, "-W", "error", "-c", EXAMPLES[number]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_quick_start_has_two_commands_of_one_line_each() -> None:
+    quick_start = README.partition("## Quick start")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    assert all(block.count("\n") == 1 and block in quick_start for block in blocks)
+
+
+def test_the_picture_is_what_the_terminal_shows() -> None:
+    picture = README.partition("<!-- picture -->\n```\n")[2].partition("```\n<!-- end")[0]
+    command = [sys.executable, "-m", "pytest_proclife", "run", "examples/exam_daemon.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert _shape(done.stderr.lstrip("\n")) == _shape(picture)
+
+
+def _shape(text: str) -> str:
+    """The text with pids, times, versions and the lengths of bars left out."""
+    text = re.sub(r"\d+\.\d+(\.\d+)?", "0.0", text)
+    text = re.sub(r"[ ━╌]{4,}", "  ", text)
+    return re.sub(r"\b\d{2,7}\b", "pid", text)
