@@ -49,16 +49,22 @@ def assemble(
     platform: str,
     start_method: str | None,
     backend: str,
+    observed: bool | None = None,
     missing: Sequence[str] = (),
     stdout: str | None = None,
     stderr: str | None = None,
     output_truncated: bool = False,
     cause_hook: CauseHook | None = None,
 ) -> Run:
-    """Put a run's account together. `epoch` is main's start in monotonic ns."""
+    """Put a run's account together.
+
+    `epoch` is main's start in monotonic ns. `observed`: the recorder was let into main, so that
+    its silence means lost reports; None where that is not known.
+    """
     sightings = gather(log, epoch)
-    # whether a command is a Python is not known here; all other targets are
-    sightings[0].let_in = target.kind != "command"
+    if observed is None:  # a command may be no Python; polling may have no channel for reports
+        observed = backend == "pidfd" and target.kind != "command"
+    sightings[0].let_in = observed
     account = _Account(sightings, epoch, backend)
     version = account.family.version(account.family.sightings[0])
     missing = [*missing, *account.losses.in_words()]

@@ -66,7 +66,8 @@ def _cleaned_up(history: History, ending: Ending | None) -> Verdict | None:
     if history.cleaned_up is None or history.signal != signals.SIGKILL:
         return None
     for request in history.asked:
-        if request.signal == signals.SIGKILL and request.at < history.cleaned_up and request.sure:
+        earlier = request.at < history.cleaned_up and request.sure and request.alive is not False
+        if earlier and request.signal == signals.SIGKILL:
             return None  # nothing survives that: it was dying when the clean-up came
     return Verdict(cause=Cause.CLEANED_UP, ending=ending, ended_by="proclife")
 

@@ -54,11 +54,7 @@ def _why(process: ProcessRecord) -> str:
 
 def cause_words(cause: Cause) -> str:
     """A cause by itself."""
-    return {
-        Cause.SYS_EXIT: "left by sys.exit",
-        Cause.OS_EXIT: "left by os._exit",
-        Cause.SIGNALED: "died of a signal",
-    }.get(cause, str(cause).replace("_", " "))
+    return "died of a signal" if cause is Cause.SIGNALED else str(cause).replace("_", " ")
 
 
 def _how(process: ProcessRecord) -> str:

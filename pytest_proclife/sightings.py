@@ -163,6 +163,8 @@ class _Reader:
                 one.asked.append(Asked(at=at, by="test", signal=rest[0], via="test"))
             case "group":
                 self.members(one, *rest)
+            case _:
+                raise ValueError(f"an entry of the log that nobody knows: {what!r}")
 
     def said(self, received: int, one: Sighting, data: bytes, about: int | None) -> None:
         parts = wire.unpack(data)

@@ -59,7 +59,7 @@ def test_helpers_stand_at_the_end_and_what_was_not_seen_below() -> None:
         "raised job.Broken, exit code 1, joined\n"
         "103    sh                      ━━                   exited, exit code 0, joined\n"
         "     helpers of multiprocessing\n"
-        "101  forkserver       ━━━━━━━━━━━━━━━━━━━━━━━━╌╌╌   left by sys.exit, exit code 0\n"
+        "101  forkserver       ━━━━━━━━━━━━━━━━━━━━━━━━╌╌╌   sys exit, exit code 0\n"
         "\n"
         "not seen: sh (pid 103) does not report: what it started may be missing"
     )
@@ -175,8 +175,8 @@ def test_words_for_each_cause() -> None:
         "asked": "terminated by MainProcess (SIGTERM), joined by the library",
         "tested": "terminated by the test (SIGINT) and raised KeyboardInterrupt, exit code 1",
         "own": "died of SIGABRT",
-        "code": "left by os._exit, exit code 7",
-        "left": "left by sys.exit, exit code 3",
+        "code": "os exit, exit code 7",
+        "left": "sys exit, exit code 3",
         "raised": "raised ValueError, exit code 1",
     }
     assert describe(run.main) == "running"

@@ -331,7 +331,7 @@ def show(world: World) -> None:
 
 
 many = settings(
-    max_examples=1000,
+    max_examples=500,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
