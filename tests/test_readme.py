@@ -39,4 +39,4 @@ def _shape(text: str) -> str:
     """The text with pids, times, versions and the lengths of bars left out."""
     text = re.sub(r"\d+\.\d+(\.\d+)?", "0.0", text)
     text = re.sub(r"[ ━╌]{4,}", "  ", text)
-    return re.sub(r"\b\d{2,7}\b", "pid", text)
+    return re.sub(r"\b\d{2,7}\b", "pid", re.sub("^ +", "", text, flags=re.MULTILINE))
