@@ -143,6 +143,7 @@ def _account(
         platform=sys.platform,
         start_method=start_method,
         backend=backend.name,
+        observed=launch.observed if backend.name == "pidfd" else None,
         missing=backend.missing,
         stdout=texts[0] if texts else None,
         stderr=texts[1] if texts else None,

@@ -157,15 +157,15 @@ class Tree:
             group = group or os.getpgid(sender.pid)
         except OSError:
             return  # the sender is gone, and its group cannot be asked for
-        members = []
+        members, gone = [], []
         for process in list(self.living.values()):
             try:
                 if group == 1 or os.getpgid(process.pid) == group:
                     members.append(process.number)
                     self._note_state(process, signal)
             except OSError:
-                continue  # it is gone
-        self.note("group", sender, signal, tuple(members))
+                gone.append(process.number)
+        self.note("group", sender, signal, tuple(members), tuple(gone))
 
     # --- ends
 
