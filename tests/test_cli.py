@@ -19,12 +19,10 @@ from pytest_proclife import Run
 PROCLIFE = [sys.executable, "-m", "pytest_proclife"]
 
 
-def proclife(
-    *words: str, input: str | None = "", **options: object
-) -> subprocess.CompletedProcess[str]:
+def proclife(*words: str, input: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROCLIFE, *words], input=input, capture_output=True, text=True, timeout=60, **options
-    )  # type: ignore[call-overload,no-any-return]
+        [*PROCLIFE, *words], input=input, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_streams_are_passed_through_and_the_timeline_goes_to_standard_error(

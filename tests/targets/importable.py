@@ -15,7 +15,8 @@ def show(*args: Any, **kwargs: Any) -> None:
 
 
 def start_one(method: str | None = None) -> None:
-    process = multiprocessing.get_context(method).Process(target=show, args=("child",))
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=show, args=("child",))
     process.start()
     process.join()
     sys.exit(process.exitcode)
@@ -73,3 +74,5 @@ def leave(how: str) -> None:
         case "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
             signal.pause()
+        case _:
+            raise ValueError(how)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from typing import Any
 
 
 def work() -> None:
@@ -20,7 +21,7 @@ if __name__ == "__main__":
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     else:
-        context = multiprocessing.get_context(sys.argv[1])
+        context: Any = multiprocessing.get_context(sys.argv[1])
         for number in range(count):
             process = context.Process(target=work, name=f"child-{number}")
             process.start()
