@@ -64,13 +64,15 @@ def plan(
         return Plan(arguments, observed=True, by_path=True)
     options = _options([text(argument) for argument in arguments[1:]])
     ours = _same_file(path, sys.executable)
+    prefix = None
+    if options.closed:
+        prefix = None if options.prefix or not ours else planted.folder()
+        if prefix is None:
+            return Plan(arguments)
     if options.text is not None and _TELLS_NO_END and ours:
         arguments = _with_end(arguments, 1 + options.text)
-    if not options.closed:
-        return Plan(arguments, observed=True, by_path=True)
-    prefix = None if options.prefix or not ours else planted.folder()
     if prefix is None:
-        return Plan(arguments)
+        return Plan(arguments, observed=True, by_path=True)
     return Plan([arguments[0], *planted.options(prefix), *arguments[1:]], observed=True)
 
 

@@ -17,7 +17,8 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     address, inherited, parent, kind, start_method = ticket.split(",")
     recorder.join_run(address, int(inherited), parent)
     recorder.introduce(kind)
-    posix.register_at_fork(after_in_child=_after_fork)
+    watch.on_event("_proclife.forked", _after_fork)
+    posix.register_at_fork(after_in_child=watch.raising("_proclife.forked"))
     program.carry_on(site)
     leaving.install(kind, tells_end)
     requests.install()
@@ -25,6 +26,6 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     return watch.begin()
 
 
-def _after_fork() -> None:
+def _after_fork(arguments: "tuple[Any, ...]") -> None:
     leaving.forget()
     recorder.after_fork()

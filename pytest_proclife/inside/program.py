@@ -15,14 +15,14 @@ from pytest_proclife.inside.standin import stand_in
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import CodeType, FrameType
+    from types import FrameType, ModuleType
     from typing import Any
 
     Real = Callable[..., Any]
 
 _site = b""
 _environment: "dict[bytes, bytes]" = {}  # that of C, which os.putenv changes and os.environ not
-_replaced: "list[str]" = []
+_replaced: "list[ModuleType]" = []
 _TICKET = wire.VARIABLE.encode()
 _PATH = b"PYTHONPATH"
 
@@ -35,8 +35,14 @@ def carry_on(site: str) -> None:
     watch.on_event("os.putenv", _put)
     watch.on_event("os.unsetenv", lambda arguments: _environment.pop(arguments[0], None))
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
-    version = sys.version_info
-    watch.on_module(f"python{version[0]}.{version[1]}/subprocess.py", _subprocess)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    watch.on_module(
+        f"{version}/subprocess.py", lambda code: watch.when_loaded(code, _take_fork_exec)
+    )
+    # each comes before the first call, whatever keeps the module's code object alive
+    watch.on_event("subprocess.Popen", _take_fork_exec)
+    watch.on_module("multiprocessing/spawn.py", _take_fork_exec)
+    watch.on_module("multiprocessing/resource_tracker.py", _take_fork_exec)
     stand_in(posix, "execv", _execv)
     stand_in(posix, "execve", _execve)
     stand_in(posix, "posix_spawn", _posix_spawn)
@@ -48,13 +54,19 @@ def _put(arguments: "tuple[bytes, bytes]") -> None:
     _environment[name] = value
 
 
-def _subprocess(code: "CodeType") -> None:
-    """subprocess is about to run: it, and multiprocessing.util, take fork_exec from here."""
-    import _posixsubprocess
+def _take_fork_exec(arguments: object = None) -> None:
+    """Stand in for what subprocess and multiprocessing.util call, once it has been imported.
 
-    if "fork_exec" not in _replaced:
-        _replaced.append("fork_exec")
-        stand_in(_posixsubprocess, "fork_exec", _fork_exec)
+    An import of ours would be seen by the program's finders, before its own.
+    """
+    module = sys.modules.get("_posixsubprocess")
+    if module is not None and not _replaced:
+        _replaced.append(module)
+        real = module.fork_exec
+        stand_in(module, "fork_exec", _fork_exec)
+        subprocess = sys.modules.get("subprocess")
+        if subprocess is not None and getattr(subprocess, "_fork_exec", None) is real:
+            subprocess.__dict__["_fork_exec"] = module.fork_exec
 
 
 def _with_ticket(

@@ -1,14 +1,15 @@
 """Change a function's code so that no traceback can tell: same file, same lines, same columns.
 
 For CPython 3.11, which has no `sys.monitoring`. The function's own source is parsed, a few
-calls are put in at places that have a line already, and the code object is swapped. What is
-called stands among the code's constants, so that no name is added to the module.
+calls are put in, and the code object is swapped. What is called stands among the code's
+constants, so that no name is added to the module; it is all of C and raises an audit event of
+ours, since trace and profile functions see neither C's calls of C nor what an audit hook does.
 """
 
 import sys
 
+from pytest_proclife.inside import handlers
 from pytest_proclife.inside.borrow import borrow
-from pytest_proclife.inside.handlers import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-    Hook = Callable[..., object]
+    Handler = Callable[..., object]
+
+TOLD = "_proclife.told"  # the audit event: number of the handler, then a value if there is one
 
 RUN, RAN = "run", "ran"  # what `call` is told around the statement `self.run()`
 
@@ -38,22 +41,31 @@ def instrument(
         for node in list(walk(tree)):
             kind = type(node).__name__
             if kind == "Return" and returned is not None and node.value is not None:
-                node.value = put.call(_returning(returned), node.value, node.value)
+                node.value = put.through(telling(returned), node.value)
             elif kind == "Try" and call is not None:
                 for block in [handler.body for handler in node.handlers] + [node.finalbody]:
                     if block:
-                        block.insert(0, put.statement(telling(call, None), block[0]))
+                        block.insert(0, put.statement(telling(call, None)))
         if call is not None:
             block, index = _statement_of_run(tree)
-            line = block[index]
-            block.insert(index, put.statement(telling(call, RUN), line))
-            block.insert(index + 2, put.statement(telling(call, RAN), line))
+            block.insert(index, put.statement(telling(call, RUN)))
+            block.insert(index + 2, put.statement(telling(call, RAN)))
         if returned is not None and type(tree.body[-1]).__name__ != "Return":
-            tree.body.append(put.statement(_returning(returned), tree.body[-1]))
+            tree.body.append(put.statement(telling(returned, None)))
         if start is not None:
-            tree.body.insert(0, put.statement(telling(start), tree.body[0]))
+            index = _first_that_runs(tree)
+            tree.body.insert(index, put.statement(telling(start), tree.body[index]))
 
     recompile(function, edit, source)
+
+
+def _first_that_runs(tree: "Any") -> int:
+    """The index of a function's first statement that has code: no docstring, no `global`."""
+    for index, node in enumerate(tree.body):
+        value = getattr(getattr(node, "value", None), "value", None)
+        if type(node).__name__ != "Global" and not isinstance(value, str):
+            return index
+    raise LookupError(tree.name)
 
 
 def _statement_of_run(tree: "Any") -> "tuple[list[Any], int]":
@@ -68,54 +80,56 @@ def _statement_of_run(tree: "Any") -> "tuple[list[Any], int]":
     raise LookupError("self.run()")
 
 
-def telling(handler: "Hook", *extra: object) -> "Hook":
-    """A function to be called from a rewritten one: `handler(its frame, *extra)`."""
-
-    def tell() -> None:
-        try:
-            handler(sys._getframe(1), *extra)
-        except BaseException as error:
-            if not is_ours(error):
-                raise
-
-    return tell
+_handlers: "list[tuple[Handler, tuple[object, ...]]]" = []
 
 
-def _returning(handler: "Hook") -> "Hook":
-    def tell(value: object = None) -> object:
-        try:
-            handler(sys._getframe(1), value)
-        except BaseException as error:
-            if not is_ours(error):
-                raise
-        return value
+def told(arguments: "tuple[Any, ...]") -> None:
+    """Call the handler of a rewritten function: `handler(its frame, *what is told)`."""
+    number, *value = arguments
+    handler, extra = _handlers[number]
+    handler(handlers.outside(sys._getframe()), *extra, *value)
 
-    return tell
+
+def telling(handler: "Handler", *extra: object) -> "Callable[..., object]":
+    """Something of C that tells `handler` when it is called."""
+    _handlers.append((handler, extra))
+    partial: Any = borrow("_functools").partial
+    told: Callable[..., object] = partial(sys.audit, TOLD, len(_handlers) - 1)
+    return told
 
 
 class Put:
-    """Makes the nodes that are put in, each at the place of a node that is there already."""
+    """Makes the nodes that are put in."""
 
     def __init__(self, ast: "Any") -> None:
         self.ast = ast
-        self.hooks: dict[str, Hook] = {}  # by the constant that stands for it until compiled
+        self.constants: dict[str, object] = {}  # by the text that stands for it until compiled
 
-    def call(self, hook: "Hook", place: "Any", *arguments: "Any") -> "Any":
-        """A call of `hook` with the values of `arguments`."""
-        name = f"\0{len(self.hooks)}"
-        self.hooks[name] = hook
-        constant = self.at(place, self.ast.Constant(value=name))
+    def statement(self, tell: "Callable[..., object]", place: "Any" = None) -> "Any":
+        """A statement of the line before it (or of `place`): no trace function is told of it."""
+        return self._at(place, self.ast.Expr(value=self._call(place, tell)))
+
+    def through(self, tell: "Callable[..., object]", value: "Any") -> "Any":
+        """An expression with the same value, which is told; in C `next(filterfalse(tell, [v]))`."""
+        told = self._at(value, self.ast.List(elts=[value], ctx=self.ast.Load()))
+        kept = self._call(value, borrow("itertools").filterfalse, self._constant(value, tell), told)
+        return self._call(value, next, kept)
+
+    def _call(self, place: "Any", function: object, *arguments: "Any") -> "Any":
+        constant = self._constant(place, function)
         # a call of the constant itself is what the compiler warns of
         function = self.ast.Attribute(value=constant, attr="__call__", ctx=self.ast.Load())
-        called = self.at(place, function)
-        return self.at(place, self.ast.Call(func=called, args=list(arguments), keywords=[]))
+        called = self._at(place, function)
+        return self._at(place, self.ast.Call(func=called, args=list(arguments), keywords=[]))
 
-    def statement(self, hook: "Hook", place: "Any") -> "Any":
-        return self.at(place, self.ast.Expr(value=self.call(hook, place)))
+    def _constant(self, place: "Any", value: object) -> "Any":
+        name = f"\0{len(self.constants)}"
+        self.constants[name] = value
+        return self._at(place, self.ast.Constant(value=name))
 
-    def at(self, place: "Any", node: "Any") -> "Any":
-        for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
-            setattr(node, name, getattr(place, name))
+    def _at(self, place: "Any", node: "Any") -> "Any":
+        node.lineno = node.end_lineno = -1 if place is None else place.lineno
+        node.col_offset = node.end_col_offset = -1 if place is None else place.col_offset
         return node
 
 
@@ -134,7 +148,7 @@ def recompile(
     function.__code__ = new.replace(
         co_qualname=code.co_qualname,
         co_consts=tuple(
-            put.hooks.get(value, value) if isinstance(value, str) else value
+            put.constants.get(value, value) if isinstance(value, str) else value
             for value in new.co_consts
         ),
     )

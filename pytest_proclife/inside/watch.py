@@ -10,6 +10,7 @@ in its constants, so that no import has to be hooked. Neither audit hooks nor th
 import _weakref
 import sys
 
+from pytest_proclife.inside.borrow import borrow
 from pytest_proclife.inside.handlers import is_ours
 
 if sys.version_info >= (3, 12):
@@ -34,7 +35,8 @@ _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit e
 _starts: "dict[CodeType, Start]" = {}
 _returns: "dict[CodeType, Returned]" = {}
 _calls: "dict[CodeType, Call]" = {}
-_loaded: "list[object]" = []  # weak references that tell the end of an import
+_loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
+_LOADED = "_proclife.loaded"
 
 
 def on_event(event: str, handler: "Callable[[tuple[Any, ...]], object]") -> None:
@@ -48,8 +50,11 @@ def on_module(tail: str, handler: "Callable[[CodeType], object]") -> None:
 
 def begin() -> "Callable[[str, tuple[Any, ...]], None]":
     """Set the watches up; the audit hook is the caller's to install."""
+    on_event(_LOADED, _has_loaded)
     if sys.version_info >= (3, 12):
         tool.claim(_on_start, _on_return, _on_call)
+    else:
+        on_event(rewrite.TOLD, rewrite.told)
     return _on_audit
 
 
@@ -141,15 +146,18 @@ def when_loaded(module_code: "CodeType", action: "Callable[[], object]") -> None
     at that very moment; the audit events tell only of beginnings.
     """
 
-    def ended(reference: object) -> None:
-        _loaded.remove(reference)
-        try:
-            action()
-        except BaseException as error:
-            if not is_ours(error):
-                raise
+    _loaded.append((_weakref.ref(module_code, raising(_LOADED, len(_loaded))), action))
 
-    _loaded.append(_weakref.ref(module_code, ended))
+
+def _has_loaded(arguments: "tuple[Any, ...]") -> None:
+    _loaded[arguments[0]][1]()
+
+
+def raising(event: str, *arguments: object) -> "Callable[..., object]":
+    """A function of C that raises an audit event of ours: trace functions see none of it."""
+    partial: Any = borrow("_functools").partial
+    function: Callable[..., object] = partial(sys.audit, event, *arguments)
+    return function
 
 
 def _on_start(code: "CodeType", offset: int) -> None:

@@ -75,8 +75,7 @@ def _rewrite_server() -> None:
         def edit(tree: "Any", put: "rewrite.Put") -> None:
             for node in list(rewrite.walk(tree)):
                 if type(node).__name__ == "ExceptHandler":
-                    hook = rewrite.telling(_server_calls, None)
-                    node.body.insert(0, put.statement(hook, node.body[0]))
+                    node.body.insert(0, put.statement(rewrite.telling(_server_calls, None)))
 
         rewrite.recompile(function, edit)
 

@@ -2,12 +2,17 @@
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # nothing is imported before it has been looked at
+    from collections.abc import Iterator
+    from typing import Any
+
 _modules = sorted(sys.modules)  # before anything is imported here
 _modules_seen = dict(sys.modules)
 _names = {name: repr(value) for name, value in globals().items() if not name.startswith("_mod")}
 
 
-def _see():
+def _see() -> None:
     import atexit
     import builtins
     import fcntl
@@ -21,7 +26,7 @@ def _see():
     import subprocess
     import threading
 
-    seen = {
+    seen: dict[str, object] = {
         "sys.modules": _modules,
         "__main__": _names,
         "argv": sys.argv,
@@ -34,7 +39,9 @@ def _see():
         "environ": dict(os.environ),
         "environb": repr(os.environb),
         "posix.environ": repr(sys.modules["posix"].environ),
-        "env of a child": subprocess.run(["env"], capture_output=True, text=True).stdout,
+        "env of a child": subprocess.run(
+            ["env"], capture_output=True, text=True, errors="backslashreplace"
+        ).stdout,
         "env of a Python": subprocess.run(
             [sys.executable, "-c", "import os; print(dict(os.environ))"],
             capture_output=True,
@@ -76,7 +83,7 @@ def _see():
             if name != "__main__"
         },
         "streams": [
-            (stream.encoding, stream.errors, stream.line_buffering, stream.write_through)
+            (stream.encoding, stream.errors, stream.line_buffering)
             for stream in (sys.stdin, sys.stdout, sys.stderr)
         ],
         "stdin": sys.stdin.read() if sys.argv[0] != "-" else "",
@@ -116,7 +123,7 @@ def _see():
     print(json.dumps(seen, indent=1))
 
 
-def _functions(os):
+def _functions(os: "Any") -> "Iterator[tuple[str, Any]]":
     yield "_exit", os._exit
     yield "execv", os.execv
     yield "execve", os.execve
@@ -124,7 +131,7 @@ def _functions(os):
     yield "posix_spawnp", os.posix_spawnp
 
 
-def _status(name):
+def _status(name: str) -> "str | None":
     with open("/proc/self/status") as file:
         for line in file:
             if line.startswith(name + ":"):

@@ -60,7 +60,7 @@ def load(inside: str) -> "ModuleType":
 
 def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
     files = [_file(root, name) for name in _MODULES]
-    states = [posix.stat(path) for path in files]
+    states = [posix.stat(path) for path in (*files, f"{root}/inside/site/loader.py")]
     stamp = [root, *((state.st_mtime_ns, state.st_size) for state in states)]
     bundle = f"{folder}/recorder.{sys.implementation.cache_tag}.bundle"
     try:
