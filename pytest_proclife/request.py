@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
 import secrets
@@ -16,6 +17,7 @@ from pytest_proclife.target import Launch
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
 
+_VALID = frozenset(int(number) for number in signal.valid_signals())
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
 
@@ -45,11 +47,13 @@ def request_for(
             env[b"PYTHONPATH"] = path
     ignored = [
         number
-        for number in signal.valid_signals()
+        # _signal: the numbers as they are, where signal.py makes an enum of each
+        for number in range(1, signal.NSIG)
         # these two are ignored by every Python, which gives them back to what it starts
         # (`restore_signals` of subprocess)
         if number not in (signal.SIGPIPE, signal.SIGXFSZ)
-        and signal.getsignal(number) is signal.SIG_IGN
+        and number in _VALID
+        and _signal.getsignal(number) == _signal.SIG_IGN
     ]
     return {
         "executable": launch.executable,
@@ -63,7 +67,7 @@ def request_for(
         "linger": linger,
         "group": 0 if group is None else group,
         "limit": OUTPUT_LIMIT,
-        "ignored": [int(number) for number in ignored],
+        "ignored": ignored,
         "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
         "umask": _umask(),
         "capture": capture,

@@ -32,7 +32,13 @@ def exclude_unseen(history: History, until: float = math.inf) -> None:
     """Make sure that it did not end of a request, up to some time, that nobody reported."""
     signs = _signs(history, until)
     silent = _silently_caught(history)
-    unsure = {r.signal for r in history.asked if not r.sure and r.at <= until}
+    # what came when its code was done could only have ended it by killing it
+    done = history.left.at if history.left is not None else math.inf
+    unsure = {
+        r.signal
+        for r in history.asked
+        if not r.sure and r.at <= until and (r.at <= done or r.signal == history.signal)
+    }
     if unsure & (signs | silent):
         raise Unknown("a request may have gone to it, or to another process")
     until = min(until, history.ended)

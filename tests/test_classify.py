@@ -57,6 +57,13 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "os_exit",
         None,
     ),
+    (
+        "it had returned when a signal went to its pid, on a Python that sees no handlers",
+        history(0, left=left(at=40), sees_handlers=False, asked=(asked(sure=False, state=None),)),
+        "returned",
+        "returned",
+        None,
+    ),
     ("it died of a fault", history(-SEGV), "signaled", "signaled", None),
     (
         "it sent itself a signal",
