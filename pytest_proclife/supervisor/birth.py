@@ -1,4 +1,4 @@
-"""How main comes into the world: spawned by the supervisor, made what the caller's child is."""
+"""How main comes into the world: forked from the supervisor, made what the caller's child is."""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import fcntl
@@ -43,49 +43,51 @@ class Birth:
         self.limits = limits
 
     def start(self, tree: Tree) -> int | None:
-        """Spawn main; None, or the errno of what could not be executed.
+        """Fork and exec main; None, or the errno of what could not be executed."""
+        failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
+        sending = tree.reception.sending
+        tree.epoch = time.monotonic_ns()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become(sending.fileno())
+            except OSError as error:
+                os.write(failed_writer, b"%d" % (error.errno or 0))
+            finally:
+                os._exit(127)
+        os.close(failed_writer)
+        sending.close()
+        tree.add_main(pid, self.observed)
+        number = os.read(failed_reader, 100)  # returns when exec has closed the other end
+        os.close(failed_reader)
+        if number:
+            os.waitpid(pid, 0)
+            return int(number)
+        return None
 
-        By posix_spawn(3), which does not copy the supervisor's memory. What it cannot set for
-        main, the supervisor takes on: folder, umask, ignored signals, the limit of descriptors.
-        """
+    def _become(self, sending: int) -> None:
         import resource
 
-        # out of the way of the numbers that they are to have
+        os.setpgid(0, self.group)
+        for number in range(1, _signal.NSIG):
+            try:
+                _signal.signal(number, _signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue  # SIGKILL, SIGSTOP, and the two that the C library keeps
+        for number in self.ignored:
+            _signal.signal(number, _signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+        if self.observed:
+            handed = b"%d" % _handed_down(sending)
+            self.environment[self.ticket] = self.environment[self.ticket].replace(b"FD", handed, 1)
+        # first out of the way of the numbers below, then there
         copies = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 10) for stream in self.streams]
-        places = [(os.POSIX_SPAWN_DUP2, copy, place) for place, copy in enumerate(copies)]
-        raised = resource.getrlimit(resource.RLIMIT_NOFILE)
-        handed = -1
-        try:
-            os.chdir(self.cwd)
-            os.umask(self.umask)
-            for number in self.ignored:
-                _signal.signal(number, _signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
-            if self.observed:
-                handed = _handed_down(tree.reception.sending.fileno())
-                ticket = self.environment[self.ticket]
-                self.environment[self.ticket] = ticket.replace(b"FD", b"%d" % handed, 1)
-            tree.epoch = time.monotonic_ns()
-            pid = os.posix_spawn(
-                self.executable,
-                self.arguments,
-                self.environment,
-                file_actions=places,
-                setpgroup=self.group,
-                setsigmask=self.mask,
-                setsigdef=[n for n in _signal.valid_signals() if n not in self.ignored],
-            )
-        except OSError as error:
-            return error.errno or 0
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, raised)
-            for descriptor in copies:
-                os.close(descriptor)
-            if handed >= 0:
-                os.close(handed)
-            tree.reception.sending.close()
-        tree.add_main(pid, self.observed)
-        return None
+        for place, copy in enumerate(copies):
+            os.dup2(copy, place)
+        os.chdir(self.cwd)
+        os.umask(self.umask)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
+        os.execve(self.executable, self.arguments, self.environment)
 
 
 def _handed_down(sending: int) -> int:
