@@ -147,6 +147,11 @@ def test_a_syntax_error_is_a_result(script: Callable[[str], str]) -> None:
     assert run.main.exception.type == "SyntaxError"
 
 
+def test_a_script_that_python_cannot_open_has_no_cause_of_pythons() -> None:
+    run = pytest_proclife.run([PYTHON, "no_such_script.py"])
+    assert (run.exitcode, run.main.cause, run.main.target_ran) == (2, Cause.UNKNOWN, False)
+
+
 def test_a_missing_module_is_a_result_of_python_m() -> None:
     run = pytest_proclife.run(Module("no_such_module_here"))
     assert run.exitcode == 1

@@ -25,6 +25,7 @@ _main: "CodeType | None" = None  # the code object of __main__
 _names: "dict[str, Any]" = {}  # the dictionary of __main__
 _sees_return = False  # that __main__ comes to its end will not be missed
 _has_file = False  # __main__ had a __file__ when it began
+_waits_for_file = False  # a script is to be opened, and has not begun
 
 _LAUNCHERS = ("_launch", "main", "_serve_one")  # they call os._exit for a child of Process
 
@@ -71,8 +72,9 @@ def _is_main(caller: "FrameType | None") -> bool:
 
 
 def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
-    global _main, _names, _has_file
+    global _main, _names, _has_file, _waits_for_file
     _main = code
+    _waits_for_file = False
     if not multiprocessings:
         recorder.report(wire.RUN, "", "", "", "", "")
     module = sys.modules.get("__main__")
@@ -83,9 +85,10 @@ def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
 
 
 def _run_file(arguments: "tuple[Any, ...]") -> None:
-    """The one way to run __main__ that raises no event `exec`: bytecode."""
-    global _names, _has_file
+    """A script; if it is bytecode, the one way to run __main__ that raises no event `exec`."""
+    global _names, _has_file, _waits_for_file
     if not str(arguments[0]).endswith(".pyc"):
+        _waits_for_file = True
         return
     if sys.version_info >= (3, 12):
         tool.find_main(lambda code: _main_begins(code, False))
@@ -181,6 +184,8 @@ def _last_word(arguments: "tuple[Any, ...]") -> None:
 
 def _left_unseen() -> "str | None":
     """How __main__ ended where neither its end nor an uncaught exception was seen."""
+    if _waits_for_file:
+        return None  # it could not be opened: nothing of Python's ended the interpreter
     if _sees_return:
         return SYS_EXIT  # what else leads out of an interpreter: Py_Exit in pythonrun.c
     if _has_file:
