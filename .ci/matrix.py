@@ -46,6 +46,7 @@ class Combination:
     python: str
     pytest: str
     executable: Path
+    chosen: str  # which tests, as pytest's -m has it
     folder: Path
 
     @property
@@ -158,7 +159,8 @@ def run_tests(combination: Combination) -> str:
     cache = f"cache_dir={combination.folder / 'pytest-cache'}"
     settings = ROOT / "pyproject.toml"
     pytest = combination.bin / "pytest"
-    command: list[str | Path] = [pytest, "-c", settings, "-o", cache, ROOT / "tests"]
+    chosen = ["-m", combination.chosen]
+    command: list[str | Path] = [pytest, "-c", settings, "-o", cache, *chosen, ROOT / "tests"]
     return run_step(combination, "pytest", command)
 
 
@@ -196,6 +198,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
     """Run every combination asked for, one after the other, and return the exit status."""
     wheel = build_wheel(cache / "wheel")
     pytests = ["newest"] if options.quick else options.pytest or PYTESTS
+    chosen = "not once" if options.quick else ""
     outcomes = []
     print(ROW.format("Python", "pytest", "result", "time", "").rstrip(), flush=True)
     for python in options.python or PYTHONS:
@@ -206,7 +209,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
                 continue
             folder = cache / f"python{python}-pytest{pytest}"
             combination = Combination(
-                python=python, pytest=pytest, executable=executable, folder=folder
+                python=python, pytest=pytest, executable=executable, folder=folder, chosen=chosen
             )
             # The cases run without pytest, so one of its versions is enough.
             cases = options.cases if number == 0 else None
@@ -221,7 +224,7 @@ def main() -> int:
     option = parser.add_argument
     option("--python", action="append", metavar="3.N", help="may be repeated")
     option("--pytest", action="append", metavar="M.N", help="or newest; may be repeated")
-    option("--quick", action="store_true", help="the newest pytest only")
+    option("--quick", action="store_true", help="the newest pytest, not the tests marked once")
     option("--cases", type=Path, help="a check.py to run, --quick, on each Python too")
     option("--cache", type=Path, help="folder of the environments (default: a temporary one)")
     option("--keep", action="store_true", help="keep the environments for the next time")

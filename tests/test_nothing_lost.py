@@ -20,6 +20,7 @@ PROCESSES = str(TARGETS / "processes.py")
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+@pytest.mark.once
 def test_two_thousand_children_that_exit_at_once_are_recorded_each_with_its_exit_code() -> None:
     run = pytest_proclife.run(STORM, ["2000"], timeout=120)
     assert run.exitcode == 0
@@ -30,7 +31,14 @@ def test_two_thousand_children_that_exit_at_once_are_recorded_each_with_its_exit
     assert run.witness.complete
 
 
-@pytest.mark.parametrize(("method", "width"), [("spawn", 10), ("forkserver", 20), ("fork", 50)])
+@pytest.mark.parametrize(
+    ("method", "width"),
+    [
+        pytest.param("spawn", 10, marks=pytest.mark.once),
+        ("forkserver", 20),
+        ("fork", 50),
+    ],
+)
 def test_two_hundred_processes_are_recorded_each_under_its_name(method: str, width: int) -> None:
     run = pytest_proclife.run(PROCESSES, [method, "200", str(width)], timeout=180)
     assert run.exitcode == 0, run.stderr
@@ -89,6 +97,7 @@ def recorded(run: Run) -> Counter[str]:
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["main_process.py", "exam_daemon.py"])
 def test_a_second_witness_counts_the_same_ends_in_the_examples(name: str, tmp_path: Path) -> None:
     script = str(EXAMPLES / name)
@@ -96,6 +105,7 @@ def test_a_second_witness_counts_the_same_ends_in_the_examples(name: str, tmp_pa
     assert recorded(run) == witnessed([sys.executable, script], tmp_path / "trace")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "command",
     [[STORM, "2000"], [PROCESSES, "spawn", "20", "5"], [PROCESSES, "forkserver", "20", "5"]],

@@ -30,6 +30,8 @@ from pytest_proclife import (
 )
 from pytest_proclife.polling import watch
 
+pytestmark = pytest.mark.once  # psutil and the caller's threads do the work
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 METHODS = multiprocessing.get_all_start_methods()
 REFUSED = "pidfd_open: [Errno 1] Operation not permitted"
