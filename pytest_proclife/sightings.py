@@ -180,15 +180,12 @@ class _Reader:
             one.garbled.append(at)
             return
         one.reports.append(report)
-        if kind == wire.STARTED and about is not None:
-            self.sightings[about].told.append((one.number, report))
-        elif kind == wire.KILL:
-            if about is not None:
-                self.sightings[about].asked.append(_asked(one, report))
-            else:
-                self.by_pid.append((one.number, report))
-        elif kind == wire.COLLECTED:
+        if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
             self.by_pid.append((one.number, report))
+        elif about is not None and kind == wire.STARTED:
+            self.sightings[about].told.append((one.number, report))
+        elif about is not None and kind == wire.KILL:
+            self.sightings[about].asked.append(_asked(one, report))
         elif kind == wire.KILL_GROUP:
             self.group = one, report
 
@@ -290,7 +287,9 @@ def _match_by_pid(reader: _Reader) -> None:
         if not began:
             continue
         one = began[-1]
-        if report.kind == wire.COLLECTED:
+        if report.kind == wire.STARTED:
+            one.told.append((number, report))  # it was collected before start() had returned
+        elif report.kind == wire.COLLECTED:
             one.collected.append((number, report))
             collected.add((number, one.number))
         elif (number, one.number) not in collected and (one.end is None or one.end >= report.at):

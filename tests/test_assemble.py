@@ -55,6 +55,18 @@ def test_a_child_of_a_fork_server_is_the_child_of_who_asked_for_it() -> None:
     assert run[inner.name].kind == "process"
 
 
+def test_a_child_that_was_collected_before_its_start_returned_is_known_by_its_pid() -> None:
+    log = Log()
+    server = log.server()
+    child = log.process()
+    child.hello(server)
+    flags = ("process", "quick", "1", "forkserver", "", "job.py:7 in <module>")
+    log.main.says(wire.STARTED, str(child.pid), *flags)
+    record = log.run()["quick"]
+
+    assert (record.parent_id, record.start_method, record.daemon) == (0, "forkserver", True)
+
+
 def test_a_child_of_a_fork_server_is_known_by_its_own_words_too() -> None:
     log = Log()
     server = log.server()
