@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import marshal
 import os
@@ -67,6 +68,13 @@ class _Zygote:
         with self.lock:
             self.owner = 0
 
+    def close(self) -> None:
+        """Let go of the zygote; the next request would start another."""
+        with self.lock:
+            if self.requests is not None:
+                self.requests.close()
+            self.requests, self.owner = None, 0
+
     def _send(self, descriptors: list[int]) -> None:
         assert self.requests is not None
         socket.send_fds(self.requests, [b"run"], descriptors)
@@ -100,6 +108,7 @@ class _Zygote:
 
 
 _zygote = _Zygote()
+atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that nobody closed
 
 
 @dataclass(frozen=True, slots=True)
