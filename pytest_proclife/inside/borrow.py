@@ -1,16 +1,24 @@
 """C modules that the program has not imported, used without a trace in `sys.modules`."""
 
+import _imp
+import posix
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-_bootstrap = sys.modules["_frozen_importlib"]
-_external = sys.modules["_frozen_importlib_external"]
 # only there, so that no finder or path of the program's is asked
 _folders = [path for path in sys.path if path.endswith("/lib-dynload")]
 _borrowed: "dict[str, ModuleType]" = {}
+
+
+class _Spec:
+    """As much of a module's spec as the functions of `_imp` look at."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.origin = "built-in"
 
 
 def borrow(name: str) -> "ModuleType":
@@ -22,12 +30,23 @@ def borrow(name: str) -> "ModuleType":
 
 
 def _load(name: str) -> "ModuleType":
-    spec = _bootstrap.BuiltinImporter.find_spec(name)
-    if spec is None:
-        spec = _external.PathFinder.find_spec(name, _folders)
-    if spec is None:
-        raise ImportError(name)
-    module: ModuleType = spec.loader.create_module(spec)
-    spec.loader.exec_module(module)
+    spec = _Spec(name)
+    module: ModuleType
+    if _imp.is_builtin(name):
+        module = _imp.create_builtin(spec)  # type: ignore[arg-type]
+        _imp.exec_builtin(module)
+    else:
+        spec.origin = _file(name)
+        module = _imp.create_dynamic(spec)  # type: ignore[arg-type]
+        _imp.exec_dynamic(module)
     sys.modules.pop(name, None)  # where the older kind of C module puts itself
     return module
+
+
+def _file(name: str) -> str:
+    for folder in _folders:
+        for suffix in _imp.extension_suffixes():
+            path = f"{folder}/{name}{suffix}"
+            if posix.access(path, posix.R_OK):
+                return path
+    raise ImportError(name)

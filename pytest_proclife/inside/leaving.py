@@ -1,5 +1,6 @@
 """How this process's own code ends: returned, raised, sys.exit, os._exit; and its last word."""
 
+import _weakref
 import posix
 import sys
 
@@ -22,7 +23,8 @@ RETURNED, RAISED, SYS_EXIT = "returned", "raised", "sys_exit"
 
 _reported = False  # this process has said how its own code ended
 _main: "CodeType | None" = None  # the code object of __main__
-_names: "dict[str, Any]" = {}  # the dictionary of __main__
+_names: "dict[str, Any]" = {}  # 3.11: the dictionary of __main__
+_module: object = None  # 3.11: a weak reference to it
 _sees_return = False  # that __main__ comes to its end will not be missed
 _has_file = False  # __main__ had a __file__ when it began
 _waits_for_file = False  # a script is to be opened, and has not begun
@@ -72,21 +74,36 @@ def _is_main(caller: "FrameType | None") -> bool:
 
 
 def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
-    global _main, _names, _has_file, _waits_for_file
+    global _main, _waits_for_file
     _main = code
     _waits_for_file = False
     if not multiprocessings:
         recorder.report(wire.RUN, "", "", "", "", "")
+    if sys.version_info < (3, 12):
+        _look_at_main()
+    watch.watch(code, end=lambda: say(RETURNED))
+
+
+def _look_at_main() -> None:
+    """3.11: have the end of the module __main__ told, which is before that of its names."""
+    global _names, _has_file, _module
     module = sys.modules.get("__main__")
     if module is not None:
         _names = module.__dict__
-    _has_file = "__file__" in _names
-    watch.watch(code, returned=_main_returned)
+        _has_file = "__file__" in _names
+        watch.on_event("_proclife.main_is_gone", _main_is_gone)
+        _module = _weakref.ref(module, watch.raising("_proclife.main_is_gone"))
+
+
+def _main_is_gone(arguments: "tuple[Any, ...]") -> None:
+    global _names
+    exit_path_begins()
+    _names = {}  # held on to, its values would outlive the interpreter's end: no __del__ for them
 
 
 def _run_file(arguments: "tuple[Any, ...]") -> None:
     """A script; if it is bytecode, the one way to run __main__ that raises no event `exec`."""
-    global _names, _has_file, _waits_for_file
+    global _has_file, _waits_for_file
     if not str(arguments[0]).endswith(".pyc"):
         _waits_for_file = True
         return
@@ -94,7 +111,8 @@ def _run_file(arguments: "tuple[Any, ...]") -> None:
         tool.find_main(lambda code: _main_begins(code, False))
     else:
         recorder.report(wire.RUN, "", "", "", "", "")
-        _names, _has_file = sys.modules["__main__"].__dict__, True
+        _look_at_main()
+        _has_file = True  # in a moment
 
 
 def _run_module(arguments: "tuple[Any, ...]") -> None:

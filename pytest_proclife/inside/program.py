@@ -25,6 +25,7 @@ _environment: "dict[bytes, bytes]" = {}  # that of C, which os.putenv changes an
 _replaced: "list[ModuleType]" = []
 _TICKET = wire.VARIABLE.encode()
 _PATH = b"PYTHONPATH"
+_PREEXEC = 21 - 6  # the place of preexec_fn among the arguments of fork_exec behind env
 
 
 def carry_on(site: str) -> None:
@@ -34,6 +35,7 @@ def carry_on(site: str) -> None:
     _environment = dict(posix.environ)
     watch.on_event("os.putenv", _put)
     watch.on_event("os.unsetenv", lambda arguments: _environment.pop(arguments[0], None))
+    watch.on_event("os.fork", lambda arguments: recorder.prepare())
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     watch.on_module(
@@ -120,26 +122,52 @@ def _fork_exec(
     real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
     changed, kind, observed, arguments = args, "subprocess", False, []
+    before: dict[bytes, bytes | None] = {}
     try:
         arguments, executables, close, keep, cwd, env, *rest = args
         arguments = list(arguments)
         kind = _kind(caller)
         plan = commandline.plan(executables, arguments, cwd)
-        recorder.prepare_to_report_about()
+        recorder.prepare()
         if plan.observed:
             descriptor = recorder.usable_descriptor()
-            given = dict(_environment) if env is None else dict(_split(item) for item in env)
-            env = [b"%b=%b" % item for item in _with_ticket(given, kind, descriptor, plan).items()]
             keep = tuple(sorted({*keep, descriptor}))
+            given = dict(_environment) if env is None else dict(_split(item) for item in env)
+            given = _with_ticket(given, kind, descriptor, plan)
+            if env is None and rest[_PREEXEC] is not None:
+                before = _change_environment(given)
+            else:
+                env = [b"%b=%b" % item for item in given.items()]
             changed = (plan.arguments, executables, close, keep, cwd, env, *rest)
             observed = True
     except Exception as error:
         if not is_ours(error):
             raise
-    pid = real(*changed, **kwargs)
+    try:
+        pid = real(*changed, **kwargs)
+    finally:
+        if before:
+            _restore_environment(before)
     if arguments and kind != "process":  # the start() of a Process reports it
         _report_start(pid, kind, observed, arguments, caller)
     return pid
+
+
+def _change_environment(wanted: "dict[bytes, bytes]") -> "dict[bytes, bytes | None]":
+    """Have C's environment so for a moment: a preexec_fn may change it further in the child."""
+    before = {name: _environment.get(name) for name in (_TICKET, _PATH)}
+    for name in before:
+        if name in wanted:
+            posix.putenv(name, wanted[name])
+    return before
+
+
+def _restore_environment(before: "dict[bytes, bytes | None]") -> None:
+    for name, value in before.items():
+        if value is None:
+            posix.unsetenv(name)
+        else:
+            posix.putenv(name, value)
 
 
 def _split(item: bytes) -> "tuple[bytes, bytes]":
@@ -171,7 +199,7 @@ def _posix_spawn(
             kind = "subprocess"
         search = real.__name__ == "posix_spawnp"
         plan = commandline.plan(commandline.candidates(path, search), arguments)
-        recorder.prepare_to_report_about()
+        recorder.prepare()
         if plan.observed:
             # no descriptor: what comes after may close it, and there is one more way
             changed = (path, plan.arguments, _with_ticket(_encoded(env), kind, -1, plan))

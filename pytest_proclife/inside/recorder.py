@@ -8,6 +8,10 @@ from pytest_proclife import wire
 from pytest_proclife.inside import handlers
 from pytest_proclife.inside.borrow import borrow
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 address = ""  # abstract name of the supervisor's listening socket
 key = ""  # this process's name for itself, told to its children
 parent_key = ""
@@ -15,9 +19,14 @@ pid = 0
 descriptor = -1
 _device = _inode = -1  # of our socket, to notice that the program took its number
 _lost = False
+_sockets: "Any" = None
+_fcntl: "Any" = None
 _count = borrow("itertools").count
 _number = _count().__next__
-_errors = Exception  # the last report is written when builtins are gone already
+
+# The last report is written when the modules of C and the builtin names are gone already.
+_write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monotonic_ns
+_errors = Exception
 
 # the first that the program's limit of descriptors allows; a program does not count on them
 _NUMBERS = (960, 240, 48, 20)
@@ -42,12 +51,24 @@ def join_run(run_address: str, inherited: int, parent: str) -> None:
 
 def _use(number: int) -> None:
     global descriptor, _device, _inode
-    status = posix.fstat(number)
+    status = _fstat(number)
     descriptor, _device, _inode = number, status.st_dev, status.st_ino
 
 
+def prepare() -> None:
+    """Load what a new connection and a pidfd in a report need.
+
+    Before a child's start, whose race it could change, and before what may come after a fork:
+    a daemon closes all descriptors, and at the end of an interpreter nothing can be loaded.
+    """
+    global _sockets, _fcntl
+    if _sockets is None:
+        _sockets, _fcntl = borrow("_socket"), borrow("fcntl")
+
+
 def _connect() -> None:
-    sockets, fcntl = borrow("_socket"), borrow("fcntl")
+    prepare()
+    sockets, fcntl = _sockets, _fcntl
     # a bare _socket.socket: the class in socket.py costs an import of 3 ms
     connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     connection.connect("\0" + address)
@@ -57,11 +78,11 @@ def _connect() -> None:
             try:
                 number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, wanted)
                 break
-            except OSError:
+            except _errors:
                 continue  # above the limit
     finally:
         if number != low:
-            posix.close(low)
+            _close(low)
     _use(number)
 
 
@@ -75,9 +96,6 @@ def usable_descriptor() -> int:
         pass
     _connect()
     return descriptor
-
-
-_write, _fstat, _now = posix.write, posix.fstat, time.monotonic_ns
 
 
 def report(kind: str, *fields: str) -> None:
@@ -116,7 +134,8 @@ def report_about(kind: str, child: int, *fields: str) -> None:
         report(kind, *fields)
         return
     try:
-        sockets = borrow("_socket")
+        prepare()
+        sockets = _sockets
         data = wire.pack(kind, _number(), pid, _now(), fields)
         connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
         try:
@@ -130,11 +149,6 @@ def report_about(kind: str, child: int, *fields: str) -> None:
         # as in report(): the gap in the numbers tells
     finally:
         posix.close(handle)
-
-
-def prepare_to_report_about() -> None:
-    """Load what `report_about` needs, before there is a child whose race it could change."""
-    borrow("_socket")
 
 
 def _reachable() -> bool:

@@ -19,18 +19,9 @@ _ids = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, pro
 _id = -1
 _wanted: "dict[CodeType, int]" = {}  # code -> local events
 _callbacks: "tuple[tuple[int, Callable[..., object]], ...]" = ()
-# all that take a tool as their first argument
-_FUNCTIONS = (
-    "use_tool_id",
-    "free_tool_id",
-    "clear_tool_id",
-    "get_tool",
-    "register_callback",
-    "set_events",
-    "get_events",
-    "set_local_events",
-    "get_local_events",
-)
+# What a program calls first with a tool that it has not got. The others are left alone: a tool
+# that watches all that runs would be told of our frames.
+_FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
 
 if sys.version_info >= (3, 12):
     _monitoring = sys.monitoring
@@ -49,8 +40,7 @@ if sys.version_info >= (3, 12):
         _callbacks = (_START, start), (_RETURN, returned), (_CALL, call)
         _take()
         for name in _FUNCTIONS:
-            if hasattr(_monitoring, name):
-                stand_in(_monitoring, name, _asked)
+            stand_in(_monitoring, name, _asked)
 
     def watch(code: "CodeType", starts: bool, returns: bool, calls: bool) -> None:
         """Have the callbacks called for these events of a code object."""
@@ -94,8 +84,8 @@ if sys.version_info >= (3, 12):
         kwargs: "dict[str, Any]",
     ) -> "Any":
         if args and args[0] == _id and type(args[0]) is int:
-            if real.__name__ == "get_tool":
-                return None
+            if real.__name__ != "use_tool_id":
+                return None  # as for one that nobody has
             _make_room()
         return real(*args, **kwargs)
 

@@ -35,6 +35,7 @@ _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit e
 _starts: "dict[CodeType, Start]" = {}
 _returns: "dict[CodeType, Returned]" = {}
 _calls: "dict[CodeType, Call]" = {}
+_ends: "dict[CodeType, Callable[[], object]]" = {}
 _loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
 _LOADED = "_proclife.loaded"
 
@@ -92,10 +93,16 @@ def watch(
     start: "Start | None" = None,
     returned: "Returned | None" = None,
     call: "Call | None" = None,
+    end: "Callable[[], object] | None" = None,
 ) -> None:
-    """Call `start(frame)`, `returned(frame, value)`, `call(frame, callable)` as `code` runs."""
+    """Call `start(frame)`, `returned(frame, value)`, `call(frame, callable)` as `code` runs.
+
+    `end()` is `returned` without the frame: to ask for one is seen by the program's audit hooks.
+    """
     if code is None:
         return
+    if end is not None:
+        _ends[code] = end
     if start is not None:
         _starts[code] = start
     if returned is not None:
@@ -103,7 +110,8 @@ def watch(
     if call is not None:
         _calls[code] = call
     if sys.version_info >= (3, 12):
-        tool.watch(code, code in _starts, code in _returns, code in _calls)
+        returns = code in _returns or code in _ends
+        tool.watch(code, code in _starts, returns, code in _calls)
 
 
 def watch_function(
@@ -171,13 +179,15 @@ def _on_start(code: "CodeType", offset: int) -> None:
 
 
 def _on_return(code: "CodeType", offset: int, value: object) -> None:
-    handler = _returns.get(code)
-    if handler is not None:
-        try:
+    handler, end = _returns.get(code), _ends.get(code)
+    try:
+        if handler is not None:
             handler(sys._getframe(1), value)
-        except BaseException as error:
-            if not is_ours(error):
-                raise
+        if end is not None:
+            end()
+    except BaseException as error:
+        if not is_ours(error):
+            raise
 
 
 def _on_call(code: "CodeType", offset: int, function: object, argument: object) -> None:

@@ -109,7 +109,7 @@ def _kind(process: "Any") -> str:
 
 
 def _starting(frame: "FrameType") -> None:
-    recorder.prepare_to_report_about()
+    recorder.prepare()
     process = frame.f_locals["self"]
     if process._popen is None:
         _kinds[id(process)] = _kind(process)  # start() deletes the target when it is through
