@@ -35,10 +35,11 @@ class Plan:
 class _Options:
     """What the options of an interpreter say."""
 
-    __slots__ = ("no_path", "no_site", "prefix", "text")
+    __slots__ = ("no_path", "no_site", "prefix", "runs", "text")
 
     def __init__(self) -> None:
         self.no_path = self.no_site = False  # PYTHONPATH is not looked at; nor is `site` run
+        self.runs = True  # a program, and not help or a version alone
         self.prefix = False  # they name a folder for bytecode already
         self.text: int | None = None  # the index of the text of -c
 
@@ -64,6 +65,8 @@ def plan(
         return Plan(arguments, observed=True, by_path=True)
     options = _options([text(argument) for argument in arguments[1:]])
     ours = _same_file(path, sys.executable)
+    if not options.runs:
+        return Plan(arguments)
     prefix = None
     if options.closed:
         prefix = None if options.prefix or not ours else planted.folder()
@@ -186,6 +189,7 @@ def _options(words: "list[str]") -> _Options:
         if not word.startswith("-") or word in ("-", "--"):
             break
         if word.startswith("--"):
+            found.runs = found.runs and not word.startswith(("--help", "--version"))
             index += 2 if word == "--check-hash-based-pycs" else 1
             continue
         for place, letter in enumerate(word[1:], 1):
@@ -199,6 +203,8 @@ def _options(words: "list[str]") -> _Options:
                 return found
             elif letter == "m":
                 return found
+            elif letter in "hV?":
+                found.runs = False
             elif letter in _OPTIONS_WITH_VALUE:
                 if not rest:
                     index += 1

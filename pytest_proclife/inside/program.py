@@ -143,9 +143,11 @@ def _fork_exec(
     except Exception as error:
         if not is_ours(error):
             raise
+    recorder.becomes_program = True  # to the child, which runs a preexec_fn
     try:
         pid = real(*changed, **kwargs)
     finally:
+        recorder.becomes_program = False
         if before:
             _restore_environment(before)
     if arguments and kind != "process":  # the start() of a Process reports it

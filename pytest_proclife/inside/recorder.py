@@ -19,6 +19,8 @@ pid = 0
 descriptor = -1
 _device = _inode = -1  # of our socket, to notice that the program took its number
 _lost = False
+_unsaid = False  # a forked child has not introduced itself
+becomes_program = False  # what is forked now is a program in a moment, which introduces itself
 _sockets: "Any" = None
 _fcntl: "Any" = None
 _count = borrow("itertools").count
@@ -103,6 +105,8 @@ def report(kind: str, *fields: str) -> None:
     global _lost
     if _lost:
         return
+    if _unsaid:
+        _introduce_fork()
     number = -1
     try:
         number = _number()
@@ -136,6 +140,8 @@ def report_about(kind: str, child: int, *fields: str) -> None:
     try:
         prepare()
         sockets = _sockets
+        if _unsaid:
+            _introduce_fork()
         data = wire.pack(kind, _number(), pid, _now(), fields)
         connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
         try:
@@ -169,9 +175,17 @@ def introduce(kind: str) -> None:
 
 def after_fork() -> None:
     """In a forked child: a name of its own, one write, and nothing else."""
-    global key, parent_key, pid, _number
+    global key, parent_key, pid, _number, _unsaid
     parent_key = key
     pid = posix.getpid()
     key = f"{pid}.{_now()}"
     _number = _count().__next__
+    _unsaid = True
+    if not becomes_program:
+        _introduce_fork()
+
+
+def _introduce_fork() -> None:
+    global _unsaid
+    _unsaid = False
     report(wire.HELLO, key, parent_key, "fork", "os_fork", "", "")

@@ -35,6 +35,12 @@ class builtin_function_or_method:  # noqa: N801 - the name that the type of the 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._real, name)
 
+    def __eq__(self, other: object) -> bool:  # os.execve in os.supports_fd
+        return other is self or other is self._real
+
+    def __hash__(self) -> int:
+        return hash(self._real)
+
     def __repr__(self) -> str:
         return repr(self._real)
 
