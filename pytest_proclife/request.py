@@ -5,7 +5,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -37,10 +36,10 @@ def request_for(
     `group` is the process group that main joins, None for one of its own. With `capture`
     output is kept, and with `pass_output` copied to the streams that come with the request.
     """
-    address = f"proclife-{secrets.token_hex(16)}"
     env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
     if launch.observed:
-        ticket = f"{address},FD,,main,{start_method or ''}"
+        # whoever watches the run puts in where reports go: the address, main's descriptor
+        ticket = f"ADDRESS,FD,,main,{start_method or ''}"
         env[wire.VARIABLE.encode()] = ticket.encode()
         if launch.by_path:
             path = commandline.search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
@@ -62,7 +61,6 @@ def request_for(
         "ticket": wire.VARIABLE.encode(),
         "observed": launch.observed,
         "cwd": cwd,
-        "address": address,
         "timeout": timeout,
         "linger": linger,
         "group": 0 if group is None else group,

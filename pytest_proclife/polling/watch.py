@@ -11,6 +11,7 @@ import contextlib
 import functools
 import marshal
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -108,6 +109,7 @@ class Watch:
 
     def _serve(self, request: dict[str, Any]) -> None:
         self._send("taken")
+        request["address"] = f"proclife-{secrets.token_hex(16)}"
         try:
             self._reports = Reports(request["address"], self._selector)
         except OSError:
@@ -241,7 +243,8 @@ def _start_main(request: dict[str, Any], streams: Sequence[int]) -> subprocess.P
     environment = dict(request["env"])
     ticket = request["ticket"]
     if request["observed"]:
-        environment[ticket] = environment[ticket].replace(b"FD", b"-1", 1)  # it has to connect
+        text = environment[ticket].replace(b"ADDRESS", request["address"].encode(), 1)
+        environment[ticket] = text.replace(b"FD", b"-1", 1)  # it has to connect
     arguments = list(request["arguments"])
     if payload:  # Popen can hand down a descriptor under its own number alone
         here = PAYLOAD.replace("3", str(payload[0]))

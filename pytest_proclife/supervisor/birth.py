@@ -46,6 +46,7 @@ class Birth:
         """Fork and exec main; None, or the errno of what could not be executed."""
         failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
         sending = tree.reception.sending
+        self.address = tree.reception.address.encode()
         tree.epoch = time.monotonic_ns()
         pid = os.fork()
         if pid == 0:
@@ -79,7 +80,8 @@ class Birth:
         resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
         if self.observed:
             handed = b"%d" % _handed_down(sending)
-            self.environment[self.ticket] = self.environment[self.ticket].replace(b"FD", handed, 1)
+            text = self.environment[self.ticket].replace(b"ADDRESS", self.address, 1)
+            self.environment[self.ticket] = text.replace(b"FD", handed, 1)
         # first out of the way of the numbers below, then there
         copies = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 10) for stream in self.streams]
         for place, copy in enumerate(copies):

@@ -38,8 +38,9 @@ class Report:
 class Reception:
     """The sockets, all non-blocking, in the supervisor's epoll."""
 
-    def __init__(self, epoll: select.epoll, address: str) -> None:
+    def __init__(self, epoll: select.epoll) -> None:
         self.epoll = epoll
+        self.address = "proclife-" + os.urandom(16).hex()
         self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         receiving, sending = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         for end in (receiving, self.listener):
@@ -47,7 +48,7 @@ class Reception:
             end.setsockopt(_socket.SOL_SOCKET, kernel.SO_PASSPIDFD, 1)
             end.setblocking(False)
         sending.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-        self.listener.bind("\0" + address)
+        self.listener.bind("\0" + self.address)
         self.listener.listen(4096)
         self.epoll.register(self.listener.fileno(), select.EPOLLIN)
         self.receiving: dict[int, _socket.socket] = {}

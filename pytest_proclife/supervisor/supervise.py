@@ -24,12 +24,11 @@ def main(requests: int, taken: int, caller: int) -> None:
     kernel.die_with_parent(_signal.SIGKILL)
     kernel.become_subreaper()
     limits = raise_descriptor_limit()
+    supervisor = Supervisor(caller)  # ahead of the request, which then finds all in place
     channel, *streams = _next_request(requests, caller)
-    os.write(taken, b".")
     os.close(requests)
-    os.close(taken)
     kernel.die_with_parent(0)
-    Supervisor(caller, channel, streams).run(limits)
+    supervisor.run(channel, streams, limits, taken)
 
 
 def _next_request(requests: int, caller: int) -> list[int]:
@@ -79,14 +78,12 @@ class Channel:
 
 
 class Supervisor:
-    def __init__(self, caller: int, channel: int, streams: list[int]) -> None:
+    def __init__(self, caller: int) -> None:
         self.caller = caller
-        self.channel = Channel(channel)
-        self.streams = streams
         self.epoll = select.epoll()
+        self.tree = Tree(self.epoll, Reception(self.epoll))
         self.wake = self._wake_on_child()
         self.epoll.register(self.caller, select.EPOLLIN)
-        self.epoll.register(channel, select.EPOLLIN)
         self.outputs: dict[int, Output] = {}  # by the reading end
         self.linger = 0.0
         self.deadline: float | None = None
@@ -102,19 +99,21 @@ class Supervisor:
         self.epoll.register(reader, select.EPOLLIN)
         return reader
 
-    def run(self, limits: Limits) -> None:
+    def run(self, channel: int, streams: list[int], limits: Limits, taken: int) -> None:
+        self.channel, self.streams, tree = Channel(channel), streams, self.tree
+        self.epoll.register(channel, select.EPOLLIN)
         request = self.channel.receive()
         if request is None:
             return
         self.channel.send("taken")
         captured = self._capture(request) if request["capture"] else []
-        tree = Tree(self.epoll, Reception(self.epoll, str(request["address"])))
-        self.tree = tree
         self.linger = float(request["linger"])  # type: ignore[arg-type]
         started = time.time()
         error = Birth(request, self.streams, limits).start(tree)
-        for stream in self.streams:
-            os.close(stream)
+        # only now: the zygote forks the next supervisor, which would compete with main's start
+        os.write(taken, b".")
+        for descriptor in (taken, *self.streams):
+            os.close(descriptor)
         if error is not None:
             self.channel.send("failed", request["executable"], error)
             return

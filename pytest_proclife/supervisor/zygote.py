@@ -6,6 +6,7 @@ the zygote, which ends it.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
+import gc
 import os
 import select
 import sys
@@ -24,6 +25,7 @@ def main(requests: int, caller: int) -> None:
     os.write(requests, "\n".join(missing).encode() or b"\n")
     if missing:
         os._exit(0)
+    gc.disable()  # what is forked would copy each page that a collection marks
     os.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
     for number in _IGNORED:
         _signal.signal(number, _signal.SIG_IGN)
