@@ -151,10 +151,12 @@ class Supervisor:
                 for descriptor, event in self.epoll.poll(0):
                     events[descriptor] = events.get(descriptor, 0) | event
             before = time.monotonic()
+            # chosen first: a new pidfd may get the number of a connection that has ended
+            ends = [item for item in events.items() if item[0] in tree.handles]
             # What a process reported before it ended lies in the socket by now: first read,
             # then stamp the ends; what was sent before a signal precedes the death by it.
             tree.read_reports()
-            tree.note_ends([item for item in events.items() if item[0] in tree.handles])
+            tree.note_ends(ends)
             for descriptor in events:
                 self._serve(descriptor)
             self._look_at_the_clock()
