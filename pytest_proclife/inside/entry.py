@@ -15,7 +15,7 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     """Join the run that the ticket names; the audit hook, which is the caller's to install."""
     tells_end = commandline.restore(sys.orig_argv)
     address, inherited, parent, kind, start_method = ticket.split(",")
-    recorder.join_run(address, int(inherited), parent)
+    recorder.join_run(address, inherited, parent)
     recorder.introduce(kind)
     watch.on_event("_proclife.forked", _after_fork)
     posix.register_at_fork(after_in_child=watch.raising("_proclife.forked"))

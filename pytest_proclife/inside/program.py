@@ -72,10 +72,10 @@ def _take_fork_exec(arguments: object = None) -> None:
 
 
 def _with_ticket(
-    env: "dict[bytes, bytes]", kind: str, descriptor: int, plan: commandline.Plan
+    env: "dict[bytes, bytes]", kind: str, descriptor: str, plan: commandline.Plan
 ) -> "dict[bytes, bytes]":
     """An environment with the way to the run in it."""
-    ticket = ",".join((recorder.address, str(descriptor), recorder.key, kind, ""))
+    ticket = f"{recorder.address},{descriptor},{recorder.key},{kind},"
     env[_TICKET] = ticket.encode()
     if plan.by_path:
         env[_PATH] = commandline.search_path(env.get(_PATH), _site)
@@ -133,7 +133,7 @@ def _fork_exec(
             descriptor = recorder.usable_descriptor()
             keep = tuple(sorted({*keep, descriptor}))
             given = dict(_environment) if env is None else dict(_split(item) for item in env)
-            given = _with_ticket(given, kind, descriptor, plan)
+            given = _with_ticket(given, kind, recorder.to_hand_down(), plan)
             if env is None and rest[_PREEXEC] is not None:
                 before = _change_environment(given)
             else:
@@ -204,7 +204,7 @@ def _posix_spawn(
         recorder.prepare()
         if plan.observed:
             # no descriptor: what comes after may close it, and there is one more way
-            changed = (path, plan.arguments, _with_ticket(_encoded(env), kind, -1, plan))
+            changed = (path, plan.arguments, _with_ticket(_encoded(env), kind, "-1", plan))
             observed = True
     except Exception as error:
         if not is_ours(error):
@@ -249,7 +249,7 @@ def _replace(path: "Any", argv: "Any", env: "Any") -> None:
         plan = commandline.plan([path_known], list(argv))
         recorder.report(wire.EXEC, wire.flag(plan.observed), *_texts(list(argv)))
         if plan.observed:
-            _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", -1, plan))
+            _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", "-1", plan))
     except Exception as error:
         if not is_ours(error):
             raise

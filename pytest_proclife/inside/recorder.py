@@ -19,6 +19,8 @@ pid = 0
 descriptor = -1
 _device = _inode = -1  # of our socket, to notice that the program took its number
 _lost = False
+_queues = False  # the connection was made by address, and waits to be accepted at first
+_fresh = False  # so it is, and this process has sent nothing on it yet
 _unsaid = False  # a forked child has not introduced itself
 becomes_program = False  # what is forked now is a program in a moment, which introduces itself
 _sockets: "Any" = None
@@ -28,16 +30,22 @@ _number = _count().__next__
 
 # The last report is written when the modules of C and the builtin names are gone already.
 _write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monotonic_ns
+_pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
+_BYTE_ORDER = sys.byteorder
 _errors = Exception
+
+_QUEUES = "q"  # behind the number of a descriptor that is handed down
 
 # the first that the program's limit of descriptors allows; a program does not count on them
 _NUMBERS = (960, 240, 48, 20)
 
 
-def join_run(run_address: str, inherited: int, parent: str) -> None:
+def join_run(run_address: str, handed_down: str, parent: str) -> None:
     """Take up the connection: the descriptor handed down, or a new one by address."""
-    global address, parent_key, pid, key
+    global address, parent_key, pid, key, _queues, _fresh
     address, parent_key = run_address, parent
+    _queues = _fresh = handed_down.endswith(_QUEUES)
+    inherited = int(handed_down.removesuffix(_QUEUES))
     pid = posix.getpid()
     key = f"{pid}.{time.monotonic_ns()}"
     if inherited >= 0:
@@ -69,6 +77,7 @@ def prepare() -> None:
 
 
 def _connect() -> None:
+    global _fresh, _queues
     prepare()
     sockets, fcntl = _sockets, _fcntl
     # a bare _socket.socket: the class in socket.py costs an import of 3 ms
@@ -86,6 +95,7 @@ def _connect() -> None:
         if number != low:
             _close(low)
     _use(number)
+    _fresh = _queues = True
 
 
 def usable_descriptor() -> int:
@@ -100,6 +110,11 @@ def usable_descriptor() -> int:
     return descriptor
 
 
+def to_hand_down() -> str:
+    """What `join_run` needs to know of the descriptor in a program that inherits it."""
+    return f"{descriptor}{_QUEUES if _queues else ''}"
+
+
 def report(kind: str, *fields: str) -> None:
     """Write one report at once. Errors are swallowed: the program must not see them."""
     global _lost
@@ -111,7 +126,11 @@ def report(kind: str, *fields: str) -> None:
     try:
         number = _number()
         data = wire.pack(kind, number, pid, _now(), fields)
-        _write(usable_descriptor(), data)
+        socket = usable_descriptor()
+        if _fresh and _pidfd_open is not None:
+            _send_with_own_pidfd(data)
+        else:
+            _write(socket, data)
     except _errors as error:
         if not handlers.is_ours(error):
             _again(kind, number, fields)
@@ -130,31 +149,49 @@ def _again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
         _write(usable_descriptor(), wire.pack(kind, number, pid, _now(), fields))
 
 
+def _send_with_own_pidfd(data: bytes) -> None:
+    """A process's first report on a connection that may still wait to be accepted.
+
+    The kernel makes the sender's pidfd when it sends, but there when the report is received.
+    When a process is reaped that nobody has a pidfd of, only the reaper gets its wait status.
+    """
+    global _fresh
+    _fresh = False
+    handle = _pidfd_open(pid)
+    try:
+        _send(data, handle)
+    finally:
+        _close(handle)
+
+
+def _send(data: bytes, handle: int) -> None:
+    sockets = _sockets
+    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
+    try:
+        rights = handle.to_bytes(4, _BYTE_ORDER)
+        connection.sendmsg([data], [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)])
+    finally:
+        connection.detach()
+
+
 def report_about(kind: str, child: int, *fields: str) -> None:
     """Write a report with a pidfd of the process it is about, if that can still be had."""
     try:
-        handle = posix.pidfd_open(child)
-    except (OSError, AttributeError):
+        handle = _pidfd_open(child)
+    except (OSError, TypeError):  # it is gone, or there are none here
         report(kind, *fields)
         return
     try:
         prepare()
-        sockets = _sockets
         if _unsaid:
             _introduce_fork()
-        data = wire.pack(kind, _number(), pid, _now(), fields)
-        connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
-        try:
-            rights = handle.to_bytes(4, sys.byteorder)
-            connection.sendmsg([data], [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)])
-        finally:
-            connection.detach()
+        _send(wire.pack(kind, _number(), pid, _now(), fields), handle)
     except Exception as error:
         if not handlers.is_ours(error):
             raise
         # as in report(): the gap in the numbers tells
     finally:
-        posix.close(handle)
+        _close(handle)
 
 
 def _reachable() -> bool:
@@ -175,12 +212,13 @@ def introduce(kind: str) -> None:
 
 def after_fork() -> None:
     """In a forked child: a name of its own, one write, and nothing else."""
-    global key, parent_key, pid, _number, _unsaid
+    global key, parent_key, pid, _number, _unsaid, _fresh
     parent_key = key
     pid = posix.getpid()
     key = f"{pid}.{_now()}"
     _number = _count().__next__
     _unsaid = True
+    _fresh = _queues
     if not becomes_program:
         _introduce_fork()
 
