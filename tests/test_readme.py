@@ -30,7 +30,8 @@ def test_the_quick_start_has_two_commands_of_one_line_each() -> None:
 
 def test_the_picture_is_what_the_terminal_shows() -> None:
     picture = README.partition("<!-- picture -->\n```\n")[2].partition("```\n<!-- end")[0]
-    command = [sys.executable, "-m", "pytest_proclife", "run", "examples/exam_daemon.py"]
+    options = ["--start-method", "fork"]  # the other methods would add their helpers
+    command = [sys.executable, "-m", "pytest_proclife", "run", *options, "examples/exam_daemon.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert _shape(done.stderr.lstrip("\n")) == _shape(picture)
 
