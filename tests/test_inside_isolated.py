@@ -19,7 +19,8 @@ def work():
     sys.exit(3)
 
 if __name__ == "__main__":
-    for method in ("fork", "spawn", "forkserver"):
+    methods = ["fork", "spawn", "forkserver"] if os.path.exists(sys.argv[0]) else ["fork"]
+    for method in methods:
         child = multiprocessing.get_context(method).Process(target=work, name=method)
         child.start(); child.join()
     if os.fork() == 0: os._exit(4)

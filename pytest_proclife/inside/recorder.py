@@ -165,6 +165,7 @@ def _send_with_own_pidfd(data: bytes) -> None:
 
 
 def _send(data: bytes, handle: int) -> None:
+    prepare()
     sockets = _sockets
     connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
     try:
@@ -182,7 +183,6 @@ def report_about(kind: str, child: int, *fields: str) -> None:
         report(kind, *fields)
         return
     try:
-        prepare()
         if _unsaid:
             _introduce_fork()
         _send(wire.pack(kind, _number(), pid, _now(), fields), handle)
