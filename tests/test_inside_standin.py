@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+import pytest_proclife
+from pytest_proclife import Code
 from pytest_proclife.inside import handlers
 from pytest_proclife.inside.standin import builtin_function_or_method, stand_in
 
@@ -21,8 +23,12 @@ seen: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
 
 def instead(
-    real: Callable[..., Any], caller: FrameType, args: tuple[Any, ...], kwargs: dict[str, Any]
+    real: Callable[..., Any],
+    caller: FrameType | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
+    assert caller is not None
     seen.append((caller.f_code.co_name, args, kwargs))
     return real(*args, **kwargs)
 
@@ -64,6 +70,12 @@ def test_it_is_taken_for_a_builtin_function(real: Callable[..., Any]) -> None:
     assert copy.deepcopy(function) is function
 
 
+def test_it_can_be_called_by_c(real: Callable[..., Any]) -> None:
+    assert (
+        pytest_proclife.run(Code("import atexit, os; atexit.register(os._exit, 5)")).exitcode == 5
+    )
+
+
 def test_it_is_no_method_of_a_class_that_holds_it(real: Callable[..., Any]) -> None:
     class Holder:
         held: Any = posix.access
@@ -88,7 +100,10 @@ def test_what_a_handler_raised_in_it_is_shown_from_the_handler_on() -> None:
         raise KeyError
 
     def calls(
-        real: Callable[..., Any], caller: FrameType, args: tuple[Any, ...], kwargs: dict[str, Any]
+        real: Callable[..., Any],
+        caller: FrameType | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         handler()
 

@@ -1,7 +1,5 @@
 """Which part of the program a call comes from: read off the stack, outermost reason first."""
 
-import sys
-
 from pytest_proclife.inside.handlers import OWN
 
 TYPE_CHECKING = False
@@ -63,10 +61,8 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
     return passed, frame
 
 
-def where(frame: "FrameType | None" = None) -> str:
+def where(frame: "FrameType | None") -> str:
     """The innermost line that is the program's own: "file:line in function"."""
-    if frame is None:
-        frame = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):

@@ -222,7 +222,7 @@ def exit_path_begins() -> None:
 
 def _os_exit(
     real: "Callable[..., Any]",
-    caller: "FrameType",
+    caller: "FrameType | None",
     args: "tuple[Any, ...]",
     kwargs: "dict[str, Any]",
 ) -> "Any":
@@ -235,12 +235,16 @@ def _os_exit(
     return real(*args, **kwargs)
 
 
-def _on_os_exit(caller: "FrameType", status: int) -> None:
-    code = caller.f_code
-    launcher = code.co_name in _LAUNCHERS and code.co_filename.endswith(
-        ("/popen_fork.py", "/forkserver.py")
+def _on_os_exit(caller: "FrameType | None", status: int) -> None:
+    code = None if caller is None else caller.f_code
+    launcher = (
+        code is not None
+        and code.co_name in _LAUNCHERS
+        and code.co_filename.endswith(("/popen_fork.py", "/forkserver.py"))
     )
     error = sys.exc_info()[1]
     if launcher and error is not None:
         say_exception(error)  # it left the start-up, past _bootstrap
+    elif _left_unseen() == RETURNED:
+        say(RETURNED)  # it is an exit handler that leaves
     recorder.report(wire.LAST_WORD, "launcher" if launcher else "os_exit", str(status))

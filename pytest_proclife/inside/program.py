@@ -102,7 +102,7 @@ def _texts(arguments: "Sequence[Any]") -> "list[str]":
 
 
 def _report_start(
-    pid: int, kind: str, observed: bool, args: "Sequence[Any]", caller: "FrameType"
+    pid: int, kind: str, observed: bool, args: "Sequence[Any]", caller: "FrameType | None"
 ) -> None:
     try:
         texts = _texts(args)
@@ -119,7 +119,7 @@ def _report_start(
 
 
 def _fork_exec(
-    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
     changed, kind, observed, arguments = args, "subprocess", False, []
     before: dict[bytes, bytes | None] = {}
@@ -177,7 +177,9 @@ def _split(item: bytes) -> "tuple[bytes, bytes]":
     return name, value
 
 
-def _kind(caller: "FrameType") -> str:
+def _kind(caller: "FrameType | None") -> str:
+    if caller is None:
+        return "subprocess"
     if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
         path = caller.f_back.f_code.co_filename
         for kind in ("resource_tracker", "forkserver"):
@@ -191,13 +193,13 @@ def _kind(caller: "FrameType") -> str:
 
 
 def _posix_spawn(
-    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
     changed, kind, observed, arguments = args, "posix_spawn", False, []
     try:
         path, argv, env = args
         arguments = list(argv)
-        if caller.f_code.co_filename.endswith("/subprocess.py"):
+        if caller is not None and caller.f_code.co_filename.endswith("/subprocess.py"):
             kind = "subprocess"
         search = real.__name__ == "posix_spawnp"
         plan = commandline.plan(commandline.candidates(path, search), arguments)
@@ -219,7 +221,7 @@ def _posix_spawn(
 
 
 def _execv(
-    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
     if len(args) == 2 and not kwargs:
         _replace(*args, None)
@@ -227,7 +229,7 @@ def _execv(
 
 
 def _execve(
-    real: "Real", caller: "FrameType", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
     given = {**dict(zip(("path", "argv", "env"), args, strict=False)), **kwargs}
     if len(given) == 3 and given.get("env") is not None:

@@ -104,7 +104,7 @@ def _handler_runs(frame: "FrameType") -> None:
 
 def _set(
     real: "Callable[..., Any]",
-    caller: "FrameType",
+    caller: "FrameType | None",
     args: "tuple[Any, ...]",
     kwargs: "dict[str, Any]",
 ) -> "Any":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    Instead = Callable[[Callable[..., Any], FrameType, tuple[Any, ...], dict[str, Any]], Any]
+    Instead = Callable[[Callable[..., Any], FrameType | None, tuple[Any, ...], dict[str, Any]], Any]
 
 _BUILTIN = type(sys.exit)
 
@@ -27,7 +27,7 @@ class builtin_function_or_method:  # noqa: N801 - the name that the type of the 
 
     def __call__(self, /, *args: "Any", **kwargs: "Any") -> "Any":
         try:
-            return self._instead(self._real, sys._getframe(1), args, kwargs)
+            return self._instead(self._real, sys._getframe().f_back, args, kwargs)
         except BaseException as error:
             error.__traceback__ = beyond(error.__traceback__)
             raise  # a bare one, which does not enter this frame into the traceback
@@ -54,7 +54,10 @@ builtin_function_or_method.__module__ = "builtins"
 
 
 def stand_in(module: object, name: str, instead: "Instead") -> None:
-    """Have `instead(real function, caller's frame, args, kwargs)` called for a function."""
+    """Have `instead(real function, caller's frame, args, kwargs)` called for a function.
+
+    There is no frame where C is the caller, as for an exit handler.
+    """
     real = getattr(module, name)
     function = builtin_function_or_method(real, instead)
     setattr(module, name, function)

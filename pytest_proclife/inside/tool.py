@@ -79,7 +79,7 @@ if sys.version_info >= (3, 12):
 
     def _asked(
         real: "Callable[..., Any]",
-        caller: "FrameType",
+        caller: "FrameType | None",
         args: "tuple[Any, ...]",
         kwargs: "dict[str, Any]",
     ) -> "Any":
