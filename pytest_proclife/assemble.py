@@ -9,10 +9,12 @@ from dataclasses import replace
 from pytest_proclife import wire
 from pytest_proclife.classify import classify
 from pytest_proclife.evidence import end_time, facts
+from pytest_proclife.gathering import gather
 from pytest_proclife.heard import Report
 from pytest_proclife.history import Asked, History, Left
 from pytest_proclife.kinship import Family
 from pytest_proclife.losses import Losses, reports
+from pytest_proclife.parting import Parting
 from pytest_proclife.records import (
     HELPER_KINDS,
     MULTIPROCESSING_KINDS,
@@ -20,7 +22,6 @@ from pytest_proclife.records import (
     Ending,
     Evidence,
     ExceptionInfo,
-    Joined,
     ProcessRecord,
     Request,
     Run,
@@ -28,7 +29,7 @@ from pytest_proclife.records import (
     Witness,
 )
 from pytest_proclife.response import signal_name
-from pytest_proclife.sightings import Entry, Sighting, gather
+from pytest_proclife.sightings import Entry, Sighting
 
 __all__ = ["CauseHook", "Entry", "assemble"]
 
@@ -93,7 +94,7 @@ class _Account:
         self.losses = Losses(self.family)
         self.epoch = epoch
         self.backend = backend
-        self.alive_at_exit: dict[int, frozenset[str]] = {}
+        self.parting = Parting(self.family, self.losses, backend)
         # the same text stands in thousands of records: one copy of each
         self.texts: dict[str, str] = {}
         self.arguments: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -113,7 +114,7 @@ class _Account:
         running = one.end is None
         history = self._history(one)
         verdict = None if running else classify(history)
-        joined, joined_at = self._joined(one)
+        joined, joined_at = self.parting.joined(one)
         left = one.latest(wire.LEFT)
         argv = family.argv(one)
         died_of = None if running else history.signal
@@ -138,7 +139,7 @@ class _Account:
             requests=tuple(self._request(r) for r in history.asked if r.sure),
             joined=joined,
             joined_at=self.seconds(joined_at),
-            orphaned=self._orphaned(one),
+            orphaned=self.parting.orphaned(one),
             target_ran=self._target_ran(one),
             exception=_exception(left),
             evidence=tuple(
@@ -181,11 +182,22 @@ class _Account:
             ),
             caught=tuple((r.number(0) or 0, r.at) for r in one.all_latest(wire.CAUGHT)),
             left=None if left is None else _left(left),
-            last_word=None if word is None else word.field(0),
+            last_word=None if word is None else self._last_word(one, word),
             holes=losses.holes[number],
             missing=losses.missing,
             strangers=losses.strangers,
         )
+
+    def _last_word(self, one: Sighting, word: Report) -> str:
+        """How it said that it leaves; of another library's child its launcher is all that tells."""
+        if word.field(0) == "launcher" and not self._is_multiprocessings(one):
+            return "os_exit"
+        return word.field(0)
+
+    def _is_multiprocessings(self, one: Sighting) -> bool:
+        """Whether multiprocessing itself said that it is a child of its own."""
+        told = any(report.field(1) in MULTIPROCESSING_KINDS for _, report in one.told)
+        return told or one.last(wire.RUN) is not None or bool(self.losses.holes[one.number])
 
     def _daemon(self, one: Sighting) -> bool | None:
         flag = self.family.daemon(one)
@@ -198,60 +210,6 @@ class _Account:
         certain = not self.losses.holes[one.number] and parent is not None
         return False if certain and not self.losses.holes[parent or 0] else None
 
-    # --- who waited for it, and whom it outlived
-
-    def _joined(self, one: Sighting) -> tuple[Joined | None, int | None]:
-        parent = self.family.parents[one.number]
-        for by, report in one.collected:
-            how = report.field(2)
-            if not how or (parent is not None and by != parent):
-                continue
-            if how == Joined.IMPLICIT and str(one.pid) not in self._alive_at_exit(by):
-                return None, None  # it was over when the exit path began
-            return Joined(how), report.at
-        if one.collected or self.family.kinds[one.number] in MULTIPROCESSING_KINDS:
-            return None, None
-        if one.reaped is not None and not one.reaped_by_us and parent is not None:
-            return Joined.EXPLICIT, one.reaped
-        return None, None
-
-    def _alive_at_exit(self, number: int) -> frozenset[str]:
-        """The pids of the children that lived when a process's exit path began."""
-        if number not in self.alive_at_exit:
-            report = self.family.sightings[number].last(wire.EXIT_PATH)
-            self.alive_at_exit[number] = frozenset(() if report is None else report.fields)
-        return self.alive_at_exit[number]
-
-    def _orphaned(self, one: Sighting) -> bool | None:
-        """Whether it ran on when its parent had ended; by the order of what the kernel says."""
-        parent = self.family.parents[one.number]
-        if parent is None:
-            return None
-        above = self.family.sightings[parent]
-        if above.end is None or above.end_wake is None:
-            return False
-        if any(by == parent for by, _ in one.collected):
-            return False
-        if one.end is None or one.end_wake is None or one.number in above.running_then:
-            return True
-        if one.end_wake < above.end_wake:
-            return False
-        if one.said_after(above.end):
-            return True
-        by_kernel = self.family.forked_from[one.number]
-        served = by_kernel is not None and by_kernel != parent  # by a fork server
-        if one.reaped is not None and not one.reaped_by_us and not served:
-            return False  # its parent collected it, or it would have come down to us
-        if one.end_wake == above.end_wake:
-            return None
-        # its parent's end was stamped first; had it been known as a child and been alive then,
-        # it would stand among those
-        looked_for = self.backend == "pidfd" and one.known_at < above.end
-        looked_for = looked_for and (
-            parent in (by_kernel, one.found_below) or any(by == parent for by, _ in one.told)
-        )
-        return None if looked_for or one.known_by == "orphan" else True
-
     def _target_ran(self, one: Sighting) -> bool | None:
         if one.last(wire.RUN) is not None:
             return True
@@ -261,6 +219,8 @@ class _Account:
         if not one.reports:
             # killed before its first word; what does not report could not say that it ran
             return False if one.told and kind in MULTIPROCESSING_KINDS else None
+        if kind in MULTIPROCESSING_KINDS and not self._is_multiprocessings(one):
+            return None  # a library with process classes of its own does not say
         return None if kind == "os_fork" else False
 
 

@@ -109,14 +109,13 @@ def _join_words(process: ProcessRecord, joined: Joined) -> str:
 def waiting_for(run: Run) -> str:
     """What main was doing when the run was ended at its deadline, in one sentence's words."""
     main = run.main
-    waits = [e.fact for e in main.evidence if e.fact.startswith(WAITED)]
+    waits = [e for e in main.evidence if e.fact.startswith(WAITED)]
     in_exit_path = any(e.fact == IN_EXIT_PATH for e in main.evidence)
     ended = main.ended_at if main.ended_at is not None else run.duration
     running = [p for p in main.children if p.ended_at is None or p.cause is Cause.CLEANED_UP]
     if waits:
-        doing = f"it {waits[-1]}"
-        if in_exit_path:
-            doing = f"its exit path {waits[-1]}"
+        doing = f"its exit path {waits[-1].fact}" if in_exit_path else f"it {waits[-1].fact}"
+        doing += f" since {seconds(waits[-1].at or 0.0)}"
     elif in_exit_path:
         doing = "it was in its exit path"
     elif main.finished_at is None:

@@ -13,9 +13,10 @@ from pytest_proclife.kinship import Family
 from pytest_proclife.response import signal_name
 from pytest_proclife.sightings import Sighting
 
-# `timeline.waiting_for` looks for these: they stand only where what began did not end.
+# Looked for where a run is judged or told; the waits stand only where what began did not end.
 WAITED = "was waiting for "
 IN_EXIT_PATH = "its exit path began, and did not end"
+CLEANED_UP = "sent SIGKILL (clean-up)"
 
 _STATES = {
     "caught": ", which it caught",
@@ -91,7 +92,7 @@ def _own(one: Sighting, history: History) -> Iterator[Fact]:
     left, word = one.latest(wire.LEFT), one.latest(wire.LAST_WORD)
     if left is not None:
         yield Fact(left.at, "itself", _left_words(left))
-    if word is not None and word.field(0) == "os_exit":
+    if word is not None and history.last_word == "os_exit":
         yield Fact(word.at, "itself", f"called os._exit({word.field(1)[:20]})")
 
 
@@ -128,7 +129,7 @@ def _waits(one: Sighting, family: Family) -> Iterator[Fact]:
 
 def _end(one: Sighting, family: Family, history: History) -> Iterator[Fact]:
     for at in one.cleanups[:1]:
-        yield Fact(at, "proclife", "sent SIGKILL (clean-up)")
+        yield Fact(at, "proclife", CLEANED_UP)
     if one.end is not None:
         yield Fact(end_time(one), "kernel", _status_words(history))
     for index, (by, report) in enumerate(_telling(one)):

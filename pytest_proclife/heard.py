@@ -50,6 +50,8 @@ class Report(NamedTuple):
                 return len(self.fields) > 2 and self.number(1) in _SIGNALS
             case wire.CAUGHT:
                 return self.number(0) in _SIGNALS
+            case wire.UNWAITED:
+                return self.flag(0) is not None
             case wire.COLLECTED:
                 return len(self.fields) > 2 and self.field(2) in _HOW_JOINED
             case wire.EXIT_PATH | wire.EXIT_PATH_DONE | wire.WAITING | wire.EXEC | wire.UNSEEN:

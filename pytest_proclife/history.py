@@ -13,7 +13,8 @@ class Asked:
     """A signal that was sent to the process. Times are monotonic ns, of the reports.
 
     `by` is a process's id, or "test"; `state` is what the kernel said that the signal would
-    meet (caught, ignored, blocked, default), None where the process could not be asked.
+    meet (caught, ignored, blocked, default), None where the process could not be asked, and
+    `state_at` when.
     `alive` is what its sender saw of it just before, None where it did not look. Not `sure`:
     it may have gone to another process.
     """
@@ -23,6 +24,7 @@ class Asked:
     signal: int
     via: str
     state: str | None = None
+    state_at: int | None = None
     alive: bool | None = None
     sure: bool = True
 

@@ -155,6 +155,11 @@ class ProcessRecord:
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
 
+    def __repr__(self) -> str:
+        """Short: test runners show it in the midst of their own words."""
+        ended = "running" if self.cause is None else f"{self.cause}, exitcode={self.exitcode}"
+        return f"<{self.kind} {self.name!r} pid={self.pid}: {ended}>"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -236,6 +241,11 @@ class Run:
 
     def __iter__(self) -> Iterator[ProcessRecord]:
         return iter(self.processes)
+
+    def __repr__(self) -> str:
+        """Short, as that of its processes; `str()` is the whole timeline."""
+        text = f"{self.target.text[:40]!r}{'...' if len(self.target.text) > 40 else ''}"
+        return f"<Run of {self.target.kind} {text}: {len(self.processes)} processes>"
 
     def __str__(self) -> str:
         from pytest_proclife.timeline import render

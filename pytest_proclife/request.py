@@ -20,6 +20,15 @@ _VALID = frozenset(int(number) for number in signal.valid_signals())
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
 
+def check_seconds(name: str, value: float | None, *, or_none: bool) -> None:
+    """ValueError where a setting is no number of seconds."""
+    if value is None and or_none:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        none = " or None" if or_none else ""
+        raise ValueError(f"{name} is a number of seconds, 0 or more{none}, not {value!r}")
+
+
 def request_for(
     launch: Launch,
     environment: dict[str, str],
@@ -30,11 +39,13 @@ def request_for(
     group: int | None,
     capture: bool,
     pass_output: bool,
+    live: bool,
 ) -> dict[str, Any]:
     """The request as the plain values that cross to a supervisor; seconds for times.
 
     `group` is the process group that main joins, None for one of its own. With `capture`
     output is kept, and with `pass_output` copied to the streams that come with the request.
+    `live`: the caller looks at the run, and acts on it, while it lasts.
     """
     env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
     if launch.observed:
@@ -70,6 +81,7 @@ def request_for(
         "umask": _umask(),
         "capture": capture,
         "pass_output": pass_output,
+        "live": live,
     }
 
 

@@ -1,10 +1,8 @@
-"""The caller's side of supervision: its zygote, the backend, and the talk with a supervisor."""
+"""What watches the runs of this process: its zygote, or polling where there can be none."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import marshal
 import os
 import socket
 import subprocess
@@ -12,11 +10,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from pytest_proclife.request import opened_input
-from pytest_proclife.sightings import Entry
-from pytest_proclife.target import Launch, TargetError
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ZYGOTE = (
@@ -24,7 +17,6 @@ _ZYGOTE = (
     "sys.modules['pytest_proclife'] = package; "
     "from pytest_proclife.supervisor import zygote; zygote.main({requests}, {caller})"
 )
-_ENDING = 10.0  # s that an interrupted caller waits for its tree to be gone
 
 
 class SupervisorLost(RuntimeError):
@@ -64,7 +56,6 @@ class _Zygote:
                 self._send(descriptors)
 
     def forget(self) -> None:
-        """Have the next request start another zygote."""
         with self.lock:
             self.owner = 0
 
@@ -107,6 +98,11 @@ class _Zygote:
             ours.close()  # the zygote has ended: it cannot serve here
 
 
+def forget_zygote() -> None:
+    """Have the next request start another zygote."""
+    _zygote.forget()
+
+
 _zygote = _Zygote()
 atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that nobody closed
 
@@ -135,88 +131,3 @@ def choose_backend() -> Backend:
 
     reasons = "; ".join(lacking)
     return Backend("polling", watch.serve, (f"polled: {reasons}", *watch.shortcomings()))
-
-
-class Conversation:
-    """One run, seen from the caller; made when it is over. Interrupted, it ends the run first."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        launch: Launch,
-        request: dict[str, Any],
-        streams: tuple[int, ...],
-    ) -> None:
-        self.backend = backend
-        self.log: list[Entry] = []
-        self.epoch = 0
-        self.started_at = 0.0
-        self.over: tuple[Any, ...] | None = None
-        try:
-            self._open(launch, request, streams)
-            if self.receive() is None:
-                # the supervisor that waited died with its zygote before it took the request
-                # (it says so before anything else), so nothing has been started
-                self._close()
-                _zygote.forget()
-                self._open(launch, request, streams)
-                self._take(self.receive())
-            while self.over is None:
-                self._take(self.receive())
-        except BaseException:
-            self._end()
-            raise
-        finally:
-            self._close()
-
-    def _open(self, launch: Launch, request: dict[str, Any], streams: tuple[int, ...]) -> None:
-        self.channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.file = self.channel.makefile("rb")
-        with its, opened_input(launch.payload) as payload:
-            descriptors = [its.fileno(), *streams]
-            if launch.payload is not None:
-                # after the three streams, hence on descriptor 3
-                descriptors.append(payload.fileno())
-            self.backend.ask(descriptors)
-        self.send(request)
-
-    def _close(self) -> None:
-        self.file.close()
-        self.channel.close()
-
-    def send(self, message: Any) -> None:
-        data = marshal.dumps(message)
-        with contextlib.suppress(OSError):  # the supervisor is gone: receiving says so
-            self.channel.sendall(len(data).to_bytes(8, "little") + data)
-
-    def receive(self) -> tuple[Any, ...] | None:
-        """One message of the supervisor's; None if it is gone."""
-        try:
-            size = int.from_bytes(self.file.read(8), "little")
-            data = self.file.read(size)
-        except ConnectionResetError:
-            return None  # it died before it had read all that we sent
-        message: tuple[Any, ...] | None = marshal.loads(data) if data else None
-        return message
-
-    def _take(self, message: tuple[Any, ...] | None) -> None:
-        match message:
-            case None:
-                raise SupervisorLost(
-                    "the supervisor of the run was killed; its zygote ends what it watched"
-                )
-            case ("started", started_at, epoch):
-                self.started_at, self.epoch = started_at, epoch
-            case ("failed", path, number):
-                raise TargetError(f"{path!r} cannot be executed: {os.strerror(number)}")
-            case ("over", log, *rest):
-                self.log, self.over = log, tuple(rest)
-            case _:
-                pass  # "taken": a supervisor has the request
-
-    def _end(self) -> None:
-        self.send(("end",))
-        self.channel.settimeout(_ENDING)
-        with contextlib.suppress(OSError):  # lost, or too slow: it goes on without us
-            while self.channel.recv(65536):
-                pass  # what is left of the account; the end of file says that all is gone

@@ -30,13 +30,14 @@ _UNUSUAL = (
 )
 
 
-def render(run: Run, *, rows: int = ROWS) -> str:
+def render(run: Run, *, rows: int = ROWS, first: Iterable[ProcessRecord] = ()) -> str:
     """The timeline: a line for main, one for each process, and what was not seen.
 
-    Of more than `rows` processes those with unusual causes are shown first, the others counted.
+    Of more than `rows` processes those asked for and those with unusual causes are shown `first`,
+    the others counted.
     """
     processes = [p for p in run.processes if p.role is not Role.HELPER]
-    shown = _selected(processes, rows)
+    shown = _selected(processes, rows, frozenset(p.id for p in first))
     depths = _depths(run)
     lines = [(p, "  " * min(depths[p.id], _LEVELS) + shortened(p.name)) for p in _tree(run, shown)]
     helpers = [(p, shortened(p.name)) for p in run.helpers[:rows]]
@@ -88,10 +89,17 @@ def _title(run: Run) -> str:
 # --- which processes, in which order
 
 
-def _selected(processes: list[ProcessRecord], rows: int) -> list[ProcessRecord]:
+def _selected(
+    processes: list[ProcessRecord], rows: int, first: frozenset[int]
+) -> list[ProcessRecord]:
     if len(processes) <= rows:
         return processes
-    ranked = sorted(processes, key=lambda p: (p.role is not Role.MAIN, _rank(p), p.id))
+
+    def rank(process: ProcessRecord) -> tuple[bool, bool, int, int]:
+        main = process.role is Role.MAIN
+        return not main, process.id not in first, _rank(process), process.id
+
+    ranked = sorted(processes, key=rank)
     return ranked[:rows]
 
 

@@ -19,6 +19,7 @@ CAUGHT = "c"  # signal whose Python handler begins to run
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
+UNWAITED = "z"  # 1 or 0: SIGCHLD is ignored from here on, so the kernel reaps its children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
 # The variable that takes the address of the run and the parent's key to a new interpreter.

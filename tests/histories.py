@@ -218,6 +218,16 @@ class Process:
         if signal != 9:
             self.log.add("state", self.number, signal, state)
 
+    def group_asked_by_test(self, signal: int) -> None:
+        """The test sent a signal to its process group; the members' requests stand before."""
+        self.log.add("asked group", self.number, signal, "terminate()")
+
+    def is_zombie(self, status: int | None) -> None:
+        """It has ended, and nobody has collected its status; who looks at the run has asked."""
+        self.log.wake += 1
+        self.log.add("end", self.number, self.log.wake, ())
+        self.log.add("status", self.number, status)
+
     def catches(self, signal: int) -> None:
         self.says(wire.CAUGHT, str(signal))
 

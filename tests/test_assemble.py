@@ -10,6 +10,7 @@ import pytest
 from histories import EPOCH, STEP, Log
 
 from pytest_proclife import wire
+from pytest_proclife.conversation import without_pending_ends
 from pytest_proclife.records import ProcessRecord, Run, TargetInfo
 
 # --- who is who
@@ -235,6 +236,130 @@ def test_who_was_gone_when_a_groups_members_were_asked_for_may_have_been_one() -
     assert [p.cause for p in log.run().children] == ["unknown", "terminated"]
 
 
+def test_who_was_not_known_when_the_test_signalled_a_group_may_have_been_a_member() -> None:
+    log = Log()
+    member = log.child()
+    member.asked_by_test(15)
+    member.group_asked_by_test(15)
+    silent = log.process(how="orphan")
+    for process in (member, silent):
+        process.ends(signal=15, wake=7)
+    run = log.run()
+
+    assert (run.processes[1].cause, run.processes[1].ended_by) == ("terminated", "test")
+    assert run.processes[2].cause == "unknown"
+
+
+def test_who_was_known_and_no_member_when_the_test_signalled_a_group_was_not_asked() -> None:
+    log = Log()
+    member, other = log.child(), log.child()
+    member.asked_by_test(15)
+    member.group_asked_by_test(15)
+    for child in (member, other):
+        child.ends(signal=15, wake=7)
+
+    assert [p.cause for p in log.run().children] == ["terminated", "signaled"]
+
+
+def test_a_disposition_that_was_asked_for_too_late_says_nothing() -> None:
+    log = Log(version="3.11.0")
+    child = log.child()
+    log.main.sends(child, 15)
+    *before, asked = log.entries
+    log.entries = before
+    child.leaves(handled="2 15")
+    log.add(*asked[1:])  # its interpreter has given the handler back by now
+    child.exits(0)
+
+    assert log.run().children[0].cause == "unknown"
+
+
+# --- before the end
+
+
+def test_a_zombie_has_its_exit_code_before_anybody_collects_it() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.leaves("sys_exit")
+    child.last_word("launcher", "3")
+    child.is_zombie(3 << 8)
+    snapshot = log.run()
+
+    assert (snapshot["child"].cause, snapshot["child"].exitcode) == ("sys_exit", 3)
+    assert snapshot["child"].joined is None
+    assert (snapshot.main.ending, snapshot.main.cause, snapshot.main.exitcode) == (
+        "running",
+        None,
+        None,
+    )
+
+
+def test_a_status_that_only_the_reaper_had_does_not_take_back_what_a_zombie_showed() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.is_zombie(9)
+    log.add("reaped", child.number, None, False)
+
+    assert log.run()["child"].signal == "SIGKILL"
+
+
+def test_an_end_whose_status_is_on_its_way_is_not_shown_in_a_snapshot() -> None:
+    log = Log()
+    collected, pending = log.child(name="collected"), log.child(name="pending")
+    collected.ends(signal=9)
+    pending.is_zombie(None)
+    log.entries = without_pending_ends(log.entries)
+    snapshot = log.run()
+
+    assert (snapshot["collected"].cause, snapshot["collected"].exitcode) == ("signaled", -9)
+    assert (snapshot["pending"].ending, snapshot["pending"].cause) == ("running", None)
+
+
+# --- libraries with process classes of their own
+
+
+def test_a_child_of_another_librarys_launcher_left_by_os_exit() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.exits(3, how="launcher")
+    record = log.run().processes[1]
+
+    assert (record.cause, record.exitcode) == ("os_exit", 3)
+    assert (record.daemon, record.target_ran) == (None, None)
+
+
+def test_a_lost_report_before_a_launchers_end_is_no_other_library() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.loses()
+    child.exits(3, how="launcher")
+
+    assert log.run().processes[1].cause == "unknown"
+
+
+def test_a_spawned_child_of_another_library_does_not_say_whether_its_target_ran() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main, how="new", kind="process")
+    child.leaves("sys_exit")
+    child.exits(0, how="exit")
+    record = log.run().processes[1]
+
+    assert (record.cause, record.daemon, record.target_ran) == ("sys_exit", None, None)
+
+
+def test_a_child_that_is_told_of_twice_is_what_its_start_says() -> None:
+    log = Log()
+    child = log.program(observed=True)
+    log.main.started(child, kind="process", name="worker", daemon=True, method="loky")
+    child.ends(signal=9)
+    record = log.run()["worker"]
+
+    assert (record.kind, record.daemon, record.target_ran) == ("process", True, False)
+
+
 def test_the_sender_of_a_signal_to_its_own_group_sent_it_to_itself() -> None:
     log = Log()
     child = log.child()
@@ -439,6 +564,66 @@ def test_whose_status_the_parent_took_is_no_orphan() -> None:
     inner.ends(0, wake=1, orphan=False)
 
     assert pair(log)[0].orphaned is False
+
+
+def test_who_came_down_alive_is_an_orphan_of_a_parent_that_nobody_saw() -> None:
+    log = Log()
+    alive = log.process(how="found", argv=("sleep", "1"))
+    log.add("adopted", alive.number)
+    alive.ends(0)
+    log.process(how="found", argv=("true",)).ends(0)  # a zombie may have died before its parent
+    log.main.ends(0)
+    run = log.run()
+
+    assert (run["sleep"].parent, run["sleep"].orphaned) == (None, True)
+    assert run["true"].orphaned is None
+
+
+def test_a_process_that_was_found_has_the_name_of_the_program_that_it_became() -> None:
+    log = Log()
+    found = log.process(how="found", argv=("sh", "-c", "sleep 1 & wait"))
+    log.add("program", found.number, ("/bin/sleep", "1"))
+    found.ends(0)
+
+    assert log.run()["sleep"].argv == ("/bin/sleep", "1")
+
+
+def forked_and_reaped(*before: str) -> Run:
+    """An `os.fork` whose child ends; main says before that SIGCHLD is ignored, or not any more."""
+    log = Log()
+    for ignored in before:
+        log.main.says(wire.UNWAITED, ignored)
+    child = log.process()
+    child.hello(log.main)
+    child.last_word("os_exit", "3")
+    child.ends(3)
+    log.main.leaves()
+    log.main.last_word("exit", "")
+    log.main.ends(0)
+    return log.run()
+
+
+def test_nobody_waits_for_a_child_whose_parent_ignores_sigchld() -> None:
+    assert forked_and_reaped().children[0].joined == "explicit"
+    assert forked_and_reaped("1").children[0].joined is None
+    assert forked_and_reaped("1", "0").children[0].joined == "explicit"
+
+
+def test_a_forked_process_ignores_sigchld_as_its_parent_did() -> None:
+    log = Log()
+    log.main.says(wire.UNWAITED, "1")
+    parent, child = log.process(), log.process()
+    parent.hello(log.main)
+    child.hello(parent)
+    child.last_word("os_exit", "0")
+    child.ends(0)
+    parent.last_word("os_exit", "0")
+    parent.ends(0)
+    log.main.leaves()
+    log.main.last_word("exit", "")
+    log.main.ends(0)
+
+    assert [p.joined for p in log.run().descendants] == [None, None]
 
 
 def test_who_spoke_after_the_parents_end_is_an_orphan() -> None:

@@ -281,7 +281,6 @@ def local() -> Callable[[], None]:
     [
         ("no_such_script.py", (), {}, "no such script: 'no_such_script.py' (looked in "),
         ("gunicorn app:app", (), {}, "a command is a list of strings"),
-        ("course.ipynb", (), {}, "notebooks cannot be run yet: 'course.ipynb'"),
         (lambda: None, (), {}, "a lambda of test_run cannot be imported by another process"),
         (local(), (), {}, "move it to the top level of its module"),
         (importable.original, (), {}, "a decorator replaced it?"),
@@ -331,3 +330,42 @@ def test_a_program_that_the_kernel_refuses_to_execute_is_a_target_error(tmp_path
     path.chmod(0o755)
     with pytest.raises(TargetError, match="No such file or directory"):
         pytest_proclife.run([str(path)])
+
+
+LEFT_BY_A_SHELL = """
+import subprocess
+script = "tail -f /dev/null >/dev/null 2>&1 & echo $!"
+pid = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True).stdout.strip()
+while True:  # until it is tail, and no fork of the shell any more
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        if file.read().startswith(b"tail"):
+            break
+"""
+
+
+def test_what_a_shell_left_running_is_an_orphan_under_its_own_name() -> None:
+
+    run = pytest_proclife.run(Code(LEFT_BY_A_SHELL), linger=0.0)
+    assert run["tail"].orphaned is True
+    assert run["tail"].cause is Cause.CLEANED_UP
+    assert run["tail"] in run.orphans
+
+
+SIGCHLD_IS_IGNORED = """
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os._exit(3)
+try:
+    while True:
+        os.kill(pid, 0)
+except ProcessLookupError:
+    pass
+"""
+
+
+def test_nobody_has_waited_for_a_child_that_the_kernel_reaped() -> None:
+    (child,) = pytest_proclife.run(Code(SIGCHLD_IS_IGNORED)).children
+    assert (child.cause, child.exitcode) == (Cause.OS_EXIT, 3)
+    assert child.joined is None

@@ -248,7 +248,7 @@ def test_main_was_in_a_join() -> None:
     log.main.collects(other, 0)
     log.main.waits(worker, "job.py:12 in main")
 
-    assert timed_out(log) == "it was waiting for worker (pid 101) at job.py:12 in main"
+    assert timed_out(log) == "it was waiting for worker (pid 101) at job.py:12 in main since 0.02 s"
 
 
 def test_main_was_in_the_join_of_its_exit_path() -> None:
@@ -260,7 +260,8 @@ def test_main_was_in_the_join_of_its_exit_path() -> None:
     log.main.waits(worker, "")
 
     assert timed_out(log) == (
-        "its code was done at 0.51 s, and its exit path was waiting for worker (pid 101); "
+        "its code was done at 0.51 s, and its exit path was waiting for worker (pid 101) "
+        "since 0.51 s; "
         "still running was second (pid 102)"
     )
 

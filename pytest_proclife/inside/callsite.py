@@ -29,6 +29,14 @@ _PLUMBING = (
     "/subprocess.py",
     "/signal.py",
     "/threading.py",
+    "/os.py",  # popen, spawn*
+    "/pty.py",
+    "/asyncio/base_events.py",
+    "/asyncio/base_subprocess.py",
+    "/asyncio/events.py",
+    "/asyncio/runners.py",
+    "/asyncio/subprocess.py",
+    "/asyncio/unix_events.py",
 )
 
 
@@ -55,8 +63,11 @@ def library(frame: "FrameType | None") -> str:
 def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameType | None]":
     """Climb out of the code that implements Process: (names passed, first frame outside)."""
     passed = []
-    while frame is not None and frame.f_code.co_filename.endswith(_PROCESS):
-        passed.append(frame.f_code.co_name)
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.endswith(_PROCESS):
+            break
+        passed.append(code.co_name)
         frame = frame.f_back
     return passed, frame
 
@@ -64,8 +75,9 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
 def where(frame: "FrameType | None") -> str:
     """The innermost line that is the program's own: "file:line in function"."""
     while frame is not None:
-        path = frame.f_code.co_filename
+        code = frame.f_code  # once: each access is an audit event
+        path = code.co_filename
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
-            return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}"
+            return f"{path}:{frame.f_lineno} in {code.co_name}"
         frame = frame.f_back
     return ""

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
     from typing import Any
 
+    from pytest_proclife.inside.standin import Instead
+
     Real = Callable[..., Any]
 
 _site = b""
 _environment: "dict[bytes, bytes]" = {}  # that of C, which os.putenv changes and os.environ not
+SERVICES = ("resource_tracker", "forkserver")  # multiprocessing's own processes
+
 _replaced: "list[ModuleType]" = []
 _TICKET = wire.VARIABLE.encode()
 _PATH = b"PYTHONPATH"
@@ -61,14 +65,19 @@ def _take_fork_exec(arguments: object = None) -> None:
 
     An import of ours would be seen by the program's finders, before its own.
     """
-    module = sys.modules.get("_posixsubprocess")
-    if module is not None and not _replaced:
-        _replaced.append(module)
-        real = module.fork_exec
-        stand_in(module, "fork_exec", _fork_exec)
-        subprocess = sys.modules.get("subprocess")
-        if subprocess is not None and getattr(subprocess, "_fork_exec", None) is real:
-            subprocess.__dict__["_fork_exec"] = module.fork_exec
+    if "_posixsubprocess" in sys.modules and not _replaced:
+        _replaced.append(sys.modules["_posixsubprocess"])
+        replace_fork_exec(_fork_exec)
+
+
+def replace_fork_exec(instead: "Instead") -> None:
+    """Stand in for it, in `subprocess` too, which has a name of its own for it."""
+    module: Any = sys.modules["_posixsubprocess"]
+    real = module.fork_exec
+    stand_in(module, "fork_exec", instead)
+    subprocess = sys.modules.get("subprocess")
+    if subprocess is not None and getattr(subprocess, "_fork_exec", None) is real:
+        subprocess.__dict__["_fork_exec"] = module.fork_exec
 
 
 def _with_ticket(
@@ -97,7 +106,7 @@ def _bytes(value: "Any") -> bytes:
     return encoded
 
 
-def _texts(arguments: "Sequence[Any]") -> "list[str]":
+def texts(arguments: "Sequence[Any]") -> "list[str]":
     return [wire.clip(commandline.text(a), 1000) for a in arguments[: wire.ARGV_LIMIT]]
 
 
@@ -105,11 +114,11 @@ def _report_start(
     pid: int, kind: str, observed: bool, args: "Sequence[Any]", caller: "FrameType | None"
 ) -> None:
     try:
-        texts = _texts(args)
+        words = texts(args)
         where = callsite.where(caller)
         flag = wire.flag(observed)
-        name = texts[0].rsplit("/", 1)[-1] if texts else ""
-        recorder.report_about(wire.STARTED, pid, str(pid), kind, name, "", "", flag, where, *texts)
+        name = words[0].rsplit("/", 1)[-1] if words else ""
+        recorder.report_about(wire.STARTED, pid, str(pid), kind, name, "", "", flag, where, *words)
     except Exception as error:
         if not is_ours(error):
             raise
@@ -126,7 +135,7 @@ def _fork_exec(
     try:
         arguments, executables, close, keep, cwd, env, *rest = args
         arguments = list(arguments)
-        kind = _kind(caller)
+        kind = kind_of(caller)
         plan = commandline.plan(executables, arguments, cwd)
         recorder.prepare()
         if plan.observed:
@@ -177,12 +186,12 @@ def _split(item: bytes) -> "tuple[bytes, bytes]":
     return name, value
 
 
-def _kind(caller: "FrameType | None") -> str:
+def kind_of(caller: "FrameType | None") -> str:
     if caller is None:
         return "subprocess"
     if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
         path = caller.f_back.f_code.co_filename
-        for kind in ("resource_tracker", "forkserver"):
+        for kind in SERVICES:
             if path.endswith(f"/{kind}.py"):
                 return kind
         return "process"
@@ -249,7 +258,7 @@ def _replace(path: "Any", argv: "Any", env: "Any") -> None:
             path_known = path
             posix.stat(path)  # a PATH search tries many; what is not there replaces nothing
         plan = commandline.plan([path_known], list(argv))
-        recorder.report(wire.EXEC, wire.flag(plan.observed), *_texts(list(argv)))
+        recorder.report(wire.EXEC, wire.flag(plan.observed), *texts(list(argv)))
         if plan.observed:
             _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", "-1", plan))
     except Exception as error:

@@ -145,8 +145,9 @@ def report(kind: str, *fields: str) -> None:
 
 def _again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
     """A signal's handler raised while a report was written: it may have got out, or not."""
-    if number >= 0:
-        _write(usable_descriptor(), wire.pack(kind, number, pid, _now(), fields))
+    if number < 0:
+        number = _number()
+    _write(usable_descriptor(), wire.pack(kind, number, pid, _now(), fields))
 
 
 def _send_with_own_pidfd(data: bytes) -> None:
@@ -182,14 +183,23 @@ def report_about(kind: str, child: int, *fields: str) -> None:
     except (OSError, TypeError):  # it is gone, or there are none here
         report(kind, *fields)
         return
+    except BaseException:  # a handler's
+        report(kind, *fields)
+        raise
+    number = -1
     try:
         if _unsaid:
             _introduce_fork()
-        _send(wire.pack(kind, _number(), pid, _now(), fields), handle)
+        number = _number()
+        _send(wire.pack(kind, number, pid, _now(), fields), handle)
     except Exception as error:
         if not handlers.is_ours(error):
+            _again(kind, number, fields)
             raise
         # as in report(): the gap in the numbers tells
+    except BaseException:
+        _again(kind, number, fields)
+        raise
     finally:
         _close(handle)
 

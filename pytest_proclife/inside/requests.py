@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_unwaited = False  # SIGCHLD is ignored
+
+
 def install() -> None:
+    _look_at_sigchld()
     watch.on_event("os.kill", _on_kill)
     watch.on_event("os.killpg", _on_killpg)
     if watch.MONITORING:
@@ -90,6 +94,7 @@ def _handler_is_set(frame: "FrameType") -> None:
 
 def _handler_was_set(frame: "FrameType", value: object) -> None:
     handlers.changed()
+    _look_at_sigchld()
 
 
 def _handler_runs(frame: "FrameType") -> None:
@@ -110,4 +115,18 @@ def _set(
 ) -> "Any":
     before = real(*args, **kwargs)
     handlers.changed()
+    try:
+        _look_at_sigchld()
+    except Exception as error:
+        if not handlers.is_ours(error):
+            raise
     return before
+
+
+def _look_at_sigchld() -> None:
+    """Tell when the children come to be reaped by the kernel, or not any more: wait(2)."""
+    global _unwaited
+    ignored = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
+    if ignored != _unwaited:
+        _unwaited = ignored
+        recorder.report(wire.UNWAITED, wire.flag(ignored))

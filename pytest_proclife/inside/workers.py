@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 _RUN, _RAN = "run", "ran"  # what `rewrite` tells around the statement `self.run()`
 
-_run_code: "CodeType | None" = None  # the code of the run() that is being waited for
+_run_code: "CodeType | None" = None  # of the run() that was asked for last
 _running: "bool | None" = None  # None before run(), True in it, False when it returned
 # pid -> how its status was collected; "" in passing, which a join makes good
 _collected: "dict[int, str]" = {}
+_idle_worker = False  # its exit path has nobody to wait for, and is not worth a report
 _start_method = ""
 
 
@@ -93,7 +94,7 @@ def _set_default() -> None:
 # --- in the parent
 
 
-def _kind(process: "Any") -> str:
+def kind_of(process: "Any") -> str:
     """What a child is for, by the function of multiprocessing that it runs."""
     target = getattr(process, "_target", None)
     function = getattr(target, "__func__", target)
@@ -111,8 +112,9 @@ def _kind(process: "Any") -> str:
 def _starting(frame: "FrameType") -> None:
     recorder.prepare()
     process = frame.f_locals["self"]
+    _watch_run(process)
     if process._popen is None:
-        _kinds[id(process)] = _kind(process)  # start() deletes the target when it is through
+        _kinds[id(process)] = kind_of(process)  # start() deletes the target when it is through
 
 
 _kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
@@ -173,12 +175,16 @@ def _joined_how(frame: "FrameType") -> str:
 
 
 def _exit_path_begins(frame: "FrameType") -> None:
+    global _idle_worker
     names = frame.f_globals
     if names.get("_exiting"):
         return  # it has run already, as in a child up to 3.12
     if handlers.outside(frame.f_back) is None:
         leaving.exit_path_begins()
     popens = [process._popen for process in list(names["process"]._children)]
+    _idle_worker = not popens and _running is False
+    if _idle_worker:
+        return
     alive = [str(popen.pid) for popen in popens if popen is not None and _is_alive(popen)]
     recorder.report(wire.EXIT_PATH, *alive)
 
@@ -201,15 +207,16 @@ def _is_alive(popen: "Any") -> bool:
 
 
 def _exit_path_ends(frame: "FrameType", value: object) -> None:
-    recorder.report(wire.EXIT_PATH_DONE)
+    if not _idle_worker:
+        recorder.report(wire.EXIT_PATH_DONE)
 
 
 # --- in the child
 
 
 def _boots(frame: "FrameType") -> None:
-    global _running, _run_code
-    _running = _run_code = None
+    global _running
+    _running = None
     leaving.forget()
     _collected.clear()
 
@@ -234,18 +241,28 @@ def _is_run(frame: "FrameType", function: object) -> bool:
     return function is getattr(frame.f_locals.get("self"), "run", None)
 
 
-def _runs(frame: "FrameType") -> None:
-    global _running, _run_code
-    _running = True
-    process = frame.f_locals["self"]
+def _watch_run(process: "Any") -> None:
+    """See its run() return. The parent sets the watch for a forked child: to set one costs anew
+    for each function that is called afterwards, and their pages are the child's to copy.
+    """
+    global _run_code
     if watch.MONITORING:
         function = getattr(process.run, "__func__", process.run)
-        _run_code = getattr(function, "__code__", None)
-        watch.watch(_run_code, returned=_ran)
+        code = getattr(function, "__code__", None)
+        if code is not _run_code:
+            _run_code = code
+            watch.watch(code, returned=_ran)
+
+
+def _runs(frame: "FrameType") -> None:
+    global _running
+    _running = True
+    process = frame.f_locals["self"]
+    _watch_run(process)
     recorder.report(
         wire.RUN,
         str(process._parent_pid),
-        _kind(process),
+        kind_of(process),
         wire.clip(process._name, 200),
         wire.flag(process._config.get("daemon", False)),
         getattr(process, "_start_method", "") or "",
@@ -254,9 +271,10 @@ def _runs(frame: "FrameType") -> None:
 
 def _ran(frame: "FrameType | None", value: object) -> None:
     global _running
-    caller = None if frame is None else frame.f_back
-    if caller is not None and caller.f_code.co_name != "_bootstrap":
-        return  # run() called by the program itself
+    if frame is not None:
+        caller = frame.f_back
+        if caller is None or caller.f_code.co_name != "_bootstrap":
+            return  # run() called by the program itself
     _running = False
     leaving.say(leaving.RETURNED)
 

@@ -14,6 +14,7 @@ class Output:
     def __init__(self, limit: int, copy: int | None = None) -> None:
         self._copy = copy  # a descriptor that gets all of it, too; closed in the end
         self.dropped = 0
+        self.changed = False  # since somebody was told of it
         self._head_size, self._tail_size = limit // 2, limit - limit // 2
         self._head, self._tail = bytearray(), bytearray()
         self.reader, self.writer = os.pipe()
@@ -28,6 +29,7 @@ class Output:
                 return True
             if not data:
                 return False
+            self.changed = True
             self._pass_on(data)
             room = self._head_size - len(self._head)
             self._head += data[:room]

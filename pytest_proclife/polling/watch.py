@@ -7,14 +7,11 @@ so that the caller's side is the same for both.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
-import marshal
 import os
 import secrets
 import selectors
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -24,7 +21,10 @@ from typing import Any
 from pytest_proclife.polling.ending import end_all
 from pytest_proclife.polling.output import Output
 from pytest_proclife.polling.reports import Reports
+from pytest_proclife.polling.sending import send
 from pytest_proclife.polling.tree import Tree
+from pytest_proclife.supervisor.channel import Channel
+from pytest_proclife.supervisor.orders import Orders
 from pytest_proclife.target import PAYLOAD
 
 PERIOD = 0.01  # s between two looks
@@ -64,7 +64,7 @@ def serve(descriptors: Sequence[int]) -> None:
     interpreter ends is ended.
     """
     channel, *streams = [os.dup(descriptor) for descriptor in descriptors]
-    watch = Watch(socket.socket(fileno=channel), streams)
+    watch = Watch(Channel(channel), streams)
     thread = threading.Thread(target=watch.run, name="proclife", daemon=True)
     _watched[watch] = thread
     thread.start()
@@ -83,7 +83,7 @@ def _end_what_is_watched() -> None:
 class Watch:
     """One run: wait for the request, start main, watch until nothing is left, report."""
 
-    def __init__(self, channel: socket.socket, streams: list[int]) -> None:
+    def __init__(self, channel: Channel, streams: list[int]) -> None:
         self.ending = False
         self._channel = channel
         self._streams = streams
@@ -98,7 +98,7 @@ class Watch:
     def run(self) -> None:
         """The whole run; the account goes over the channel. Whatever happens, nothing stays."""
         try:
-            request = self._receive()
+            request = self._channel.receive()
             if request is not None:
                 self._serve(request)
         finally:
@@ -108,7 +108,7 @@ class Watch:
             _watched.pop(self, None)
 
     def _serve(self, request: dict[str, Any]) -> None:
-        self._send("taken")
+        self._channel.send("taken")
         request["address"] = f"proclife-{secrets.token_hex(16)}"
         try:
             self._reports = Reports(request["address"], self._selector)
@@ -120,14 +120,17 @@ class Watch:
         try:
             main = _start_main(request, self._streams)
         except OSError as error:
-            self._send("failed", request["executable"], error.errno or 0)
+            self._channel.send("failed", request["executable"], error.errno or 0)
             return
         finally:
             self._close_streams()
         # the caller's main thread is the one that is to be interrupted; main has its own mask
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         tree = Tree(main.pid, request["group"] == 0, self._read_reports)
-        self._send("started", started, epoch)
+        self._orders = Orders(
+            self._channel, tree.log, self._outputs, lambda *order: send(tree, *order)
+        )
+        self._channel.send("started", started, epoch, main.pid)
         if request["timeout"] is not None:
             self._deadline = epoch / 1e9 + request["timeout"]
         try:
@@ -142,12 +145,17 @@ class Watch:
         duration = time.monotonic_ns() - epoch
         results = [output.result() for output in self._outputs]
         self._release()  # before the caller goes on, which may count its descriptors
-        self._send("over", tree.log, duration, self._timed_out, results)
+        rest = (duration, self._timed_out, results)
+        if request["live"]:
+            _watched.pop(self, None)  # nothing is left that the interpreter's end would end
+            self._orders.hand_over(rest, None)
+        else:
+            self._channel.send("over", tree.log, *rest)
 
     # --- the loop
 
     def _watch(self, tree: Tree, linger: float) -> None:
-        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._selector.register(self._channel.descriptor, selectors.EVENT_READ)
         next_look = time.monotonic()
         while not self._is_over(tree):
             self._wait(tree, next_look)
@@ -155,6 +163,7 @@ class Watch:
                 continue
             tree.look()
             self._look_at_the_clock(tree, linger)
+            self._orders.tell(time.monotonic_ns())
             next_look = time.monotonic() + (_ENDING if self.ending else PERIOD)
 
     def _is_over(self, tree: Tree) -> bool:
@@ -170,9 +179,10 @@ class Watch:
     def _wait(self, tree: Tree, until: float) -> None:
         """Serve what has to be served until the next look is due."""
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
-            if key.fileobj is self._channel:  # the caller wants no more of the run
-                self._selector.unregister(self._channel)
-                self.ending = True
+            if key.fileobj == self._channel.descriptor:
+                if not self._orders.take():
+                    self._selector.unregister(self._channel.descriptor)
+                    self.ending = True
             elif isinstance(key.data, Output) and not key.data.read():
                 self._selector.unregister(key.fileobj)
         tree.take_reports()
@@ -221,20 +231,6 @@ class Watch:
         for output in self._outputs:
             output.close()
         self._reports, self._outputs = None, []
-
-    # --- the caller
-
-    def _receive(self) -> dict[str, Any] | None:
-        """The request; None where the caller was interrupted before it had sent it."""
-        header = self._channel.recv(8, socket.MSG_WAITALL)
-        data = self._channel.recv(int.from_bytes(header, "little"), socket.MSG_WAITALL)
-        request: dict[str, Any] | None = marshal.loads(data) if data else None
-        return request
-
-    def _send(self, *message: Any) -> None:
-        data = marshal.dumps(message)
-        with contextlib.suppress(OSError):  # the caller has lost its interest
-            self._channel.sendall(len(data).to_bytes(8, "little") + data)
 
 
 def _start_main(request: dict[str, Any], streams: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -66,6 +66,22 @@ def exit_status(pidfd: int) -> int | None:
     return None
 
 
+def status_of_zombie(pidfd: int) -> int | None:
+    """The wait status of a process that nobody has reaped yet: proc_pid_stat(5); None if reaped."""
+    try:
+        pid = pid_and_parent(pidfd)[0]
+        if pid is None:
+            return None
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+        # still its own, so the file was not that of another process with its number
+        if fields[0] == b"Z" and pid_and_parent(pidfd)[0] == pid:
+            return int(fields[49])
+    except (OSError, IndexError):
+        pass  # it has been reaped
+    return None
+
+
 def signal_state(pid: int, signal: int) -> str | None:
     """What a process would do with a signal now: caught, ignored, blocked, default, or None."""
     try:

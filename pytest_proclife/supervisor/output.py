@@ -12,6 +12,7 @@ class Output:
         self.head = bytearray()
         self.tail = bytearray()
         self.dropped = 0
+        self.changed = False  # since somebody was told of it
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.reader, False)
 
@@ -28,6 +29,7 @@ class Output:
         return True
 
     def take(self, data: bytes) -> None:
+        self.changed = True
         if self.copy is not None:
             self._write(data)
         half = self.limit // 2

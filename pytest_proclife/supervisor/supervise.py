@@ -2,20 +2,23 @@
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import _socket
-import marshal
 import os
 import select
 import time
 
 from pytest_proclife.supervisor import kernel
 from pytest_proclife.supervisor.birth import Birth, Limits, Request, raise_descriptor_limit
+from pytest_proclife.supervisor.channel import Channel
+from pytest_proclife.supervisor.orders import Orders
 from pytest_proclife.supervisor.output import Output
 from pytest_proclife.supervisor.reports import Reception, descriptors
+from pytest_proclife.supervisor.sending import send
 from pytest_proclife.supervisor.tree import Tree
 
 _SCAN = 0.01  # s between two looks for children of programs that report nothing
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _GATHER = 0.002  # s that wake-ups are gathered once they come faster than that
+_FEW = 8  # living processes whose news are not gathered where somebody waits for them
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
@@ -46,37 +49,6 @@ def _next_request(requests: int, caller: int) -> list[int]:
     return [descriptor for _, _, content in ancillary for descriptor in descriptors(content)]
 
 
-class Channel:
-    """The way to the caller: messages of marshal, each after its length. Both ends are ours."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def receive(self) -> Request | None:
-        """One message; None at the end of the file."""
-        header = self._read(8)
-        data = self._read(int.from_bytes(header, "little")) if header else b""
-        return marshal.loads(data) if data else None
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = os.read(self.descriptor, size - len(data))
-            if not part:
-                return b""
-            data += part
-        return data
-
-    def send(self, *message: object) -> None:
-        data = marshal.dumps(message)  # type: ignore[arg-type]  # values of the log
-        view = memoryview(len(data).to_bytes(8, "little") + data)
-        try:
-            while view:
-                view = view[os.write(self.descriptor, view) :]
-        except OSError:
-            pass  # the caller is gone: its pidfd tells, and the tree is ended
-
-
 class Supervisor:
     def __init__(self, caller: int) -> None:
         self.caller = caller
@@ -102,12 +74,15 @@ class Supervisor:
     def run(self, channel: int, streams: list[int], limits: Limits, taken: int) -> None:
         self.channel, self.streams, tree = Channel(channel), streams, self.tree
         self.epoll.register(channel, select.EPOLLIN)
+        self.heeds = select.EPOLLIN
         request = self.channel.receive()
         if request is None:
             return
         self.channel.send("taken")
         captured = self._capture(request) if request["capture"] else []
-        self.linger = float(request["linger"])  # type: ignore[arg-type]
+        self.orders = Orders(self.channel, tree.log, captured, lambda *order: send(tree, *order))
+        tree.live = bool(request["live"])
+        self.linger = float(request["linger"])
         started = time.time()
         error = Birth(request, self.streams, limits).start(tree)
         # only now: the zygote forks the next supervisor, which would compete with main's start
@@ -117,15 +92,19 @@ class Supervisor:
         if error is not None:
             self.channel.send("failed", request["executable"], error)
             return
-        self.channel.send("started", started, tree.epoch)
+        self.channel.send("started", started, tree.epoch, tree.main.pid)
         if request["timeout"] is not None:
-            self.deadline = tree.epoch / 1e9 + float(request["timeout"])  # type: ignore[arg-type]
+            self.deadline = tree.epoch / 1e9 + float(request["timeout"])
         self._watch()
         for output in captured:
             output.read()
         duration = time.monotonic_ns() - tree.epoch
         results = [output.result() for output in captured]
-        self.channel.send("over", tree.log, duration, self.timed_out, results)
+        rest = (duration, self.timed_out, results)
+        if request["live"]:
+            self.orders.hand_over(rest, self.caller)
+        else:
+            self.channel.send("over", tree.log, *rest)
 
     def _capture(self, request: Request) -> list[Output]:
         """Put pipes in the place of standard output and error; what was there gets a copy."""
@@ -146,7 +125,7 @@ class Supervisor:
         before = 0.0
         while tree.reap():
             events = dict(self.epoll.poll(self._patience()))
-            if time.monotonic() - before < _GATHER and not tree.main.ended:
+            if time.monotonic() - before < _GATHER and not (tree.main.ended or self._hurries()):
                 main.poll(_GATHER * 1000)  # main's end is not kept waiting
                 for descriptor, event in self.epoll.poll(0):
                     events[descriptor] = events.get(descriptor, 0) | event
@@ -157,10 +136,15 @@ class Supervisor:
             # then stamp the ends; what was sent before a signal precedes the death by it.
             tree.read_reports()
             tree.note_ends(ends)
-            for descriptor in events:
-                self._serve(descriptor)
+            for descriptor, event in events.items():
+                self._serve(descriptor, event)
             self._look_at_the_clock()
+            self._tell()
         self._settle()
+
+    def _hurries(self) -> bool:
+        """Whether the caller may be waiting for news, and no storm is on its way."""
+        return self.tree.live and len(self.tree.living) <= _FEW
 
     def _settle(self) -> None:
         """Nothing is left: take the ends of those that were reported with the last wake-up."""
@@ -173,15 +157,28 @@ class Supervisor:
             tree.note_ends([item for item in events if item[0] in tree.handles])
             tree.read_reports()
 
-    def _serve(self, descriptor: int) -> None:
+    def _tell(self) -> None:
+        """Tell the caller what it has asked for; with an event when there is room for the rest."""
+        self.orders.tell(time.monotonic_ns())
+        heeds = select.EPOLLIN | (select.EPOLLOUT if self.channel.unsent else 0)
+        if heeds != self.heeds and self.heeds:
+            self.epoll.modify(self.channel.descriptor, heeds)
+            self.heeds = heeds
+
+    def _serve(self, descriptor: int, event: int) -> None:
         if descriptor in self.outputs:
             if not self.outputs[descriptor].read():
                 self.epoll.unregister(descriptor)
         elif descriptor == self.wake:
             os.read(self.wake, 4096)
-        elif descriptor in (self.caller, self.channel.descriptor):
-            # the caller has ended, or it wants no more of the run; either stays readable
-            self.epoll.unregister(descriptor)
+        elif descriptor == self.channel.descriptor:
+            # an order, or room for more of an answer
+            if event & ~select.EPOLLOUT and not self.orders.take():
+                self.epoll.unregister(descriptor)
+                self.heeds = 0
+                self._end_all()
+        elif descriptor == self.caller:
+            self.epoll.unregister(descriptor)  # it has ended, and stays readable
             self._end_all()
 
     def _patience(self) -> float | None:

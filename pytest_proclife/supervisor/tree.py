@@ -21,7 +21,7 @@ _DOES_NOT_REPORT = b"0"
 
 
 class Process:
-    __slots__ = ("children", "ended", "handle", "number", "pid", "reaped")
+    __slots__ = ("arguments", "children", "ended", "handle", "number", "pid", "reaped")
 
     def __init__(self, number: int, pid: int, handle: int) -> None:
         self.number = number
@@ -29,6 +29,7 @@ class Process:
         self.handle = handle
         self.ended = self.reaped = False
         self.children: list[Process] = []
+        self.arguments: tuple[str, ...] = ()  # of one that was found, not reported
 
 
 class Tree:
@@ -44,6 +45,7 @@ class Tree:
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
         self.opaque: set[Process] = set()  # living ones whose children do not report
         self.wakes = 0
+        self.live = False  # somebody looks at the run before it is over
 
     @property
     def main(self) -> Process:
@@ -184,6 +186,8 @@ class Tree:
         process.ended = True
         running = tuple(child.number for child in _running(process.children))
         self.note("end", process, self.wakes, running)
+        if self.live:
+            self.note("status", process, kernel.status_of_zombie(process.handle))
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
@@ -223,13 +227,26 @@ class Tree:
     def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
         for process in list(self.opaque):
-            self._find_children(process.pid, process)
+            self.find_children(process)
+            if process.arguments:
+                self._look_again(process)
+
+    def _look_again(self, process: Process) -> None:
+        """What was found when it had just been forked may be another program by now."""
+        arguments = kernel.command_line(process.pid)
+        if arguments and arguments != process.arguments:
+            process.arguments = arguments
+            self.note("program", process, arguments)
 
     def adopt(self) -> None:
         """Look for orphans that nobody has reported."""
-        self._find_children(os.getpid(), None)
+        self._find_below(os.getpid(), None)
 
-    def _find_children(self, pid: int, parent: Process | None) -> None:
+    def find_children(self, process: Process) -> None:
+        """Look for children of a process of which nobody has told."""
+        self._find_below(process.pid, process)
+
+    def _find_below(self, pid: int, parent: Process | None) -> None:
         for child in kernel.children(pid):
             if child in self.living:
                 continue
@@ -241,9 +258,13 @@ class Tree:
             if identity in self.identities:
                 os.close(handle)
                 continue
-            process = self._add(child, handle, identity, "found", kernel.command_line(child))
+            arguments = kernel.command_line(child)
+            process = self._add(child, handle, identity, "found", arguments)
+            process.arguments = arguments
             if parent is not None:
                 self._is_child(process, parent)
+            elif _running([process]):
+                self.note("adopted", process)
             self.opaque.add(process)
 
     # --- the end of everything
@@ -253,7 +274,7 @@ class Tree:
         self.adopt()
         for process in list(self.living.values()):
             if not process.ended:
-                self._find_children(process.pid, process)
+                self.find_children(process)
         for process in list(self.living.values()):
             if not process.ended and kernel.send(process.handle, _SIGKILL):
                 self.note("cleanup", process)

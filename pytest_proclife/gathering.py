@@ -1,0 +1,276 @@
+"""The log of a run, gathered per process.
+
+What processes report is not trusted: a report that makes no sense is a report that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from pytest_proclife import wire
+from pytest_proclife.heard import Report
+from pytest_proclife.history import Asked
+from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.sightings import Entry, Sighting
+
+_ITS_OWN, _EVERYBODY = "0", "1"  # process groups that stand for others: kill(2)
+
+
+def gather(log: Iterable[Entry], epoch: int) -> list[Sighting]:
+    """Read the log of a run; `epoch` is main's start in monotonic ns."""
+    reader = _Reader(epoch)
+    for at, what, number, *rest in log:
+        reader.take(at, what, number, rest)
+    reader.close_group()
+    for one in reader.sightings:
+        one.reports.sort(key=lambda r: r.at)
+        one.programs = _programs(one.reports)
+        one.began = min(
+            [one.known_at, *(r.at for r in one.reports[:1]), *(r.at for _, r in one.told)]
+        )
+    _match_by_pid(reader)
+    for one in reader.sightings:
+        # who spoke for the first time after a signal to a group was not yet there
+        born_later = one.began if one.reports else 0
+        one.asked = [r for r in one.asked if r.sure or r.at >= born_later]
+        left = [r.at for r in one.reports if r.kind == wire.LEFT]
+        one.asked = [_in_time(r, left) for r in one.asked]
+        one.asked.sort(key=lambda r: r.at)
+        one.collected.sort(key=lambda c: c[1].at)
+        # a library's child may be told of twice: as the program that it is, and by its start()
+        one.told.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
+    return reader.sightings
+
+
+def _programs(reports: list[Report]) -> list[list[Report]]:
+    """Part the reports of a process where exec began a new program: it counts them anew."""
+    programs: list[list[Report]] = [[]]
+    seen: set[int] = set()
+    for report in reports:
+        anew = report.kind == wire.HELLO and report.field(2) == "new"
+        if programs[-1] and (anew or report.seq in seen):
+            programs.append([])
+            seen = set()
+        programs[-1].append(report)
+        seen.add(report.seq)
+    return programs
+
+
+class _Reader:
+    """Takes the entries of a log one by one."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.sightings: list[Sighting] = []
+        self.ends: list[tuple[int, int]] = []  # (when, number), as the log has them
+        # of a signal to a whole group
+        self.states: dict[tuple[int, int], tuple[str | None, int]] = {}
+        self.group: tuple[Sighting, Report] | None = None  # whose members are still to come
+        self.open_groups: list[_Group] = []
+        self.by_pid: list[tuple[int, Report]] = []  # (from whom, a report that names but a pid)
+
+    def take(self, at: int, what: str, number: int, rest: list[Any]) -> None:
+        if what == "new":
+            pid, how, argv = rest
+            self.sightings.append(
+                Sighting(number=number, pid=pid, known_at=at, known_by=how, argv=_words(argv))
+            )
+            return
+        one = self.sightings[number]
+        if _learned(one, at, what, rest):
+            return
+        match what:
+            case "said":
+                self.close_group()
+                self.said(at, one, *rest)
+            case "end":
+                one.end, (one.end_wake, one.running_then) = at, rest
+                self.ended(at, one)
+            case "state":
+                self.state(at, one, *rest)
+            case "asked":
+                one.asked.append(_by_test(at, *rest))
+            case "asked group":
+                self.open_group(_by_test(at, *rest), range(len(self.sightings)))
+            case "group":
+                self.members(one, *rest)
+            case _:
+                raise ValueError(f"an entry of the log that nobody knows: {what!r}")
+
+    def said(self, received: int, one: Sighting, data: bytes, about: int | None) -> None:
+        parts = wire.unpack(data)
+        if parts is None:
+            one.garbled.append(received)
+            return
+        kind, seq, _pid, at, fields = parts
+        at = min(
+            max(at, self.epoch), received
+        )  # nothing is written before main, or after it is read
+        report = Report(kind, seq, at, tuple(wire.clip(text) for text in fields), about)
+        if not report.makes_sense:
+            one.garbled.append(at)
+            return
+        if (
+            one.reports
+            and one.reports[-1][:2] == (kind, seq)
+            and report.fields == one.reports[-1].fields
+        ):
+            return  # written again, since a signal's handler raised while it was
+        one.reports.append(report)
+        if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
+            self.by_pid.append((one.number, report))
+        elif about is not None and kind == wire.STARTED:
+            self.sightings[about].told.append((one.number, report))
+        elif about is not None and kind == wire.KILL:
+            self.sightings[about].asked.append(_asked(one, report))
+        elif kind == wire.KILL_GROUP:
+            self.group = one, report
+
+    def state(self, at: int, one: Sighting, signal: int, state: str | None) -> None:
+        """What a signal meets: the entry follows that of the request, or comes before its group."""
+        if one.asked and one.asked[-1].signal == signal and self.group is None:
+            last = one.asked[-1]
+            one.asked[-1] = replace(last, state=state, state_at=at)
+        else:
+            self.states[one.number, signal] = state, at
+
+    def members(
+        self, sender: Sighting, signal: int, members: tuple[int, ...], gone: tuple[int, ...] = ()
+    ) -> None:
+        if self.group is None:
+            return  # its report made no sense
+        _, report = self.group
+        for member in members:
+            if member == sender.number and report.field(0) == _EVERYBODY:
+                continue
+            state, state_at = self.states.get((member, signal), (None, None))
+            request = replace(_asked(sender, report), state=state, state_at=state_at)
+            self.sightings[member].asked.append(request)
+        if sender.number not in members and report.field(0) == _ITS_OWN:
+            sender.asked.append(_asked(sender, report))
+        self.group, self.states = None, {}
+        group = self.open_group(_asked(sender, report), (*members, sender.number))
+        for number in gone:
+            group.may_have_met(self.sightings[number])
+        for at, number in reversed(self.ends):
+            if at < report.at:
+                break
+            group.may_have_met(self.sightings[number])
+
+    def open_group(self, request: Asked, known: Iterable[int]) -> _Group:
+        group = _Group(request, frozenset(known))
+        self.open_groups.append(group)
+        return group
+
+    def close_group(self) -> None:
+        """A group whose members could not be asked for: its sender was gone."""
+        if self.group is not None:
+            sender, report = self.group
+            sender.astray.append(report.at)
+            if report.field(0) == _ITS_OWN:
+                sender.asked.append(_asked(sender, report))
+        self.group, self.states = None, {}
+
+    def ended(self, at: int, one: Sighting) -> None:
+        self.ends.append((at, one.number))
+        if self.open_groups:
+            self.open_groups = [group for group in self.open_groups if group.still_open(one)]
+
+
+def _learned(one: Sighting, at: int, what: str, rest: list[Any]) -> bool:
+    """Take an entry that the kernel says of one process alone; False for another."""
+    match what:
+        case "status":
+            one.status = rest[0]  # of a zombie
+        case "reaped":
+            one.reaped, (status, one.reaped_by_us) = at, rest
+            one.status = one.status if status is None else status
+        case "child":
+            one.found_below = rest[0]
+        case "adopted":
+            one.adopted = True
+        case "program":
+            one.argv = _words(rest[0])
+        case "cleanup":
+            one.cleanups.append(at)
+        case _:
+            return False
+    return True
+
+
+def _words(arguments: Iterable[str]) -> tuple[str, ...]:
+    return tuple(wire.clip(text, 1000) for text in arguments)
+
+
+class _Group:
+    """A signal to a process group. Who is gone when its members are asked for may have been one:
+    its end is on its way then, and stands in the log before the second next wake-up is over.
+    """
+
+    def __init__(self, request: Asked, known: frozenset[int]) -> None:
+        self.request = request
+        self.known = known  # of whom it is certain whether they got it
+        self.until: int | None = None
+
+    def still_open(self, ended: Sighting) -> bool:
+        wake = ended.end_wake or 0
+        if self.until is None:
+            self.until = wake + 1
+        if wake > self.until:
+            return False
+        self.may_have_met(ended)
+        return True
+
+    def may_have_met(self, one: Sighting) -> None:
+        if one.number not in self.known:
+            one.asked.append(replace(self.request, sure=False))
+
+
+def _asked(sender: Sighting, report: Report, *, sure: bool = True) -> Asked:
+    return Asked(
+        at=report.at,
+        by=sender.number,
+        signal=report.number(1) or 0,
+        via=report.field(2)[:100],
+        alive=report.flag(4) if report.kind == wire.KILL else None,
+        sure=sure,
+    )
+
+
+def _in_time(request: Asked, left: list[int]) -> Asked:
+    """What the signal met, if the kernel was asked before the process was on its way out.
+
+    CPython gives its handlers back at its end (`_PySignal_Fini`): a default says nothing then.
+    """
+    asked_at = request.state_at
+    late = asked_at is not None and any(request.at <= at <= asked_at for at in left)
+    return replace(request, state=None) if late and request.state == "default" else request
+
+
+def _by_test(at: int, signal: int, via: str = "test") -> Asked:
+    return Asked(at=at, by="test", signal=signal, via=via)
+
+
+def _match_by_pid(reader: _Reader) -> None:
+    """Find the processes that reports mean which name but a pid; pids are used again."""
+    of_pid: dict[int, list[Sighting]] = {}
+    for one in sorted(reader.sightings, key=lambda s: s.began):
+        of_pid.setdefault(one.pid, []).append(one)
+    collected: set[tuple[int, int]] = set()
+    for number, report in sorted(reader.by_pid, key=lambda r: r[1].at):
+        lived = of_pid.get(report.number(0) or 0, ())
+        others = [one for one in lived if one.number != number]
+        began = [one for one in others if one.began <= report.at] or others[:1]
+        if not began:
+            continue
+        one = began[-1]
+        if report.kind == wire.STARTED:
+            one.told.append((number, report))  # it was collected before start() had returned
+        elif report.kind == wire.COLLECTED:
+            one.collected.append((number, report))
+            collected.add((number, one.number))
+        elif (number, one.number) not in collected and (one.end is None or one.end >= report.at):
+            sure = one.said_after(report.at)
+            one.asked.append(_asked(reader.sightings[number], report, sure=sure))

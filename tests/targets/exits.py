@@ -1,0 +1,125 @@
+"""Mains whose workers end in ways that an exit code does not tell apart."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.queues import SimpleQueue
+
+    Ready = SimpleQueue[None]
+    Target = Callable[[Ready], None]
+
+
+def woken_by(handler: Callable[[int, object], None]) -> int:
+    """A descriptor that SIGTERM makes readable, and its handler.
+
+    `signal.pause()` would sleep over a signal that comes just before it.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    signal.signal(signal.SIGTERM, handler)
+    return reader
+
+
+def drains(ready: Ready) -> None:
+    """Asked to end, it does what is left to do, and returns."""
+    reader = woken_by(lambda number, frame: None)
+    ready.put(None)
+    os.read(reader, 1)
+
+
+def passes_on(ready: Ready) -> None:
+    """Asked to end, it cleans up, and then dies of the same signal."""
+
+    def clean_up(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    reader = woken_by(clean_up)
+    ready.put(None)
+    while True:
+        os.read(reader, 1)
+
+
+def waits(ready: Ready) -> None:
+    ready.put(None)
+    while True:
+        signal.pause()
+
+
+def kills_itself(ready: Ready) -> None:
+    ready.put(None)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leaves_with_15(ready: Ready) -> None:
+    ready.put(None)
+    sys.exit(15)
+
+
+def raises_and_stays() -> None:
+    """Its target is done, and a thread holds it up until the signal comes."""
+    reader = woken_by(lambda number, frame: None)
+    threading.Thread(target=os.read, args=(reader, 1)).start()
+    raise LookupError("no such lesson")
+
+
+def start(*targets: Target) -> list[multiprocessing.Process]:
+    """The workers, at work."""
+    ready: Ready = multiprocessing.SimpleQueue()
+    workers = [multiprocessing.Process(target=t, args=(ready,), name=t.__name__) for t in targets]
+    for worker in workers:
+        worker.start()
+    for _ in workers:
+        ready.get()
+    return workers
+
+
+def terminate(*names: str) -> None:
+    """Terminate workers, and wait for them."""
+    workers = start(*[globals()[name] for name in names])
+    for worker in workers:
+        worker.terminate()
+        worker.join()
+
+
+def kill_one_of_two() -> None:
+    by_itself, by_main = start(kills_itself, waits)
+    by_itself.join()
+    by_main.kill()
+    by_main.join()
+
+
+def join(name: str) -> None:
+    (worker,) = start(globals()[name])
+    worker.join()
+
+
+def join_who_stays() -> None:
+    multiprocessing.Process(target=raises_and_stays, name="stays").start()
+
+
+def daemonize() -> None:
+    """A daemon in Unix's sense: forked twice, its own session, no descriptor left."""
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    reader, writer = os.pipe()
+    if os.fork():
+        os.read(reader, 1)
+        os._exit(0)
+    os.closerange(0, writer)
+    os.closerange(writer + 1, 4096)
+    os.write(writer, b"a")
+    os.close(writer)
+    while True:
+        signal.pause()

@@ -1,0 +1,268 @@
+"""start(): waiting for what a main does, acting on it, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import importable
+import pytest
+
+import pytest_proclife
+from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout, TargetError
+
+BLOCK = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
+IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+TWO_WORKERS = """
+import multiprocessing, os, signal
+def work():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)  # signal.pause() would sleep over one that comes just before it
+    print("at work", flush=True)
+    os.read(reader, 1)
+fork = multiprocessing.get_context("fork")
+workers = [fork.Process(target=work, name=name) for name in ("first", "second")]
+for worker in workers:
+    worker.start()
+print("started", flush=True)
+for worker in workers:
+    worker.join()
+print("joined", flush=True)
+"""
+
+WAITS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("children", lambda main: main.wait_for_children(1, timeout=0.1)),
+    ("output", lambda main: main.wait_for_output("never", timeout=0.1)),
+    ("predicate", lambda main: main.wait_for(lambda run: False, timeout=0.1)),
+    ("end", lambda main: main.wait(timeout=0.1)),
+]
+each_wait = pytest.mark.parametrize("wait", [w for _, w in WAITS], ids=[n for n, _ in WAITS])
+
+
+def test_a_main_that_is_terminated_was_terminated_by_the_test() -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        main.wait_for_output("ready")
+        main.terminate()
+        run = main.wait()
+    assert (run.main.cause, run.main.ended_by, run.exitcode) == (Cause.TERMINATED, "test", -15)
+    (request,) = run.main.requests
+    assert (request.by, request.signal, request.via) == ("test", "SIGTERM", "terminate()")
+
+
+def test_a_snapshot_shows_who_runs_and_who_has_ended() -> None:
+    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+        main.wait_for_output("at work", times=2)
+        before = main.snapshot()
+        assert [p.ending for p in before] == [Ending.RUNNING] * 3
+        assert [p.cause for p in before] == [None] * 3
+        assert before.main.pid == main.pid
+        main.kill(before["first"])
+        after = main.wait_for(lambda run: run["first"].cause)
+    assert (after["first"].cause, after["first"].ended_by) == (Cause.KILLED, "test")
+    assert after["second"].cause is None
+    assert after["second"].ending is Ending.RUNNING
+
+
+def test_the_end_of_a_child_is_known_before_its_parent_collects_it() -> None:
+    text = """
+import os, signal
+if os.fork() == 0:
+    os._exit(7)
+while True:
+    signal.pause()
+"""
+    with pytest_proclife.start(Code(text)) as main:
+        run = main.wait_for(lambda run: run.children and run.children[0].exitcode == 7)
+    assert run.children[0].cause is Cause.OS_EXIT
+    assert run.children[0].joined is None
+
+
+def test_a_wait_for_children_returns_those_that_main_has_started() -> None:
+    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+        children = main.wait_for_children(2)
+        assert len(children) == 2
+        assert {p.parent_id for p in children} == {0}
+
+
+def test_a_wait_for_output_returns_the_match() -> None:
+    with pytest_proclife.start(Code("print('port 8042\\nport 8043')")) as main:
+        assert main.wait_for_output(r"port (\d+)\n")[1] == "8042"
+        assert main.wait_for_output(re.compile("PORT (.*)", re.IGNORECASE), times=2)[1] == "8043"
+
+
+def test_what_is_written_to_standard_error_is_output_too() -> None:
+    with pytest_proclife.start(Code("import sys; print('done', file=sys.stderr)")) as main:
+        assert main.wait_for_output("done")[0] == "done"
+
+
+def test_a_match_at_the_very_end_waits_for_what_follows(fifo: Any) -> None:
+    text = f"print('port 80', end='', flush=True); open({str(fifo)!r}).read(); print(42)\ninput()"
+    with pytest_proclife.start(Code(text)) as main:
+        assert main.wait_for_output("port 80").end() == 7  # to the letter
+        with pytest.raises(RunTimeout, match="at the very end, where it may still go on"):
+            main.wait_for_output(r"port \d+", timeout=0.1)
+        fifo.write_text("go on")
+        assert main.wait_for_output(r"port \d+")[0] == "port 8042"
+
+
+@each_wait
+def test_a_wait_that_takes_too_long_says_what_was_seen_instead(wait: Callable[[Any], Any]) -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        main.wait_for_output("ready")
+        with pytest.raises(RunTimeout, match=r"did not|was not in the output") as e:
+            wait(main)
+        assert "MainProcess" in str(e.value)
+        assert "within 0.1 s" in str(e.value)
+        assert e.value.run.main.ending is Ending.RUNNING
+        copy = pickle.loads(pickle.dumps(e.value))
+        assert (type(copy), str(copy), copy.run) == (RunTimeout, str(e.value), e.value.run)
+        main.terminate()
+        assert main.wait().main.cause is Cause.TERMINATED
+
+
+@each_wait
+def test_a_wait_for_what_can_no_longer_come_says_how_main_ended(
+    wait: Callable[[Any], Any],
+) -> None:
+    with pytest_proclife.start(importable.leave, ("raise",), linger=0.0) as main:
+        run = main.wait()
+        if wait is WAITS[-1][1]:
+            assert wait(main) is run
+            return
+        with pytest.raises(RunOver, match="raised LookupError") as e:
+            wait(main)
+        assert e.value.run is run
+        assert pickle.loads(pickle.dumps(e.value)).run == run
+        assert "no such lesson" in str(e.value)  # its traceback, on standard error
+
+
+def test_a_wait_ends_as_soon_as_nothing_is_left() -> None:
+    with (
+        pytest_proclife.start(Code("raise SystemExit(3)")) as main,
+        pytest.raises(RunOver, match=r"left by|sys exit") as e,
+    ):
+        main.wait_for_output("ready", timeout=None)
+    assert e.value.run.exitcode == 3
+
+
+def test_leaving_the_context_ends_everything(mark: Any) -> None:
+    with pytest_proclife.start(Code(IGNORE + TWO_WORKERS), env=mark.env) as main:
+        main.wait_for_output("at work", times=2)
+        assert len(mark.living()) == 3
+    assert mark.living() == []
+    run = main.wait()
+    assert [p.cause for p in run] == [Cause.CLEANED_UP] * 3
+    assert main.snapshot() is run
+
+
+def test_an_exception_in_the_body_ends_everything_and_goes_on(mark: Any) -> None:
+    def test() -> None:
+        with pytest_proclife.start(Code(BLOCK), env=mark.env) as main:
+            main.wait_for_output("ready")
+            raise LookupError("of the test")
+
+    with pytest.raises(LookupError, match="of the test"):
+        test()
+    assert mark.living() == []
+
+
+def test_waiting_and_leaving_twice_change_nothing() -> None:
+    main = pytest_proclife.start(Code("pass"))
+    with main:
+        run = main.wait()
+        assert main.wait() is run
+    main.__exit__(None, None, None)
+    assert main.wait(timeout=0.0) is run
+    assert (run.main.cause, run.exitcode) == (Cause.RETURNED, 0)
+
+
+def test_a_target_that_cannot_be_run_is_an_error_at_the_start() -> None:
+    with pytest.raises(TargetError, match="no such script"):
+        pytest_proclife.start("no_such_script.py")
+    with pytest.raises(ValueError, match="linger"):
+        pytest_proclife.start(Code("pass"), linger=-1.0)
+
+
+def test_a_signal_to_a_process_that_has_ended_is_an_error() -> None:
+    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+        main.wait_for_output("at work", times=2)
+        first = main.snapshot()["first"]
+        main.kill(first)
+        gone = main.wait_for(lambda run: run["first"].cause)["first"]
+        for process in (first, gone):
+            with pytest.raises(ProcessLookupError, match=r"first \(pid \d+\) has ended"):
+                main.terminate(process)
+        assert len(main.snapshot()["first"].requests) == 1
+        main.kill()
+        main.wait()
+        with pytest.raises(ProcessLookupError, match="main has ended"):
+            main.kill()
+
+
+def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
+    with (
+        pytest_proclife.start(Code(BLOCK)) as one,
+        pytest_proclife.start(Code(BLOCK)) as other,
+    ):
+        stranger = other.snapshot().main
+        with pytest.raises(ValueError, match="of another run"):
+            one.terminate(stranger)
+        with pytest.raises(ValueError, match="no signal"):
+            one.send_signal(1000)
+
+
+def test_two_mains_at_once_do_not_mix() -> None:
+    with (
+        pytest_proclife.start(Code(BLOCK)) as one,
+        pytest_proclife.start(Code(BLOCK)) as other,
+    ):
+        one.wait_for_output("ready")
+        other.wait_for_output("ready")
+        one.send_signal(signal.SIGUSR1)
+        run = one.wait()
+        assert (run.main.cause, run.main.signal) == (Cause.TERMINATED, "SIGUSR1")
+        assert other.snapshot().main.ending is Ending.RUNNING
+        assert other.snapshot().main.requests == ()
+
+
+def test_ctrl_c_reaches_main_and_its_children() -> None:
+    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+        main.wait_for_output("at work", times=2)
+        # before, main may be telling of the second one, and what is cut off there is missing
+        main.wait_for(lambda run: any("was waiting for" in e.fact for e in run.main.evidence))
+        main.interrupt(group=True)
+        run = main.wait()
+    assert [p.cause for p in run] == [Cause.TERMINATED] * 3, [p.evidence for p in run]
+    assert [p.ended_by for p in run] == ["test"] * 3
+    assert [p.ending for p in run] == [Ending.RAISED] * 3
+
+
+def test_a_main_that_does_not_exit_says_whom_it_joined_where_and_since_when() -> None:
+    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+        main.wait_for(lambda run: any("was waiting for" in e.fact for e in run.main.evidence))
+        words = (
+            r"main did not end within 0\.0 s: it was waiting for first \(pid \d+\) "
+            r"at <string>:\d+ in <module> since \d+\.\d\d s; still running was second \(pid \d+\)"
+        )
+        with pytest.raises(RunTimeout, match=words):
+            main.wait(timeout=0.0)
+
+
+def test_a_running_main_needs_no_thread_of_the_caller() -> None:
+    before = threading.enumerate()
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        main.wait_for_output("ready")
+        assert threading.enumerate() == before
+
+
+def test_what_a_predicate_raises_goes_on_to_the_caller_and_main_goes_on() -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        main.wait_for_output("ready")
+        with pytest.raises(KeyError, match="no process is named 'worker'"):
+            main.wait_for(lambda run: run["worker"].cause)
+        assert main.snapshot().main.ending is Ending.RUNNING

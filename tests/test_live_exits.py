@@ -1,0 +1,181 @@
+"""Ends that show the same exit code, each with its own cause; what outlives a main."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import exits
+import pytest
+from conftest import Mark
+
+import pytest_proclife
+from pytest_proclife import Cause, Ending
+
+METHODS = multiprocessing.get_all_start_methods()
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+# --- who asked, and what it did
+
+
+@each_method
+def test_a_worker_that_drained_its_work_was_terminated_and_shows_zero(method: str) -> None:
+    run = pytest_proclife.run(exits.terminate, ("drains",), start_method=method)
+    worker = run["drains"]
+    if sys.version_info < (3, 12) and worker.cause is Cause.UNKNOWN:
+        # nobody sees a handler run there, and it was over when the kernel was asked for one
+        assert worker.evidence[-1].fact == "unknown: whether it caught SIGTERM could not be seen"
+        return
+    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, run.main.id), worker.evidence
+    assert (worker.ending, worker.exitcode) == (Ending.RETURNED, 0)
+
+
+@each_method
+def test_a_worker_that_passes_the_signal_on_to_itself_was_terminated(method: str) -> None:
+    run = pytest_proclife.run(exits.terminate, ("passes_on",), start_method=method)
+    worker = run["passes_on"]
+    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, run.main.id), worker.evidence
+    assert (worker.ending, worker.exitcode) == (Ending.SIGNALED, -15)
+    assert [request.by for request in worker.requests] == [run.main.id, worker.id]
+
+
+@each_method
+def test_an_exit_status_of_15_is_no_signal(method: str) -> None:
+    run = pytest_proclife.run(exits.join, ("leaves_with_15",), start_method=method)
+    (worker,) = run.children
+    assert (worker.cause, worker.exitcode, worker.signal) == (Cause.SYS_EXIT, 15, None)
+
+
+@each_method
+def test_of_two_that_died_of_sigkill_each_has_its_own_cause(method: str) -> None:
+    run = pytest_proclife.run(exits.kill_one_of_two, start_method=method)
+    by_itself, by_main = run["kills_itself"], run["waits"]
+    assert by_itself.exitcode == by_main.exitcode == -9
+    assert (by_itself.cause, by_itself.ended_by) == (Cause.SIGNALED, None), by_itself.evidence
+    assert (by_main.cause, by_main.ended_by) == (Cause.KILLED, run.main.id), by_main.evidence
+
+
+@each_method
+def test_a_worker_that_had_raised_before_the_signal_came_has_raised(method: str) -> None:
+    with pytest_proclife.start(exits.join_who_stays, start_method=method) as main:
+        stays = main.wait_for(lambda run: run.children and run.children[0].exception).children[0]
+        main.terminate(stays)
+        run = main.wait()
+    worker = run["stays"]
+    assert (worker.cause, worker.ending, worker.exitcode) == (Cause.RAISED, Ending.RAISED, 1)
+    assert [request.by for request in worker.requests] == ["test"]
+
+
+def test_a_worker_that_drained_its_work_for_the_test_was_terminated_by_the_test() -> None:
+    with pytest_proclife.start(exits.join, ("drains",)) as main:
+        (worker,) = main.wait_for(lambda run: run.children and run.main.children).children
+        main.wait_for(lambda run: any("waiting for" in e.fact for e in run.main.evidence))
+        main.terminate(worker)
+        run = main.wait()
+    assert (run["drains"].cause, run["drains"].ended_by) == (Cause.TERMINATED, "test")
+    assert run["drains"].exitcode == 0
+    assert run.main.cause is Cause.RETURNED
+
+
+# --- what outlives main
+
+
+def test_a_shells_grandchild_outlives_it_and_is_found(mark: Mark) -> None:
+    command = ["sh", "-c", "sleep 600 & echo started; wait"]
+    with pytest_proclife.start(command, linger=0.0, env=mark.env) as main:
+        main.wait_for_output("started")
+        # until its exec it is a shell, too
+        main.wait_for(lambda run: [p.name for p in run.children] == ["sleep"])
+        main.kill()
+        run = main.wait()
+    assert mark.living() == []
+    (sleep,) = run.children
+    assert (sleep.name, sleep.orphaned, sleep.cause) == ("sleep", True, Cause.CLEANED_UP)
+    assert (run.main.cause, run.main.ended_by) == (Cause.KILLED, "test")
+    assert not run.witness.complete  # a shell does not report
+
+
+@pytest.mark.parametrize("end", ["linger", "leave"])
+def test_a_daemon_that_closed_its_descriptors_is_ended(mark: Mark, end: str) -> None:
+    linger = 0.0 if end == "linger" else 600.0
+    with pytest_proclife.start(exits.daemonize, linger=linger, env=mark.env) as main:
+        main.wait_for(lambda run: len(run.descendants) == 2 and run.main.ended_at)
+        if end == "linger":
+            main.wait()
+    assert mark.living() == []
+    run = main.wait()
+    between, daemon = run.descendants
+    assert (between.cause, daemon.cause) == (Cause.OS_EXIT, Cause.CLEANED_UP)
+    assert daemon.parent is between
+    assert daemon.orphaned
+    assert run.main.cause is Cause.RETURNED
+
+
+def test_an_orphan_that_ends_within_the_linger_has_its_own_end(fifo: Path) -> None:
+    text = f"""
+import os
+if os.fork() == 0:
+    open({str(fifo)!r}).read()
+    os._exit(3)
+"""
+    with pytest_proclife.start(pytest_proclife.Code(text), linger=60.0) as main:
+        main.wait_for(lambda run: run.main.ended_at and len(run.children) == 1)
+        fifo.write_text("go")
+        run = main.wait()
+    (orphan,) = run.children
+    assert (orphan.cause, orphan.exitcode, orphan.orphaned) == (Cause.OS_EXIT, 3, True)
+    assert run.duration < 60.0
+
+
+# --- a main that is killed
+
+
+@each_method
+def test_a_pools_workers_outlive_a_main_that_is_killed(
+    method: str, script: Callable[[str], str]
+) -> None:
+    text = f"""
+import multiprocessing, signal
+def work(number):
+    print("at work", flush=True)
+    signal.pause()
+if __name__ == "__main__":
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        pool.map(work, range(2), chunksize=1)
+"""
+    run = _kill_when_at_work(script(text))
+    assert [p.kind for p in run.children] == ["pool_worker"] * 2
+
+
+@each_method
+def test_an_executors_workers_outlive_a_main_that_is_killed(
+    method: str, script: Callable[[str], str]
+) -> None:
+    text = f"""
+import multiprocessing, signal
+from concurrent.futures import ProcessPoolExecutor
+def work(number):
+    print("at work", flush=True)
+    signal.pause()
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
+        list(executor.map(work, range(2)))
+"""
+    run = _kill_when_at_work(script(text))
+    assert [p.kind for p in run.children] == ["executor_worker"] * 2
+
+
+def _kill_when_at_work(program: str) -> pytest_proclife.Run:
+    with pytest_proclife.start(program, linger=0.0) as main:
+        main.wait_for_output("at work", times=2)
+        main.kill()
+        run = main.wait()
+    assert (run.main.cause, run.main.ended_by) == (Cause.KILLED, "test")
+    assert [p.cause for p in run.children] == [Cause.CLEANED_UP] * 2
+    assert all(p.orphaned for p in run.children)
+    assert all(p.target_ran for p in run.children)
+    return run
