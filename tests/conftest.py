@@ -6,11 +6,16 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 TARGETS = Path(__file__).parent / "targets"
+INSTALLED = bool(entry_points(group="pytest11", name="proclife"))
+# From a source tree nobody has announced the plugin; where it is installed pytest has it.
+pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "pytest_proclife.plugin"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -58,7 +63,8 @@ def mark() -> Iterator[Mark]:
     mark = Mark()
     yield mark
     for pid in mark.living():
-        os.kill(pid, 9)
+        with suppress(ProcessLookupError):  # a zygote ends just after its caller
+            os.kill(pid, 9)
 
 
 @pytest.fixture
@@ -79,3 +85,13 @@ def script(tmp_path: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Another project's tests, with our plugin and no other."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_proclife.plugin")
+    if not INSTALLED:
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    return pytester

@@ -18,9 +18,11 @@ PACKAGE = Path(pytest_proclife.__file__).parent
 ROOMS = (
     *("wire", "inside", "supervisor"),
     *("records", "document", "heard", "spans", "history", "response", "suspicion", "classify"),
-    *("sightings", "kinship", "losses", "evidence", "assemble", "description", "timeline"),
-    *("target", "request", "polling", "supervision", "runner"),
-    *("cli", "__main__"),
+    *("sightings", "gathering", "kinship", "losses", "evidence", "parting", "assemble"),
+    *("description", "timeline", "checks", "failure", "assertions"),
+    *("notebook", "target", "request", "polling", "supervision", "conversation"),
+    *("listener", "awaited", "running", "runner", "exercises", "guard"),
+    *("plugin", "grading", "cli", "__main__"),
 )
 WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
 # At first use, not at import: what a record can do without being asked for it often.
@@ -59,6 +61,13 @@ def test_a_file_imports_only_from_rooms_before_its_own(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_is_at_most_three_hundred_lines(path: Path) -> None:
     assert path.read_text().count("\n") <= 300
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_plugin_imports_pytest(path: Path) -> None:
+    tree = ast.walk(ast.parse(path.read_text()))
+    names = [name.name for node in tree if isinstance(node, ast.Import) for name in node.names]
+    assert room_of(path) == "plugin" or "pytest" not in names
 
 
 def loaded_by(statement: str) -> set[str]:

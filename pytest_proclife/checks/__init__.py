@@ -1,0 +1,1 @@
+"""Checks of recorded runs: plain functions of values, each `None` or a `Violation`."""
