@@ -1,0 +1,90 @@
+"""What the guard costs: the same suite with it and without, in alternation.
+
+    python benchmarks/guard.py [--rounds N] [--python PATH]
+
+Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. What
+pytest's own start takes is in the times, as in real life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = {
+    "1,000 trivial tests": (
+        "import pytest\n\n"
+        "@pytest.mark.parametrize('n', range(1000))\n"
+        "def test_trivial(n):\n    assert n >= 0\n"
+    ),
+    "200 tests that start and join a process": (
+        "import multiprocessing, pytest\n\n"
+        "FORK = multiprocessing.get_context('fork')\n\n"
+        "@pytest.mark.parametrize('n', range(200))\n"
+        "def test_process(n):\n"
+        "    process = FORK.Process(target=len, args=('',))\n"
+        "    process.start()\n    process.join()\n    assert process.exitcode == 0\n"
+    ),
+}
+MODES = {"bare": "off", "guard": "error"}
+
+
+def once(python: str, folder: str, mode: str) -> tuple[float, float]:
+    """Seconds from the command to the prompt, and those of the processor's among them."""
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
+    env["PYTHONPATH"] = os.environ.get("PYTHONPATH", str(ROOT))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, spent
+
+
+def measure(python: str, text: str, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """The times of a suite, by mode, round by round."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in MODES}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_suite.py").write_text(text)
+        for number in range(rounds + 1):
+            for name in list(MODES) if number % 2 else list(reversed(MODES)):
+                both = once(python, folder, MODES[name])
+                if number:  # the first writes bytecode
+                    times[name].append(both)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the guard costs")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--python", default=sys.executable)
+    options = parser.parse_args()
+    for title, text in SUITES.items():
+        times = measure(options.python, text, options.rounds)
+        print(title)
+        for place, what in enumerate(("time", "processor")):
+            bare, guard = ([pair[place] for pair in times[name]] for name in MODES)
+            ratios = [g / b for g, b in zip(guard, bare, strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(
+                f"  {what}: bare {statistics.median(bare):.2f} s; with the guard "
+                f"{middle:.3f} times ({low:.3f} to {high:.3f}; least by least "
+                f"{min(guard) / min(bare):.3f})"
+            )
+
+
+if __name__ == "__main__":
+    main()

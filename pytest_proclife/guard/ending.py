@@ -1,0 +1,138 @@
+"""Wait for what ends by itself, by event; end the rest. No wait status is taken by either."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pytest_proclife.guard.register import Known, Owner, Register
+from pytest_proclife.guard.sight import seen
+
+_ENDING = 5.0  # s for SIGKILL to take effect
+_CLOSING = 1.0  # s for the workers of a Pool that is closed to end by themselves
+
+Clock = Callable[[], float]
+
+
+def await_ends(
+    register: Register,
+    owners: Iterable[Owner],
+    patience: float,
+    clock: Clock = time.monotonic,
+) -> list[Known]:
+    """Wait up to `patience` seconds for what these owners left; what is there then."""
+    until, owners = clock() + patience, tuple(owners)
+    while left := register.left_by(owners):
+        changed = _change(left, until - clock())
+        register.look()  # also after the wait: for what a process has said of itself by now
+        if not changed:
+            return register.left_by(owners)
+    return left
+
+
+def _change(left: list[Known], seconds: float) -> bool:
+    """Wait until one of these ends, or is waited for where another thread could do that."""
+    poll, handles = select.poll(), []
+    threads = threading.active_count() > 1
+    try:
+        for one in left:
+            if one.seen.is_zombie and not threads:
+                continue
+            handle = _pidfd(one)
+            if handle is None:
+                return True
+            handles.append(handle)
+            # POLLHUP comes by itself, when it has been waited for (Linux 6.9)
+            poll.register(handle, 0 if one.seen.is_zombie else select.POLLIN)
+        return bool(handles and seconds > 0 and poll.poll(seconds * 1000))
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _pidfd(one: Known) -> int | None:
+    """A pidfd of this very process; None if it is gone."""
+    try:
+        handle = os.pidfd_open(one.seen.pid)
+    except OSError:
+        return None
+    now = seen(one.seen.pid)
+    if now is not None and now.identity == one.seen.identity:
+        return handle
+    os.close(handle)
+    return None
+
+
+def end(register: Register, left: list[Known]) -> None:
+    """End these and all below them, whatever they do."""
+    pools = _close_pools({one.seen.pid for one in left})
+    owners = {one.owner for one in left}
+    if pools:
+        _await_pools(register, {one.seen.identity for one in left})
+    for pool in pools:
+        pool._worker_handler._state = "TERMINATE"  # else it replaces the workers that are killed
+    doomed = {one.seen.identity for one in left}
+    until = time.monotonic() + _ENDING
+    while time.monotonic() < until:
+        alive = [
+            one
+            for one in register.known.values()
+            if not one.seen.is_zombie
+            and (one.seen.identity in doomed or (one.owner in owners and not one.is_helper))
+            and not (one.excused and one.seen.identity not in doomed)
+        ]
+        if not alive:
+            return
+        for one in alive:
+            doomed.add(one.seen.identity)
+            _kill(one)
+        _change(alive, until - time.monotonic())
+        register.look()
+
+
+def _kill(one: Known) -> None:
+    handle = _pidfd(one)
+    if handle is not None:
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, or become somebody else's
+        finally:
+            os.close(handle)
+
+
+def _close_pools(pids: set[int]) -> list[Any]:
+    """Close the Pools that have one of these for a worker.
+
+    An idle worker holds a lock of its Pool's while it waits for work. Were it killed, the Pool
+    could never be terminated, which multiprocessing does at the interpreter's exit.
+    """
+    found: list[Any] = []
+    util: Any = sys.modules.get("multiprocessing.util")
+    pool_module: Any = sys.modules.get("multiprocessing.pool")
+    if util is None or pool_module is None:
+        return found
+    for finalizer in list(util._finalizer_registry.values()):
+        reference = getattr(finalizer, "_weakref", None)
+        pool = reference() if reference is not None else None
+        if not isinstance(pool, pool_module.Pool) or isinstance(pool, pool_module.ThreadPool):
+            continue
+        if pids & {worker.pid for worker in list(pool._pool)}:
+            found.append(pool)
+            pool.close()
+    return found
+
+
+def _await_pools(register: Register, workers: set[tuple[int, int]]) -> None:
+    until = time.monotonic() + _CLOSING
+    while True:
+        left = [one for one in register.known.values() if one.seen.identity in workers]
+        if not left or not _change(left, until - time.monotonic()):
+            return
+        register.look()

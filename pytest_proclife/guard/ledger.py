@@ -1,0 +1,133 @@
+"""What the tests' process has started so far, as it was noted there (`inside/starts.py`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
+
+from pytest_proclife import wire
+from pytest_proclife.inside import starts, tagging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """One start: the pid is 0 where only the tag tells who it was; `at` is monotonic ns."""
+
+    by: int  # pid of the process that started it
+    at: int
+    where: str  # "file:line in function"; empty where it is not known
+    pid: int = 0
+    tag: int = 0
+    kind: str = "os_fork"
+    name: str = ""
+    daemon: bool | None = None
+    method: str = ""
+    argv: tuple[str, ...] = field(default=())
+
+    @property
+    def is_silent_fork(self) -> bool:
+        """A fork that has not said its pid yet, as it does before anything else."""
+        return self.pid == 0 and self.kind == "os_fork"
+
+    @property
+    def reports(self) -> bool:
+        """Whether what it starts itself is in the ledger too: a fork of Python's."""
+        return self.method == "fork"
+
+
+class Ledger:
+    """The notes, read from where they were read last. One for each process, made at first use."""
+
+    def __init__(self) -> None:
+        starts.enter()
+        self.tag, self.link = tagging.tag, tagging.link
+        status = os.fstat(self.tag)
+        self._identity = status.st_ino, status.st_dev
+        self.is_lost = False  # something closed its descriptor: nothing more can be known
+        self._read = 0
+        self._tags: dict[int, Start] = {}
+        self._pids: dict[int, Start] = {}
+
+    def has_news(self) -> bool:
+        """Whether anything has been noted."""
+        try:
+            status = os.fstat(self.tag)
+        except OSError:
+            self.is_lost = True
+            return False
+        if (status.st_ino, status.st_dev) != self._identity:
+            self.is_lost = True
+        return status.st_size > self._read and not self.is_lost
+
+    def news(self) -> list[Start]:
+        """What has been started since the last call; a fork that said its pid comes twice."""
+        return [start for note in self._notes() if (start := self._taken(*note)) is not None]
+
+    def by_tag(self, tag: int) -> Start | None:
+        return self._tags.get(tag)
+
+    def by_pid(self, pid: int) -> Start | None:
+        return self._pids.get(pid)
+
+    def _notes(self) -> Iterator[tuple[str, int, int, list[str]]]:
+        if self.is_lost:
+            return
+        # no larger than it has to be: a megabyte costs the mapping of its pages
+        data = os.pread(self.tag, os.fstat(self.tag).st_size - self._read, self._read)
+        start = 0
+        while start + tagging.LENGTH < len(data):
+            size = int.from_bytes(data[start : start + tagging.LENGTH], "little")
+            end = start + tagging.LENGTH + size
+            note = wire.unpack(data[start + tagging.LENGTH : end])
+            start = end
+            if note is not None:
+                kind, _, pid, at, fields = note
+                yield kind, pid, at, fields
+        self._read += len(data)
+
+    def _taken(self, kind: str, pid: int, at: int, fields: list[str]) -> Start | None:
+        if kind == tagging.FORKING:
+            tag, where = fields
+            start = Start(by=pid, at=at, where=where, tag=int(tag))
+        elif kind == tagging.SYSTEM:
+            tag, where = fields
+            start = Start(by=pid, at=at, where=where, tag=int(tag), kind="subprocess", name="sh")
+        elif kind == tagging.FORKED:
+            fork = self._tags.get(int(fields[0]))
+            if fork is None:
+                return None
+            known = self._pids.get(pid)
+            if known is not None and known.by == fork.by and known.at > fork.at:
+                start = replace(known, tag=fork.tag)  # its parent's word came first, and says more
+            else:
+                start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
+        else:
+            child, tag, what, name, daemon, method, where, *argv = fields
+            known = self._pids.get(int(child))
+            if not tag and known is not None and known.by == pid:
+                tag = str(known.tag)  # a Process, whose fork or program was noted before
+            start = Start(
+                by=pid,
+                at=at,
+                where=where,
+                pid=int(child),
+                tag=int(tag or 0),
+                kind=what,
+                name=name,
+                daemon={"1": True, "0": False}.get(daemon),
+                method=method,
+                argv=tuple(argv),
+            )
+        self._keep(start)
+        return start
+
+    def _keep(self, start: Start) -> None:
+        if start.tag:
+            self._tags[start.tag] = start
+        if start.pid:
+            self._pids[start.pid] = start
+
+    def keep_only(self, pids: Container[int]) -> None:
+        """Drop what is known of processes that are gone: their pids will be used again."""
+        self._pids = {pid: start for pid, start in self._pids.items() if pid in pids}

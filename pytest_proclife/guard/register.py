@@ -1,0 +1,242 @@
+"""Whose each process is that is there: a test's, a fixture's, or nobody's concern."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_proclife.guard.ledger import Ledger, Start
+from pytest_proclife.guard.sight import Carriers, Seen, below, is_process, position, seen
+from pytest_proclife.inside.program import SERVICES
+from pytest_proclife.supervisor import kernel
+
+# The same, and those of debuggers, by a part of their command line: who started them may be a
+# program that notes nothing.
+_COMMANDS = (
+    "from multiprocessing.resource_tracker import main",
+    "from multiprocessing.forkserver import main",
+    "/debugpy/adapter",
+    "/pydevd",
+)
+
+
+_ROUNDS = 10  # of a look, where something starts processes all the time
+_LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Owner:
+    """Who has to see to the end of what it starts."""
+
+    name: str
+    is_fixture: bool = False
+
+
+OUTSIDE = Owner(name="")  # what pytest had before, or what belongs to no test
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Known:
+    """A process that is there. `start` is its own, or (not `exact`) its nearest ancestor's."""
+
+    seen: Seen
+    owner: Owner
+    start: Start | None
+    exact: bool
+    is_helper: bool = False
+    excused: bool = False  # it has been reported, or is allowed
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether it may start what nobody notes."""
+        noted = self.exact and self.start is not None and self.start.reports
+        return not (noted or self.is_helper or self.owner is OUTSIDE)
+
+
+class Register:
+    """All that is there of what this process has started; asked often, so cheap when quiet."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.pid = os.getpid()
+        self.known: dict[tuple[int, int], Known] = {}
+        self._carriers = Carriers(ledger.tag, ledger.link)
+        self._by_pid: dict[int, Known] = {}
+        self._owner_of_tag: dict[int, Owner] = {}
+        self._owner_of_pid: dict[int, Owner] = {}
+        self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
+        # of the main thread; what other threads start stands in the ledger
+        self._children = -1
+        self._children_seen = b""
+        self.current = OUTSIDE  # whose what is started now is
+        self.look()
+
+    def has_changed(self) -> bool:
+        """Whether anything was started, or one of the children has come or gone."""
+        if os.getpid() != self.pid:
+            return False  # a fork that goes on as pytest: what it starts is its parent's to see
+        return self.ledger.has_news() or self._direct_children() != self._children_seen
+
+    def _direct_children(self) -> bytes:
+        try:
+            return os.pread(self._children, 1 << 16, 0)
+        except OSError:  # a test closed it
+            path = f"/proc/self/task/{self.pid}/children"
+            self._children = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(self._children, 1 << 16, 0)
+
+    def _children_now(self) -> list[int]:
+        """The pids of the children of all threads."""
+        if os.stat("/proc/self/task").st_nlink == _LINKS + 1:
+            return [int(word) for word in self._children_seen.split()]
+        return kernel.children(self.pid)
+
+    def left_by(self, owners: Iterable[Owner]) -> list[Known]:
+        """What is there of what these have started, but for what is excused."""
+        whose = set(owners)
+        return [
+            one
+            for one in self.known.values()
+            if one.owner in whose and not one.excused and not one.is_helper
+        ]
+
+    def settle(self) -> None:
+        """Give what is new to whose it is, before somebody else's turn comes."""
+        if self.has_changed():
+            self.look()
+
+    def take_unjoined(self, owners: Iterable[Owner]) -> list[tuple[Start, Owner]]:
+        """What a fork server started and collected, and nobody has joined; told of once."""
+        if not self.served:
+            return []
+        whose, unjoined = set(owners), _unjoined()
+        found = [pair for pid, pair in self.served.items() if pid in unjoined and pair[1] in whose]
+        self.served = {
+            pid: pair
+            for pid, pair in self.served.items()
+            if pair not in found and (pid in unjoined or pid in self._by_pid)
+        }
+        return found
+
+    def look(self) -> None:
+        """Bring it up to date: what is new is `current`'s, where nothing tells otherwise."""
+        there = self._all_there()
+        known: dict[tuple[int, int], Known] = {}
+        self._by_pid = {}
+        for one in there:
+            each = self.known.get(one.identity)
+            if each is None:
+                each = self._first_seen(one)
+            elif not each.exact or (each.start is not None and each.start.is_silent_fork):
+                self._learn(each)  # a fork's word may come after the look that found it
+            each.seen = one
+            known[one.identity] = self._by_pid[one.pid] = each
+        self.known = known
+        self._owner_of_pid = {p: o for p, o in self._owner_of_pid.items() if p in self._by_pid}
+        self.ledger.keep_only(self._by_pid)
+
+    def _all_there(self) -> list[Seen]:
+        """All that is there. A fork says its pid before it can lose the tag, so who is not seen
+        to carry it has said so by then: hence another round as long as there is news.
+        """
+        news: list[Start] = []
+        carriers: set[int] = set()
+        for _ in range(_ROUNDS):
+            news += self._read_news()
+            self._children_seen = self._direct_children()
+            if self._may_have_missed(news):
+                carriers.update(self._carriers.look())
+            there = self._those_there(carriers.union(filter(None, map(self._elsewhere, news))))
+            if not self.ledger.has_news():
+                break
+        return there
+
+    def _read_news(self) -> list[Start]:
+        news = self.ledger.news()
+        for start in news:
+            starter = self._by_pid.get(start.by)
+            whose = self._owner_of_pid.get(start.by, self.current)
+            if starter is not None:
+                whose = starter.owner
+            if start.tag:
+                whose = self._owner_of_tag.setdefault(start.tag, whose)
+            if start.pid:
+                self._owner_of_pid[start.pid] = whose
+            if start.method == "forkserver":
+                self.served[start.pid] = start, whose
+        return news
+
+    def _elsewhere(self, start: Start) -> int:
+        """The pid of one that need not be our child: one that is, and is not there, is gone."""
+        return start.pid if start.by != self.pid or start.method == "forkserver" else 0
+
+    def _those_there(self, named: set[int]) -> list[Seen]:
+        """Those below, those known before, and those `named` by pid. Parents before their
+        children; zombies only where it is up to us to wait for them.
+        """
+        found = {one.identity: one for one in below(self.pid, self._children_now())}
+        loose = {one.seen.pid for one in self.known.values() if one.seen.identity not in found}
+        here = {self.pid, *(one.pid for one in found.values())}
+        for pid in loose | named:
+            one = None if pid in here else seen(pid)
+            if one is not None and is_process(pid) and self._is_meant(one):
+                here.add(pid)
+                for each in (one, *below(pid)):
+                    found.setdefault(each.identity, each)
+        return [one for one in found.values() if not one.is_zombie or one.parent == self.pid]
+
+    def _is_meant(self, one: Seen) -> bool:
+        """Whether it is the process that had this pid, and not a later one."""
+        if one.identity in self.known or position(one.pid, self.ledger.tag):
+            return True
+        start = self.ledger.by_pid(one.pid)
+        return start is not None and one.began_before(start.at)
+
+    def _may_have_missed(self, news: list[Start]) -> bool:
+        """Whether something can have been started that neither a note nor a parent tells of."""
+        for start in news:
+            last = self.ledger.by_tag(start.tag) or start
+            if not last.reports and last.kind not in SERVICES:
+                return True
+        return any(one.is_opaque for one in self.known.values())
+
+    def _first_seen(self, one: Seen) -> Known:
+        parent = self._by_pid.get(one.parent)
+        start = self.ledger.by_pid(one.pid)
+        if start is not None and one.began_before(start.at):
+            helper = start.kind in SERVICES
+            whose = self._owner_of_pid.get(one.pid, self.current)
+            return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
+        line = " ".join(kernel.command_line(one.pid))
+        helper = any(service in line for service in _COMMANDS)
+        if parent is not None and not parent.is_helper:
+            start, whose = parent.start, parent.owner
+        else:
+            tag = position(one.pid, self.ledger.tag)
+            start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.current)
+        exact = start is not None and start.is_silent_fork
+        return Known(seen=one, owner=whose, start=start, exact=exact, is_helper=helper)
+
+    def _learn(self, known: Known) -> None:
+        start = self.ledger.by_pid(known.seen.pid)
+        if start is not None and known.seen.began_before(start.at):
+            known.start, known.exact = start, True
+
+
+def _unjoined() -> set[int]:
+    """The pids of the children of a fork server that have ended, and that Process still lists.
+
+    No status is taken: the sentinel is a pipe, which is readable when they have ended.
+    """
+    process: Any = sys.modules["multiprocessing.process"]  # it started them
+    popens = [child._popen for child in list(process._children)]
+    poll, asked = select.poll(), {}
+    for popen in popens:
+        if getattr(popen, "method", "") == "forkserver" and popen.returncode is None:
+            poll.register(popen.sentinel, select.POLLIN)
+            asked[popen.sentinel] = popen.pid
+    return {asked[sentinel] for sentinel, _ in poll.poll(0)} if asked else set()

@@ -1,0 +1,286 @@
+"""What a living process starts, and from which line: noted in a ledger, for the guard.
+
+But for its tag nothing is put in the way of what is started: no variable, no option, no recorder.
+"""
+
+import _thread
+import posix
+import sys
+
+from pytest_proclife import wire
+from pytest_proclife.inside import callsite, program, tagging, watch, workers
+from pytest_proclife.inside.handlers import OWN, is_ours
+from pytest_proclife.inside.standin import stand_in
+
+if sys.version_info < (3, 12):
+    from pytest_proclife.inside import rewrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    Real = Callable[..., Any]
+
+_PATIENCE = 1.0  # s for the lock; only a start in another thread holds it, for a moment
+_PACKAGE = OWN[: OWN.rindex("/", 0, -1) + 1]
+_POPEN_FORK = "/multiprocessing/popen_fork.py"
+_LIBRARIES = "/site-packages/"
+_CALLERS = 4  # frames from fork_exec up to who called Popen
+
+_lock: "Any" = None
+_forks = 0  # that hold the lock
+_becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
+_watches = False  # the start of a Process
+_numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
+_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
+
+
+def enter() -> None:
+    """Begin to note, whatever has been imported by then."""
+    global _lock
+    tagging.begin()
+    _lock = _thread.RLock()
+    posix.register_at_fork(before=_forks_now, after_in_parent=_has_forked, after_in_child=_forked)
+    for name in ("posix_spawn", "posix_spawnp"):
+        stand_in(posix, name, _posix_spawn)
+    stand_in(posix, "system", _system)
+    import _posixsubprocess  # noqa: F401 - where subprocess takes it from, if it comes later
+
+    program.replace_fork_exec(_fork_exec)
+    if sys.version_info < (3, 12):
+        import multiprocessing.process  # noqa: F401 - a function that runs cannot be rewritten
+    _watch_processes()
+
+
+def _watch_processes() -> None:
+    """Watch the start of a Process. Where multiprocessing comes later, its first start is the
+    moment: a function that is running can be watched too, to its return.
+    """
+    global _watches
+    module: Any = sys.modules.get("multiprocessing.process")
+    function = getattr(getattr(module, "BaseProcess", None), "start", None)
+    if function is None:
+        return
+    _watches = True
+    hook = watch.begin()
+    if sys.version_info >= (3, 12):
+        watch.watch(function.__code__, start=_process_starts, returned=_process_started)
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_code is function.__code__:
+                _process_starts(frame)
+            frame = frame.f_back
+    else:
+        sys.addaudithook(hook)  # by which a rewritten function tells
+        rewrite.instrument(function, _process_starts, _process_started)
+
+
+# --- forks
+
+
+def _forks_now() -> None:
+    global _forks
+    if _becoming == _thread.get_ident():
+        return
+    try:
+        if not _watches:
+            _watch_processes()
+        if _lock.acquire(timeout=_PATIENCE):
+            _forks += 1
+        number, caller = tagging.new_tag(), sys._getframe(1)
+        # a Process says more when it has been started
+        own = caller.f_code.co_filename.endswith(_POPEN_FORK)
+        if own:
+            _numbers[_thread.get_ident()] = number
+        tagging.note(tagging.FORKING, str(number), "" if own else _where(caller))
+    except Exception as error:
+        if not is_ours(error):
+            raise
+
+
+def _has_forked() -> None:
+    global _forks
+    if _forks and _becoming != _thread.get_ident():
+        _forks -= 1
+        _lock.release()
+
+
+def _forked() -> None:
+    if _becoming == _thread.get_ident():
+        return
+    _has_forked()
+    if _numbers.pop(_thread.get_ident(), 0):
+        return  # a Process: its parent says its pid
+    try:
+        tagging.note(tagging.FORKED, str(tagging.current()))
+    except Exception as error:
+        if not is_ours(error):
+            raise
+
+
+# --- programs
+
+
+def _fork_exec(
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    global _becoming
+    if _is_own(caller):
+        return real(*args, **kwargs)
+    locked = _lock.acquire(timeout=_PATIENCE)
+    before = _becoming
+    try:
+        if not _watches:
+            _watch_processes()
+        number, kind = tagging.new_tag(), program.kind_of(caller)
+        changed = _with_tag(args, kind) if number else args
+        _becoming = _thread.get_ident()
+        pid = real(*changed, **kwargs)
+    finally:
+        _becoming = before
+        if locked:
+            _lock.release()
+    _note_program(pid, number, kind, args, caller)
+    return pid
+
+
+def _with_tag(args: "tuple[Any, ...]", kind: str) -> "tuple[Any, ...]":
+    """The arguments with the tag among the descriptors that are kept; what is wrong stays so.
+
+    Not for a caller of subprocess who has said which are to be kept (besides the one that the
+    module has for errors): who says it may count them.
+    """
+    try:
+        arguments, executables, close, keep, *rest = args
+        chosen = kind == "subprocess" and len(keep) > 1
+        if not chosen and keep == tuple(sorted(set(keep))):  # else an error is due
+            return (arguments, executables, close, tuple(sorted({*keep, tagging.tag})), *rest)
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    return args
+
+
+def _posix_spawn(
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    if _is_own(caller):
+        return real(*args, **kwargs)
+    locked = _lock.acquire(timeout=_PATIENCE)
+    try:
+        number, changed = tagging.new_tag(), kwargs
+        if number:
+            changed = {**kwargs, "file_actions": _kept_open(kwargs.get("file_actions"))}
+        pid = real(*args, **changed)
+    finally:
+        if locked:
+            _lock.release()
+    by_subprocess = caller is not None and caller.f_code.co_filename.endswith("/subprocess.py")
+    kind = "subprocess" if by_subprocess else "posix_spawn"
+    _note_program(pid, number, kind, args[1:], caller)
+    return pid
+
+
+def _kept_open(actions: "Any") -> "Any":
+    """File actions that spare the tag where their last one closes all from a number on."""
+    if not isinstance(actions, list | tuple) or not actions:
+        return actions
+    *others, last = actions
+    close_from = getattr(posix, "POSIX_SPAWN_CLOSEFROM", None)
+    if (
+        close_from is None
+        or len(last) != 2
+        or last[0] != close_from
+        or not 0 <= last[1] < tagging.tag
+    ):
+        return actions
+    low = last[1]  # it would be closed anyway, so the tag can wait there
+    dup2, close = posix.POSIX_SPAWN_DUP2, posix.POSIX_SPAWN_CLOSE
+    return [
+        *others,
+        (dup2, tagging.tag, low),
+        (close_from, low + 1),
+        (dup2, low, tagging.tag),
+        (close, low),
+    ]
+
+
+def _system(
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    number = tagging.new_tag()
+    try:
+        tagging.note(tagging.SYSTEM, str(number), _where(caller))
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    return real(*args, **kwargs)
+
+
+def _note_program(
+    pid: int, number: int, kind: str, args: "tuple[Any, ...]", caller: "FrameType | None"
+) -> None:
+    try:
+        words = program.texts(list(args[0])) if args else []
+        name = words[0].rsplit("/", 1)[-1] if words else ""
+        where = _where(caller)
+        tagging.note(tagging.STARTED, str(pid), str(number), kind, name, "", "", where, *words)
+    except Exception as error:
+        if not is_ours(error):
+            raise
+
+
+def _where(frame: "FrameType | None") -> str:
+    """The innermost line that is not of the standard library's plumbing; and where that is a
+    library's, the innermost that is the suite's own.
+    """
+    where = callsite.where(frame)
+    if _LIBRARIES not in where:
+        return where
+    standard = sys.modules["os"].__file__ or ""
+    standard = standard[: standard.rfind("/") + 1]
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if _LIBRARIES not in path and not path.startswith((standard, "<frozen")):
+            return f"{where}, called at {path}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return where
+
+
+def _is_own(frame: "FrameType | None") -> bool:
+    """Whether proclife itself starts it, for a run of its own."""
+    for _ in range(_CALLERS):
+        if frame is None:
+            return False
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            return True
+        frame = frame.f_back
+    return False
+
+
+# --- multiprocessing
+
+
+def _process_starts(frame: "FrameType") -> None:
+    process = frame.f_locals["self"]
+    if process._popen is None:
+        _kinds[id(process)] = workers.kind_of(process)  # start() deletes the target
+
+
+def _process_started(frame: "FrameType", value: object) -> None:
+    process = frame.f_locals["self"]
+    popen = process._popen
+    method = getattr(popen, "method", "") or ""
+    number = _numbers.pop(_thread.get_ident(), 0)
+    tagging.note(
+        tagging.STARTED,
+        str(popen.pid),
+        str(number) if number and method == "fork" else "",
+        _kinds.pop(id(process), "process"),
+        wire.clip(process._name, 200),
+        wire.flag(process._config.get("daemon", False)),
+        method,
+        _where(frame.f_back),
+    )

@@ -1,0 +1,105 @@
+"""The ledger of what is started, and the tag that all of it inherits.
+
+The ledger is a file in memory that a process and its forks append to. Nobody has to read along,
+so nobody is kept waiting, and "has anything been started?" is a look at its size. What is
+started inherits one descriptor of it, the tag, whose position says which start it came from: by
+that an orphan is known whose parents are all gone.
+"""
+
+import posix
+import time
+
+from pytest_proclife import wire
+from pytest_proclife.inside.borrow import borrow
+from pytest_proclife.inside.handlers import is_ours
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Kinds of note, written as `wire.pack` does, each after its length in LENGTH bytes.
+FORKING = "f"  # tag, where: a fork follows
+SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
+FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
+STARTED = "s"  # child's pid, tag, kind, name, daemon, start method, where, argv...
+LENGTH = 4
+
+_NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
+_COUNT_BITS = 20  # of a tag; the pid of who starts stands above
+
+tag = -1
+ledger = -1
+link = ""  # what the tag is a link to in /proc
+_identity = (-1, -1)
+_count = 0
+
+
+def begin() -> None:
+    """Make the ledger and its tag."""
+    global tag, ledger, link, _identity
+    fcntl = borrow("fcntl")
+    file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
+    tag = _high(fcntl, fcntl.F_DUPFD, file)
+    ledger = _high(fcntl, fcntl.F_DUPFD_CLOEXEC, _opened(file, posix.O_WRONLY | posix.O_APPEND))
+    posix.close(file)
+    link = posix.readlink("/proc/self/fd/%d" % tag)
+    status = posix.fstat(tag)
+    _identity = status.st_dev, status.st_ino
+    _retag()
+
+
+def current() -> int:
+    """Which start this process came from, as long as it has started nothing itself."""
+    return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
+
+
+def _high(fcntl: "Any", command: int, file: int) -> int:
+    for number in _NUMBERS:
+        try:
+            found: int = fcntl.fcntl(file, command, number)
+        except OSError:
+            continue  # above the limit
+        return found
+    raise OSError("no descriptor is left for the guard")
+
+
+def _opened(file: int, flags: int) -> int:
+    return posix.open("/proc/self/fd/%d" % file, flags | posix.O_CLOEXEC)
+
+
+def _is_ours(number: int) -> bool:
+    try:
+        status = posix.fstat(number)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == _identity
+
+
+def note(kind: str, *fields: str) -> None:
+    if _is_ours(ledger):
+        data = wire.pack(kind, 0, posix.getpid(), time.monotonic_ns(), fields)
+        posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
+
+
+def _retag() -> int:
+    """From here on what is started has a tag of its own; its number."""
+    global _count
+    _count += 1
+    number = posix.getpid() << _COUNT_BITS | _count & (1 << _COUNT_BITS) - 1
+    fresh = _opened(tag, posix.O_RDONLY)
+    try:
+        posix.lseek(fresh, number, 0)
+        posix.dup2(fresh, tag)
+    finally:
+        posix.close(fresh)
+    return number
+
+
+def new_tag() -> int:
+    """As `_retag`, for the stand-ins: 0 where that cannot be."""
+    try:
+        return _retag() if _is_ours(tag) else 0
+    except Exception as error:
+        if not is_ours(error):
+            raise
+        return 0

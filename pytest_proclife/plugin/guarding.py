@@ -1,0 +1,225 @@
+"""The guard at work: whose turn it is, and the verdict when a test or a fixture is over."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_proclife.guard import watching
+from pytest_proclife.guard.register import Owner
+from pytest_proclife.plugin import guard_summary
+from pytest_proclife.plugin.guard_options import MARKER, Settings
+
+TYPE_CHECKING = False  # what tells of leaks is imported at the first one
+if TYPE_CHECKING:
+    from pytest_proclife.guard.allowance import Baseline
+    from pytest_proclife.guard.leak import Leak
+    from pytest_proclife.plugin.leakage import Reports
+
+# the fixtures that pytest makes of these functions of a module or a class
+_XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_(.*)")
+
+
+def start(config: pytest.Config, settings: Settings) -> None:
+    """Guard this process's tests; with pytest-xdist the workers do, and the controller sums up."""
+    missing = watching.lacking()
+    if missing:
+        raise pytest.UsageError(f"the guard cannot work here: {missing}")
+    baseline = _baseline(settings)
+    worker = hasattr(config, "workerinput")
+    if not worker:
+        summary = guard_summary.Summary(settings, baseline)
+        config.pluginmanager.register(summary, "proclife-guard-summary")
+    if not worker and getattr(config.option, "dist", "no") != "no":
+        summary.listen(config.pluginmanager)
+    else:
+        guard = Guard(config, settings, baseline)
+        config.pluginmanager.register(guard, "proclife-guard")
+
+
+def _baseline(settings: Settings) -> Baseline | None:
+    if settings.baseline is None or settings.writes_baseline:
+        return None
+    from pytest_proclife.guard.allowance import Baseline
+
+    try:
+        return Baseline.read(settings.baseline)
+    except (OSError, ValueError) as error:
+        raise pytest.UsageError(
+            f"the baseline {settings.baseline} cannot be read: {error}; "
+            "--proclife-guard-write-baseline writes it"
+        ) from None
+
+
+class Guard:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, baseline: Baseline | None
+    ) -> None:
+        self.settings = settings
+        self.baseline = baseline
+        self.root = f"{config.rootpath}/"
+        self.register = watching.register()
+        self.outer = self.register.current  # of a session around this one
+        self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
+        self.over: list[Owner] = []  # those that are over and wait for their verdict
+        self.config = config
+        self.is_blind = False
+        self.made: Reports | None = None
+        if baseline is not None:
+            self.reports.begin()  # it says of each test that it was checked
+        self.register.look()
+
+    @property
+    def reports(self) -> Reports:
+        if self.made is None:
+            from pytest_proclife.plugin.leakage import Reports
+
+            self.made = Reports(self.config)
+        return self.made
+
+    # --- whose turn it is
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        register = self.register
+        if register.ledger.has_news():
+            register.settle()  # what came since the last test is nobody's
+        register.current = Owner(name=item.nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        if fixturedef.scope == "function":
+            return (yield)
+        register = self.register
+        register.settle()
+        outer = register.current
+        register.current = owner = Owner(name=_name(fixturedef), is_fixture=True)
+        self.fixtures[fixturedef] = owner
+        try:
+            return (yield)
+        finally:
+            register.settle()
+            register.current = outer
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        if not self.fixtures:
+            return
+        owner = self.fixtures.pop(fixturedef, None)
+        register = self.register
+        if owner is None:
+            register.settle()  # before one of wider scope is over, whose start it could seem
+            return
+        outer = register.current
+        register.current = owner
+        register.settle()
+        register.current = outer
+        self.over.append(owner)
+
+    # --- the verdict
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        if self.fixtures:
+            self.register.settle()  # before one of wider scope is over, whose start it could seem
+        try:
+            result = yield
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception):
+            leaks = self._verdict(item)
+            if leaks:
+                self.reports.tell_beside(item, leaks, self.settings.mode)
+            raise
+        leaks = self._verdict(item)
+        if leaks:
+            self.reports.tell(item, leaks, self.settings.mode)
+        return result
+
+    def _verdict(self, item: pytest.Item) -> list[Leak]:
+        """What the test left, and the fixtures that are over with it; what has to go is ended."""
+        register = self.register
+        owner, register.current = register.current, self.outer
+        owners, self.over = self.over, []
+        if owner is not self.outer:
+            owners.append(owner)
+        if os.getpid() != register.pid:
+            return []
+        if register.ledger.is_lost and not self.is_blind:
+            self.is_blind = True
+            tag = register.ledger.tag
+            item.warn(pytest.PytestWarning(f"the guard is blind: descriptor {tag} was closed"))
+        if self.baseline is not None:
+            self.reports.checked += [one.name for one in owners]
+        if not (register.has_changed() or register.served or register.left_by(owners)):
+            return []
+        register.current = owner
+        try:
+            return self._left(item, owners)
+        finally:
+            register.current = self.outer
+
+    def _left(self, item: pytest.Item | None, owners: list[Owner]) -> list[Leak]:
+        register = self.register
+        register.settle()
+        unjoined = register.take_unjoined(owners)
+        if not unjoined and not register.left_by(owners):
+            return []
+        from pytest_proclife.guard import ending
+
+        left = ending.await_ends(register, owners, self.settings.wait)
+        if not left and not unjoined:
+            return []
+        from pytest_proclife.guard.leak import of_process, of_start
+
+        leaks = [*map(of_process, left), *(of_start(*pair) for pair in unjoined)]
+        leaks = [_below(self.root, leak) for leak in leaks]
+        if item is not None:
+            leaks = _allowed(item, leaks)
+        if self.baseline is not None:
+            leaks = self.baseline.excuse(leaks)
+        allowed = {leak.pid for leak in leaks if leak.is_allowed}
+        doomed = [one for one in left if one.seen.pid not in allowed]
+        for one in left:
+            one.excused = True
+        if doomed and not self.settings.keep:
+            ending.end(register, doomed)
+        return leaks
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """What ended with the session itself, as after -x, has no test to be told with."""
+        result = yield
+        if self.over:
+            leaks = self._left(None, self.over)
+            if leaks:
+                self.reports.tell_at_end(session, leaks, self.settings.mode)
+        return result
+
+
+def _below(root: str, leak: Leak) -> Leak:
+    """The same leak, the files of its lines as from the root of the suite."""
+    return replace(leak, where=leak.where.replace(root, ""))
+
+
+def _allowed(item: pytest.Item, leaks: list[Leak]) -> list[Leak]:
+    """The same leaks, those of the test's own that its markers allow with the reason."""
+    from pytest_proclife.guard.allowance import allowance
+
+    for mark in item.iter_markers(MARKER):
+        own = [leak for leak in leaks if not leak.of_fixture]
+        others = [leak for leak in leaks if leak.of_fixture]
+        leaks = [*others, *allowance(**mark.kwargs).of(own)]
+    return leaks
+
+
+def _name(fixturedef: pytest.FixtureDef[Any]) -> str:
+    place = fixturedef.baseid or "the suite"
+    made = _XUNIT.fullmatch(fixturedef.argname)
+    if made is not None:
+        return f"{made[1]} of {place}"
+    return f"fixture {fixturedef.argname} ({fixturedef.scope}) of {place}"
