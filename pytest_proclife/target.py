@@ -7,10 +7,13 @@ import os
 import pickle
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from pytest_proclife import notebook
 from pytest_proclife.inside import commandline
 from pytest_proclife.records import TargetInfo
 
@@ -43,6 +46,8 @@ class Launch:
     """A resolved target: the file to execute, its arguments, and whether it will report.
 
     `payload` is what the program reads from descriptor 3: the pickled arguments of a callable.
+    `scratch` is a folder with what is run, to be removed after the run, and `left_out` what of
+    the target is not run.
     """
 
     info: TargetInfo
@@ -51,6 +56,8 @@ class Launch:
     observed: bool
     by_path: bool
     payload: bytes | None = None
+    scratch: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def resolve(
@@ -111,11 +118,6 @@ def _strings(args: Sequence[Any]) -> list[str]:
 
 def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
     full = os.path.join(cwd, path)
-    if path.endswith(".ipynb"):
-        raise TargetError(
-            f"notebooks cannot be run yet: {path!r} - save it as a script "
-            "(jupyter nbconvert --to script) and run that"
-        )
     if not os.path.exists(full):
         hint = ""
         if " " in path:
@@ -123,7 +125,30 @@ def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
         raise TargetError(f"no such script: {path!r} (looked in {cwd}){hint}")
     if os.path.isdir(full) and not os.path.exists(os.path.join(full, "__main__.py")):
         raise TargetError(f"{path!r} is a folder without a __main__.py")
+    if path.endswith(".ipynb"):
+        return _notebook(path, full, args, cwd)
     return _python([path], "script", path, args, cwd)
+
+
+def _notebook(path: str, full: str, args: Sequence[Any], cwd: str) -> Launch:
+    strings = _strings(args)
+    try:
+        cells = notebook.read(full)
+    except (notebook.NotebookError, OSError) as error:
+        raise TargetError(str(error)) from error
+    scratch = tempfile.mkdtemp(prefix="proclife-")
+    try:
+        search = os.path.dirname(os.path.abspath(full))
+        program = notebook.write_program(cells, Path(scratch), search)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise TargetError(f"the program of {path!r} cannot be written: {error}") from error
+    return replace(
+        _python([str(program)], "script", str(program), strings, cwd),
+        info=TargetInfo(kind="notebook", text=path, args=tuple(strings)),
+        scratch=scratch,
+        left_out=cells.left_out,
+    )
 
 
 def _command(words: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:

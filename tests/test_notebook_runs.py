@@ -1,0 +1,136 @@
+"""Notebooks as real main processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from notebooks import write_notebook
+
+from pytest_proclife import (
+    Cause,
+    Run,
+    TargetError,
+    assert_abandoned,
+    assert_held_up_by,
+    assert_joined,
+    assert_returned,
+    notebook,
+    run,
+    start,
+)
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAM = (
+    "import os, sys, multiprocessing",
+    "def session(ready):\n    ready.set()\n    multiprocessing.Event().wait()",
+    """\
+if __name__ == "__main__":
+    ready = multiprocessing.Event()
+    process = multiprocessing.Process(target=session, args=(ready,), daemon=True)
+    process.start()
+    ready.wait()
+    print("the exam is over", sys.argv[1:])
+""",
+)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_notebook_is_a_main_whose_children_find_their_functions(
+    method: str, tmp_path: Path
+) -> None:
+    exam = run(write_notebook(tmp_path / "exam.ipynb", *EXAM), ["first"], start_method=method)
+    assert exam.stdout == "the exam is over ['first']\n"
+    assert exam.exitcode == 0
+    assert (exam.target.kind, exam.target.args) == ("notebook", ("first",))
+    assert_abandoned(exam.children)
+
+
+def test_a_traceback_names_the_cell_and_the_line(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "exam.ipynb", "x = 1", "%cd ..\ndef fail():\n    1 / 0", "fail()"
+    )
+    failed = run(path)
+    assert failed.main.cause is Cause.RAISED
+    assert 'exam.ipynb/cell 3", line 1, in <module>\n    fail()' in (failed.stderr or "")
+    assert 'exam.ipynb/cell 2", line 3, in fail\n    1 / 0' in (failed.stderr or "")
+
+
+def test_what_was_left_out_is_in_the_evidence_and_in_the_document(tmp_path: Path) -> None:
+    done = run(
+        write_notebook(tmp_path / "exam.ipynb", "!touch made", "print('here')"), cwd=tmp_path
+    )
+    assert done.main.evidence[0].fact == "left out: cell 1, line 1: !touch made"
+    assert Run.from_json(done.to_json()) == done
+    assert not (tmp_path / "made").exists()
+
+
+def test_modules_beside_the_notebook_and_those_that_it_writes_are_found(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("value = 1")
+    cells = ("%%writefile written.py\nvalue = 2", "import beside, written\nprint(beside, written)")
+    done = run(write_notebook(tmp_path / "exam.ipynb", *cells), cwd="/")
+    assert "module 'beside'" in (done.stdout or "")
+    assert "module 'written'" in (done.stdout or "")
+    assert not (tmp_path / "written.py").exists()
+
+
+def test_a_future_import_holds_for_the_cells(tmp_path: Path) -> None:
+    cells = ("from __future__ import annotations", "def f(x: missing): pass\nprint('fine')")
+    assert run(write_notebook(tmp_path / "exam.ipynb", *cells)).stdout == "fine\n"
+
+
+def test_a_program_that_asks_for_its_names_sees_its_own(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "exam.ipynb", "sys = 1", "print(sorted(globals()))")
+    assert "'sys'" in (run(path).stdout or "")
+    path = write_notebook(tmp_path / "exam.ipynb", "print('sys' in globals())")
+    assert run(path).stdout == "False\n"
+
+
+def test_nothing_of_the_program_stays_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    path = write_notebook(tmp_path / "exam.ipynb", "import signal", "signal.pause()")
+    with start(path) as main:
+        assert os.listdir(scratch)
+        main.kill()
+        main.wait()
+    assert os.listdir(scratch) == []
+
+
+def test_what_is_no_notebook_is_a_target_error(tmp_path: Path) -> None:
+    (tmp_path / "exam.ipynb").write_text("print('a script')")
+    with pytest.raises(TargetError, match=r"'exam.ipynb' is no notebook: it is no JSON"):
+        run(tmp_path / "exam.ipynb")
+
+
+def test_the_command_line_runs_notebooks_and_lists_what_was_left_out(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "exam.ipynb", "%matplotlib inline\nprint('ran')")
+    command = [sys.executable, "-m", "pytest_proclife", "run", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "ran\n"
+    assert "MainProcess" in done.stderr
+    assert done.stderr.endswith("left out: cell 1, line 1: %matplotlib inline\n")
+
+
+def test_the_course_has_the_programs_of_the_examples() -> None:
+    cells = notebook.read(EXAMPLES / "course.ipynb").cells
+    names = ("main_process", "exam_nondaemon", "exam_daemon")
+    programs = [(EXAMPLES / f"{name}.py").read_text().rstrip("\n") for name in names]
+    assert [cell.source for cell in cells] == programs
+
+
+@pytest.mark.once
+def test_the_course_runs_from_its_notebook() -> None:
+    course = run(EXAMPLES / "course.ipynb", start_method="fork")
+    workers, (session, daemon) = course.children[:3], course.children[3:]
+    assert_joined(workers, "explicit")
+    assert_returned(session)
+    assert_held_up_by(course.main, session)
+    assert_abandoned(daemon)
