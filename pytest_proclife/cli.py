@@ -1,4 +1,4 @@
-"""The command line: `proclife run`."""
+"""The command line: `proclife run`, `proclife grade`, `proclife check`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pytest_proclife.supervision import SupervisorLost
 from pytest_proclife.target import Module, Target, TargetError
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
+FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
+FEEDBACK = ("friendly", "message", "all")
 
 _EPILOG = """\
-TARGET is a script or -m MODULE; what follows it belongs to it. A command comes after --.
+TARGET is a script, a notebook or -m MODULE; what follows it belongs to it. A command
+comes after --.
 The exit status is main's; 128+n if it died of signal n, 124 at the timeout, 125 if proclife
 itself failed.
 """
@@ -26,11 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    own, target = _split(arguments)
+    own, target = _split(arguments) if arguments[:1] == ["run"] else (arguments, [])
     options = parser.parse_args(own)
     if options.verb is None:
         parser.print_help(sys.stderr)
         return FAILED
+    if options.verb in ("grade", "check"):
+        from pytest_proclife import grading  # pytest, which run has no use for
+
+        return grading.grade(options) if options.verb == "grade" else grading.check(options)
     return _run(options, target)
 
 
@@ -62,7 +69,54 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--linger", type=_seconds, default=1.0, metavar="S", help="watch what outlives main so long"
     )
+    _add_grading(verbs)
     return parser
+
+
+def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    grade = verbs.add_parser(
+        "grade", help="hold an exercise against submissions", allow_abbrev=False
+    )
+    grade.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
+    grade.add_argument(
+        "submissions",
+        metavar="SUBMISSION",
+        nargs="+",
+        help="a script, a notebook, a folder, a folder of folders",
+    )
+    grade.add_argument(
+        "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many at a time (1)"
+    )
+    grade.add_argument(
+        "-o", "--output", default="results", metavar="DIR", help="where results go (results)"
+    )
+    grade.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=FORMATS,
+        help="write the results in this format too",
+    )
+    check = verbs.add_parser("check", help="see how an answer does", allow_abbrev=False)
+    check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
+    check.add_argument("submission", metavar="FILE", help="a script or a notebook")
+    for verb in (grade, check):
+        verb.add_argument(
+            "--feedback", choices=FEEDBACK, default="friendly", help="the words (friendly)"
+        )
+        verb.add_argument(
+            "--deadline",
+            type=_seconds,
+            default=600.0,
+            metavar="S",
+            help="end the grading of an answer after S seconds (600)",
+        )
+
+
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of jobs, 1 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -91,7 +145,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _target(words: list[str]) -> tuple[Target, list[str]]:
     if not words:
-        raise TargetError("nothing to run: name a script, -m MODULE, or -- COMMAND")
+        raise TargetError("nothing to run: name a script, a notebook, -m MODULE, or -- COMMAND")
     if words[0] == "--":
         return words[1:], []
     if words[0] == "-m":
@@ -109,6 +163,9 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
     print(f"\n{run}", file=sys.stderr)
+    for fact in run.main.evidence:
+        if fact.source == "target":
+            print(fact.fact, file=sys.stderr)
     status = _exit_status(run)
     if options.json and not _write(run, options.json):
         return FAILED

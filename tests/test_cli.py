@@ -117,7 +117,7 @@ def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run"], "nothing to run: name a script, -m MODULE, or -- COMMAND"),
+        (["run"], "nothing to run: name a script, a notebook, -m MODULE, or -- COMMAND"),
         (["run", "missing.py"], "no such script: 'missing.py'"),
         (["run", "-m"], "-m needs the name of a module"),
         (["run", "--"], "a command needs at least the name of a program"),

@@ -1,0 +1,9 @@
+import multiprocessing
+import time
+
+
+def work(name): ...
+
+
+if __name__ == "__main__":
+    print("Main Process finished.")

@@ -1,0 +1,12 @@
+from multiprocessing import Pool
+
+
+def square(number):
+    return number * number
+
+
+if __name__ == "__main__":
+    with Pool(3) as pool:
+        print("pool:", pool.map(square, range(10)), flush=True)
+    with Pool(2) as executor:
+        print("executor:", (executor.map(square, range(5))), flush=True)

@@ -1,0 +1,6 @@
+def square(number): ...
+
+
+if __name__ == "__main__":
+    print("pool:")
+    print("executor:")

@@ -1,0 +1,187 @@
+"""Results as other systems read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, number
+from pytest_proclife.exercises.store import write_whole
+
+_CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
+_PRAIRIELEARN_LIMIT = 1_000_000  # bytes of a results.json
+_XML_FORBIDDEN = {n: None for n in range(32) if n not in (9, 10, 13)} | {0xFFFE: None, 0xFFFF: None}
+
+
+def gradescope(result: Result, style: str) -> dict[str, Any]:
+    """https://gradescope-autograders.readthedocs.io/en/latest/specs/"""
+    return {
+        "score": number(result.score),
+        "execution_time": round(result.seconds, 3),
+        "output": _in_words(result),
+        "tests": [
+            {
+                "name": mark.name,
+                "score": number(mark.points),
+                "max_score": number(mark.max_points),
+                "status": "passed" if mark.outcome is Outcome.PASSED else "failed",
+                "output": _feedback(mark, style),
+                "visibility": mark.visibility,
+                "tags": list(mark.tags),
+            }
+            for mark in result.marks
+        ],
+    }
+
+
+def prairielearn(result: Result, style: str) -> dict[str, Any]:
+    """https://prairielearn.readthedocs.io/en/latest/externalGrading/"""
+    if result.status is Status.UNGRADABLE:
+        return {"gradable": False, "format_errors": [result.reason]}
+    share = result.score / result.max_score if result.max_score else 0.0
+    values: dict[str, Any] = {
+        "gradable": True,
+        "score": share,
+        "message": _in_words(result),
+        "tests": [
+            {
+                "name": mark.name,
+                "points": number(mark.points),
+                "max_points": number(mark.max_points),
+                "message": _feedback(mark, style),
+            }
+            # it has no hidden tests: what is not to be seen is in the score alone
+            for mark in result.marks
+            if mark.visibility == "visible"
+        ],
+    }
+    if len(json.dumps(values)) > _PRAIRIELEARN_LIMIT:
+        for test in values["tests"]:
+            test["message"] = test["message"][:1000]
+    return values
+
+
+def classroom50(
+    result: Result, style: str, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The `result.json` contract of Classroom 50: points are whole numbers there.
+
+    https://github.com/foundation50/classroom50, its page on advanced autograding. What it calls
+    the classroom, the assignment and the submission are in the environment of its runner.
+    ValueError where they are not, and where a number of points is no whole one.
+    """
+    given = os.environ if environment is None else environment
+    missing = [name for name in _CLASSROOM50 if not given.get(name)]
+    if missing:
+        raise ValueError(
+            f"classroom50 is written on its runner, which sets {', '.join(_CLASSROOM50)}; "
+            f"{missing[0]} is not set"
+        )
+    commit = given["COMMIT_URL"]
+    for mark in result.marks:
+        if not (float(mark.points).is_integer() and float(mark.max_points).is_integer()):
+            raise ValueError(
+                f"classroom50 takes whole points only, and {mark.name!r} of {result.submission!r} "
+                f"has {mark.points} of {mark.max_points}"
+            )
+    graded = result.status is Status.GRADED
+    return {
+        "schema": "classroom50/result/v1",
+        "classroom": given["CLASSROOM"],
+        "assignment": given["ASSIGNMENT"],
+        "submission": given["SUBMISSION_TAG"],
+        "commit": commit,
+        "release": given["RELEASE_URL"],
+        "review": given.get("REVIEW_URL") or commit,
+        "datetime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "score": int(result.score),
+        "max-score": int(result.max_score),
+        "tests": [
+            {
+                "test-name": mark.name,
+                "passed": graded and mark.outcome is Outcome.PASSED,
+                "score": int(mark.points),
+                "max-score": int(mark.max_points),
+                "feedback": _feedback(mark, style) if mark.visibility == "visible" else "",
+            }
+            for mark in result.marks
+        ],
+    }
+
+
+def junit(results: Sequence[Result], style: str) -> str:
+    """One test suite a submission, as CI systems read them."""
+    root = ET.Element("testsuites")
+    for result in results:
+        outcomes = [mark.outcome for mark in result.marks]
+        failed = outcomes.count(Outcome.FAILED) + outcomes.count(Outcome.PARTIAL)
+        missing = outcomes.count(Outcome.NOT_RUN)
+        graded = result.status is Status.GRADED
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=_xml(result.submission),
+            tests=str(len(outcomes)),
+            failures=str(failed),
+            errors="0" if graded else str(missing),
+            skipped=str(missing) if graded else "0",
+            time=f"{result.seconds:.3f}",
+        )
+        for mark in result.marks:
+            _junit_case(suite, result, mark, style)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_case(suite: ET.Element, result: Result, mark: Mark, style: str) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        name=_xml(mark.name),
+        classname=_xml(result.submission),
+        time=f"{mark.seconds:.3f}",
+    )
+    points = f"{number(mark.points)} of {number(mark.max_points)} points"
+    if mark.outcome in (Outcome.FAILED, Outcome.PARTIAL):
+        told = ET.SubElement(case, "failure", message=points)
+        told.text = _xml(_feedback(mark, style))
+    elif mark.outcome is Outcome.NOT_RUN and result.status is Status.GRADED:
+        ET.SubElement(case, "skipped", message=_xml(mark.message))
+    elif mark.outcome is Outcome.NOT_RUN:
+        ET.SubElement(case, "error", message=_xml(_in_words(result)))
+
+
+def _xml(text: str) -> str:
+    """Text without the characters that XML has no way to write."""
+    return text.translate(_XML_FORBIDDEN).encode("utf-8", "replace").decode()
+
+
+def _feedback(mark: Mark, style: str) -> str:
+    return "" if mark.outcome is Outcome.PASSED else mark.feedback(style)
+
+
+def _in_words(result: Result) -> str:
+    return "" if result.status is Status.GRADED else f"{result.status}: {result.reason}"
+
+
+_EACH: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] = {
+    "gradescope": ("results.json", gradescope),
+    "classroom50": ("result.json", classroom50),
+    "prairielearn": ("results.json", prairielearn),
+}
+NAMES = (*_EACH, "junit")
+
+
+def write(name: str, folder: Path, results: Sequence[Result], style: str) -> None:
+    """Write the results in a format, below the folder: a file each, or one for all (junit)."""
+    if name == "junit":
+        write_whole(folder / "junit.xml", junit(results, style))
+        return
+    file, render = _EACH[name]
+    for result in results:
+        text = json.dumps(render(result, style), indent=1, ensure_ascii=False) + "\n"
+        write_whole(folder / name / result.submission / file, text)

@@ -1,0 +1,123 @@
+"""The sentences for a student, from canned runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lives
+
+from pytest_proclife.exercises.sentences import about
+from pytest_proclife.records import Cause, ExceptionInfo, Run
+
+NONE = (
+    "Your program started no process: all of its work was done in main. "
+    "A Process has to be started with start(); run() only calls its function."
+)
+
+
+def told(run: Run, *names: str, noun: str = "", join_wanted: bool = False) -> tuple[str, ...]:
+    offenders = tuple(run[name] for name in names)
+    return about(run, offenders, noun=noun, file="/answers/exam.py", join_wanted=join_wanted)
+
+
+def test_a_session_that_kept_the_program_open_has_its_seconds() -> None:
+    assert told(lives.plain_exam(), "session", noun="session") == (
+        (
+            "Your session was still running when main ended: it kept the program open 0.6 s "
+            "longer. A daemon process would have been ended with it."
+        ),
+    )
+    assert told(lives.plain_exam(), "MainProcess") == (
+        (
+            "Your process session was still running when main ended: it kept the program open "
+            "0.6 s longer. A daemon process would have been ended with it."
+        ),
+    )
+    (words,) = told(lives.plain_exam(), "session", noun="session", join_wanted=True)
+    assert words.endswith("longer. With join() main waits for it before it goes on.")
+
+
+def test_a_daemon_that_was_cut_off_is_told_of_join() -> None:
+    assert told(lives.daemon_exam(), "session", noun="session") == (
+        (
+            "Your session is a daemon, and was not done when main ended after 0.9 s: it was ended "
+            "with main. With join() main waits until it is done."
+        ),
+    )
+
+
+def test_a_daemon_that_takes_its_time_is_no_surprise_to_be_none() -> None:
+    (words,) = told(lives.ignoring_daemon(), "MainProcess")
+    assert words.endswith("It was told to end, and took its time.")
+
+
+def test_what_holds_for_several_is_said_once() -> None:
+    run = lives.three_workers()
+    assert told(run, "worker-1", "worker-2", "worker-3", noun="worker") == (
+        (
+            "Your worker worker-3 was waited for with join(): main went on when it had ended, "
+            "after 0.3 s. So it is with 2 more."
+        ),
+    )
+
+
+def test_the_silent_failure_of_a_notebook_is_explained() -> None:
+    (words,) = told(lives.notebook())
+    assert words.startswith(
+        "Your process worker-1 never began its work: it ended while it was starting, with "
+        "AttributeError: Can't get attribute 'worker'"
+    )
+    assert "With the start method spawn a process imports your program again" in words
+    assert "in a notebook's kernel this fails without a word." in words
+    assert words.endswith("So it is with 2 more.")
+
+
+def test_who_was_ended_by_hand_is_told_how() -> None:
+    run = lives.ends()
+    sentences = told(run, "terminated", "killed")
+    assert sentences[0] == (
+        "Your process terminated did not end by itself: your program ended it with terminate(). "
+        "So it is with 1 more."
+    )
+
+
+def test_exceptions_have_their_line() -> None:
+    run = lives.ends()
+    trace = 'File "/answers/exam.py", line 7, in work\nFile "/lib/chalk.py", line 3, in write'
+    broken = ExceptionInfo(type="job.Broken", message="no chalk", traceback=trace)
+    run = lives.changed(run, "raised", exception=broken)
+    assert "Your process raised ended with Broken: no chalk (line 7)." in told(run)
+    cell = 'File "/tmp/x/exam.ipynb/cell 2", line 4, in work'
+    run = lives.changed(run, "raised", exception=replace(broken, traceback=cell))
+    assert "Your process raised ended with Broken: no chalk (cell 2, line 4)." in told(run)
+
+
+def test_a_question_that_nobody_answers_is_said() -> None:
+    message = "EOF when reading a line"
+    trace = 'File "/answers/exam.py", line 1, in <module>'
+    error = ExceptionInfo(type="EOFError", message=message, traceback=trace)
+    run = lives.changed(lives.plain_exam(), "MainProcess", cause=Cause.RAISED, exception=error)
+    assert told(run) == ("Your program asks for input (line 1), and nobody is there to type.",)
+
+
+def test_at_the_deadline_it_is_said_what_main_was_waiting_for() -> None:
+    (words,) = told(lives.timed_out())
+    assert words.startswith("Your program had not ended after ")
+    assert "it was waiting for your process" in words
+
+
+def test_a_program_without_a_process_is_said_whoever_was_asked_for() -> None:
+    run = lives.workers_of(0)
+    assert told(run) == (NONE,)
+
+
+def test_where_the_record_has_nothing_to_say_nothing_is_said() -> None:
+    assert told(lives.three_workers()) == ()
+
+
+def test_who_outlived_main_has_its_seconds() -> None:
+    run = lives.left_behind()
+    names = [orphan.name for orphan in run.orphans]
+    assert any(
+        "was still running when main was gone, for 0." in words for words in told(run, *names)
+    )

@@ -1,0 +1,85 @@
+"""The exercises that ship: each answer has the marks and the sentences that it must get.
+
+`expected.json` has the points of each answer, in the order of the tests, and how the sentences
+begin that it must be told. Times and the numbers of processes and lines are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from notebooks import write_notebook
+
+pytestmark = pytest.mark.once  # each runs pytest several times
+
+EXERCISES = sorted(
+    path.parent
+    for path in (Path(__file__).parent.parent / "examples/exercises").glob("*/exercise.py")
+)
+
+
+def graded(exercise: Path, answers: Path, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "pytest_proclife", "grade", str(exercise / "exercise.py")]
+    command += [str(answers), "-j", "2", "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((folder / "summary.json").read_text())
+    return {result["submission"]: result for result in document["results"]}
+
+
+def normal(sentence: str) -> str:
+    sentence = re.sub(r"\d+\.\d s", "N s", sentence)
+    sentence = re.sub(r"Process-\d+", "Process-N", sentence)
+    return re.sub(r"\((?:cell \d+, )?line \d+\)", "(line N)", sentence)
+
+
+def hold(results: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert set(results) == set(expected)
+    for name, result in results.items():
+        assert result["status"] == "graded", (name, result["reason"])
+        points = [mark["points"] for mark in result["marks"]]
+        assert points == expected[name]["points"], (name, result["marks"])
+        told = [normal(words) for mark in result["marks"] for words in mark["sentences"]]
+        for begin in expected[name]["sentences"]:
+            assert any(words.startswith(begin) for words in told), (name, begin, told)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
+def test_each_answer_has_its_marks_and_its_sentences(exercise: Path, tmp_path: Path) -> None:
+    expected = json.loads((exercise / "expected.json").read_text())
+    hold(graded(exercise, exercise / "answers", tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
+def test_each_answer_has_the_same_as_a_notebook(exercise: Path, tmp_path: Path) -> None:
+    expected = json.loads((exercise / "expected.json").read_text())
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    for answer in (exercise / "answers").glob("*.py"):
+        parts = answer.read_text().partition("if __name__")
+        cells = ("%matplotlib inline", parts[0], parts[1] + parts[2])
+        write_notebook(notebooks / f"{answer.stem}.ipynb", *cells)
+    hold(graded(exercise, notebooks, tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
+def test_an_exercise_is_complete(exercise: Path) -> None:
+    assert (exercise / "task.md").read_text().startswith("# ")
+    compile((exercise / "starter.py").read_text(), "starter.py", "exec")
+    expected = json.loads((exercise / "expected.json").read_text())
+    wrong = [name for name, what in expected.items() if name != "reference"]
+    assert len(wrong) >= 5
+    assert all(expected[name]["sentences"] for name in wrong)
+    best = expected["reference"]["points"]
+    assert all(sum(expected[name]["points"]) < sum(best) for name in wrong)
+
+
+def test_there_is_an_exercise_for_each_lesson() -> None:
+    lessons = {"main_and_join", "exam", "daemon_rules", "pool_and_executor"}
+    assert {path.name for path in EXERCISES} == lessons | {"locks", "error_in_main"}

@@ -1,0 +1,406 @@
+"""`proclife grade`: one result a submission, whatever the answer does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Mark
+from notebooks import write_notebook
+
+pytestmark = pytest.mark.once  # each runs pytest several times
+
+EXERCISE = """
+import pytest
+from pytest_proclife import assert_abandoned, assert_joined
+
+@pytest.mark.proclife_points(2, name="a session is started")
+def test_started(submission):
+    run = submission.run(timeout=3)
+    submission.children_are("session")
+    assert run.children, "No process was started."
+
+@pytest.mark.proclife_points(1, visibility="hidden", tags=["end"])
+def test_session_is_cut_off(submission):
+    assert_abandoned(submission.run(timeout=3).children)
+"""
+DAEMON = """
+import multiprocessing
+def session(ready):
+    ready.set()
+    multiprocessing.Event().wait()
+if __name__ == "__main__":
+    ready = multiprocessing.Event()
+    multiprocessing.Process(target=session, args=(ready,), daemon=True).start()
+    ready.wait()
+"""
+
+
+def grade(tmp_path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest_proclife", "grade", *words]
+    return subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def graded(tmp_path: Path, *words: str, exercise: str = EXERCISE, **answers: str) -> dict[str, Any]:
+    """The results of answers, by their names."""
+    (tmp_path / "exercise.py").write_text(exercise)
+    (tmp_path / "in").mkdir(exist_ok=True)
+    for name, text in answers.items():
+        (tmp_path / "in" / f"{name}.py").write_text(text)
+    (tmp_path / "in" / "main_of_nobody.txt").write_text("not a program")
+    files = [f"in/{name}.py" for name in answers]
+    done = grade(tmp_path, "exercise.py", *files, "-o", "out", *words)
+    assert done.returncode == 0, done.stderr
+    return results(tmp_path)
+
+
+def results(tmp_path: Path) -> dict[str, Any]:
+    text = (tmp_path / "out/summary.json").read_text()
+    return {result["submission"]: result for result in json.loads(text)["results"]}
+
+
+def test_scripts_and_notebooks_and_folders_have_their_points(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    answers = tmp_path / "in"
+    for name in ("ada", "bob", "eve"):
+        (answers / name).mkdir(parents=True)
+    (answers / "ada" / "exam.py").write_text(DAEMON)
+    write_notebook(answers / "bob" / "exam.ipynb", *DAEMON.split("if __name__", 1)[:1], "pass")
+    write_notebook(answers / "eve" / "exam.ipynb", "%cd ..", DAEMON)
+    done = grade(tmp_path, "exercise.py", "in", "-j", "2", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    assert {name: result["score"] for name, result in found.items()} == {
+        "ada": 3,
+        "bob": 0,
+        "eve": 3,
+    }
+    assert "3 graded: out/summary.csv" in done.stderr
+
+
+def test_the_summary_has_its_columns_in_the_order_of_the_submissions(tmp_path: Path) -> None:
+    graded(tmp_path, zoe="pass", ada="x = (")
+    with (tmp_path / "out/summary.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["submission", "status", "score", "max_score", "seconds", "reason"]
+    assert [row[:4] for row in rows[1:]] == [
+        ["zoe", "graded", "0", "3"],
+        ["ada", "ungradable", "0", "3"],
+    ]
+    assert rows[2][5] == "'ada.py', line 1: a syntax error: '(' was never closed"
+
+
+def test_words_are_the_exercises_own_and_then_what_the_record_says(tmp_path: Path) -> None:
+    result = graded(tmp_path, ada="1 / 0")["ada"]
+    first, second = result["marks"]
+    assert first["sentences"] == [
+        "No process was started.",
+        "Your program ended with ZeroDivisionError: division by zero (line 1).",
+    ]
+    assert (second["name"], second["visibility"], second["tags"]) == (
+        "session is cut off",
+        "hidden",
+        ["end"],
+    )
+
+
+# What an answer may do to be graded, and must not do to others: its status, score, and reason.
+_UP = """
+import os, signal
+def parent(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+"""
+_FORGED = """
+import os, stat, time
+for number in range(3, 2000):
+    try:
+        if stat.S_ISSOCK(os.fstat(number).st_mode):
+            head = f"r1 {os.getpid()} {time.monotonic_ns()}"
+            os.write(number, "\\0".join([head, "1", "process", "Process-1", "1", "fork"]).encode())
+    except OSError:
+        pass
+"""
+HOSTILE = {
+    "loops": ("while True: pass", "graded", "your program had not ended after 3"),
+    "prints": ("while True: print('x' * 1000)", "graded", "your program had not ended after 3"),
+    "asks": ("input('name?')", "graded", "your program asks for input (line 1)"),
+    "killed": ("import os; os.kill(os.getpid(), 9)", "graded", "your program ended by a signal"),
+    "group": ("import os; os.killpg(0, 9)", "graded", "your program ended by a signal"),
+    "empty": ("", "ungradable", "'empty.py' is empty"),
+    "watcher": (
+        "import os, signal; os.kill(os.getppid(), 9); signal.pause()",
+        "tampered",
+        "what watches the answer was killed while it ran",
+    ),
+    "grader": (
+        _UP + "up = os.getpid()\n"
+        "while b'\\0grade\\0' not in open(f'/proc/{up}/cmdline', 'rb').read(): up = parent(up)\n"
+        "os.kill(up, 9); signal.pause()",
+        "tampered",
+        "the process that graded it was killed (SIGKILL)",
+    ),
+    "everything": (
+        # from the top down, so that nobody is left who would end the one below
+        _UP + "above = [os.getpid()]\n"
+        "while b'\\0grade\\0' not in open(f'/proc/{above[-1]}/cmdline', 'rb').read():\n"
+        "    above.append(parent(above[-1]))\n"
+        "for pid in above[:0:-1]: os.kill(pid, 9)\n"
+        "signal.pause()",
+        "tampered",
+        "the process that graded it was killed (SIGKILL)",
+    ),
+    "forges": (_FORGED, "tampered", "reports of mainprocess"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+def test_an_answer_that_misbehaves_has_its_result_and_costs_no_other_anything(
+    tmp_path: Path, mark: Mark
+) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "in").mkdir()
+    for name, (text, _, _) in HOSTILE.items():
+        (tmp_path / "in" / f"{name}.py").write_text(text)
+        (tmp_path / "in" / f"{name}_good.py").write_text(DAEMON)
+    done = grade(tmp_path, "exercise.py", "in", "-j", "2", "-o", "out", env=mark.env)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    for name, (_, status, reason) in HOSTILE.items():
+        result = found[name]
+        told = [result["reason"], *result["marks"][0]["sentences"]]
+        assert result["status"] == status, result
+        assert any(reason.lower() in words.lower() for words in told), told
+        assert result["score"] == 0
+        assert found[f"{name}_good"]["score"] == 3, found[f"{name}_good"]
+    assert mark.living() == []
+
+
+def test_what_takes_too_long_as_a_whole_is_an_error_with_its_reason(
+    tmp_path: Path, mark: Mark
+) -> None:
+    text = "def test_it(submission): submission.run(timeout=None)"
+    answers = {"ada": "import signal; signal.pause()"}
+    (tmp_path / "in").mkdir()
+    found = graded(tmp_path, "--deadline", "1.5", exercise=text, **answers)
+    assert found["ada"]["status"] == "error"
+    assert found["ada"]["reason"].startswith("grading was not done after")
+
+
+def test_a_fault_of_the_exercise_is_no_fault_of_the_answer(tmp_path: Path) -> None:
+    text = "def test_it(submission): assert submission.missing"
+    found = graded(tmp_path, exercise=text, ada="pass")
+    assert found["ada"]["status"] == "error"
+    assert "AttributeError: 'Submission' object has no attribute" in found["ada"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it has no tests"),
+        ("x = (", "cannot be read"),
+        ("import pytest\n@pytest.mark.proclife_points('1')\ndef test_it(): pass", "points are a"),
+        ("import pytest\n@pytest.mark.proclife_points(-1)\ndef test_it(): pass", "points are a"),
+        ("import pytest\n@pytest.mark.proclife_points(1, 2)\ndef test_it(): pass", "one number"),
+        (
+            "import pytest\n@pytest.mark.proclife_points(1, visibility='x')\ndef test_it(): pass",
+            "visibility is one of",
+        ),
+        (
+            "import pytest\n@pytest.mark.proclife_points(1, color='x')\ndef test_it(): pass",
+            "it takes name, visibility, tags, not color",
+        ),
+    ],
+)
+def test_an_exercise_that_cannot_be_used_is_told_before_anything_is_graded(
+    text: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "exercise.py").write_text(text)
+    (tmp_path / "ada.py").write_text("pass")
+    done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
+    assert done.returncode == 125
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "ada.py").write_text("pass")
+    done = grade(tmp_path, "missing.py", "ada.py")
+    assert (done.returncode, done.stderr) == (125, "proclife: no such exercise: 'missing.py'\n")
+    done = grade(tmp_path, ".", "ada.py")
+    assert (done.returncode, done.stderr) == (
+        125,
+        "proclife: an exercise is a file of tests: '.'\n",
+    )
+    done = grade(tmp_path, "exercise.py", "missing.py")
+    assert (done.returncode, done.stderr) == (125, "proclife: no such submission: 'missing.py'\n")
+
+
+def test_partial_credit_has_its_reason_and_its_bounds(tmp_path: Path) -> None:
+    text = """
+import pytest
+@pytest.mark.proclife_points(2)
+def test_half(submission): submission.partial(0.5, "Half of it is there.")
+@pytest.mark.proclife_points(2)
+def test_more(submission): submission.partial({points}, "x")
+"""
+    first, _ = graded(tmp_path, exercise=text.format(points=0), ada="pass")["ada"]["marks"]
+    assert (first["points"], first["outcome"]) == (0.5, "partial")
+    assert first["sentences"] == ["Half of it is there."]
+    found = graded(tmp_path, exercise=text.format(points=3), ada="pass")["ada"]
+    assert found["status"] == "error"
+    found = graded(tmp_path, exercise=text.format(points=-1), ada="pass")["ada"]
+    assert "points are a number, 0 or more, not -1" in found["reason"]
+
+
+def test_functions_are_there_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
+    text = """
+import pytest
+from pytest_proclife import run
+@pytest.mark.proclife_points(1)
+def test_square(submission):
+    assert "return" in submission.functions["square"]
+    assert run(submission.call("show", 7, ["x"])).stdout == "49 ['x']\\n"
+@pytest.mark.proclife_points(1)
+def test_missing(submission):
+    run(submission.call("cube", 3))
+"""
+    program = "def square(n):\n    return n * n\ndef show(n, x): print(square(n), x)\n1 / 0\n"
+    answer = program.replace("1 / 0", "if __name__ == '__main__': 1 / 0")
+    first, second = graded(tmp_path, exercise=text, ada=answer)["ada"]["marks"]
+    assert (first["points"], second["points"]) == (1, 0), first
+    assert second["sentences"] == ["Your program has no function cube(); it has square, show."]
+
+
+def test_an_exercise_and_its_answer_are_not_changed_by_the_answer(tmp_path: Path) -> None:
+    answer = "import os; open('made', 'w').close(); open(__file__, 'w').close()"
+    text = "def test_it(submission): submission.run()"
+    assert graded(tmp_path, exercise=text, ada=answer)["ada"]["status"] == "graded"
+    assert (tmp_path / "in/ada.py").read_text() == answer
+    assert sorted(os.listdir(tmp_path / "in")) == ["ada.py", "main_of_nobody.txt"]
+
+
+def test_what_has_its_result_is_not_graded_again_until_it_changes(tmp_path: Path) -> None:
+    first = graded(tmp_path, ada=DAEMON, bob="pass")
+    assert graded(tmp_path, ada=DAEMON, bob="pass") == first
+    assert graded(tmp_path, ada=DAEMON, bob="x = (")["bob"]["status"] == "ungradable"
+    assert results(tmp_path)["ada"] == first["ada"]
+    changed = graded(tmp_path, exercise=EXERCISE + "\n", ada=DAEMON, bob="x = (")
+    assert changed["ada"]["key"] != first["ada"]["key"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_in_the_middle_and_started_again_it_finishes_the_rest(
+    number: signal.Signals, tmp_path: Path, mark: Mark
+) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "in").mkdir()
+    os.mkfifo(tmp_path / "started")
+    waits = f"import signal; open({str(tmp_path / 'started')!r}, 'w').close(); signal.pause()"
+    (tmp_path / "in/1.py").write_text(DAEMON)
+    (tmp_path / "in/2.py").write_text(waits)
+    (tmp_path / "in/3.py").write_text(DAEMON)
+    words = ["grade", "exercise.py", "in", "-o", "out"]
+    command = [sys.executable, "-m", "pytest_proclife", *words]
+    with subprocess.Popen(command, cwd=tmp_path, env=mark.env, stderr=subprocess.PIPE) as process:
+        (tmp_path / "started").read_text()  # until the second answer runs
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert mark.gone_within(10.0)
+    first = tmp_path / "out/results/1.json"
+    assert sorted(os.listdir(tmp_path / "out/results")) == ["1.json"]
+    written = first.stat().st_mtime_ns
+    (tmp_path / "in/2.py").write_text("pass")
+    done = grade(tmp_path, *words[1:])
+    assert done.returncode == 0
+    assert "1 of 3 have their results already" in done.stderr
+    assert first.stat().st_mtime_ns == written
+    assert [result["score"] for result in results(tmp_path).values()] == [3, 0, 3]
+
+
+def test_the_exercise_of_the_readme_grades_the_courses_exams(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    (exercise,) = [block for block in blocks if "(submission)" in block]
+    assert len([line for line in exercise.splitlines() if line]) <= 10
+    answers = {
+        name: (root / "examples" / f"exam_{name}.py").read_text()
+        for name in ("daemon", "nondaemon")
+    }
+    found = graded(tmp_path, "-j", "2", exercise=exercise, **answers)
+    assert (found["daemon"]["score"], found["daemon"]["max_score"]) == (3, 3)
+    assert found["nondaemon"]["score"] == 0
+    (words,) = {words for mark in found["nondaemon"]["marks"] for words in mark["sentences"]}
+    assert re.fullmatch(
+        r"Your process Process-1 was still running when main ended: it kept the program open "
+        r"\d\.\d s longer. A daemon process would have been ended with it.",
+        words,
+    )
+
+
+def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
+    tmp_path: Path,
+) -> None:
+    easy = EXERCISE.replace("assert ", "").replace("assert_abandoned(", "(")
+    cheats = f"import pathlib; pathlib.Path({str(tmp_path / 'exercise.py')!r}).write_text({easy!r})"
+    result = str(tmp_path / "out/results/1.json")
+    forges = (
+        "import pathlib\n"
+        f"path = pathlib.Path({result!r})\n"
+        "path.write_text(path.read_text().replace('\"points\": 0', '\"points\": 2'))"
+    )
+    # in this order, as there is one job
+    found = graded(tmp_path, **{"1": "pass", "2": forges, "3": cheats, "4": "pass"})
+    assert (tmp_path / "exercise.py").read_text() == EXERCISE
+    assert json.loads((tmp_path / "out/results/1.json").read_text())["score"] == 0
+    assert [(one["status"], one["score"]) for one in found.values()] == [
+        ("graded", 0),
+        ("graded", 0),
+        ("error", 0),
+        ("graded", 0),
+    ]
+    assert found["3"]["reason"] == "the exercise was changed while this answer was graded"
+
+
+def test_what_is_no_file_is_ungradable(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    os.mkfifo(tmp_path / "ada.py")
+    done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path)["ada"]["reason"] == "'ada.py' is no file that could be read"
+
+
+def test_check_is_the_students_view(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "ada.py").write_text("pass")
+    (tmp_path / "bob.py").write_text(DAEMON)
+    (tmp_path / "eve.py").write_text("x = (")
+
+    def check(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest_proclife", "check", "exercise.py", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    done = check("ada.py")
+    assert done.returncode == 1
+    assert "no      0/2  a session is started\n             No process was started." in done.stdout
+    assert "cut off" not in done.stdout  # hidden
+    assert done.stdout.endswith("\n0 of 2 points\n")
+    done = check("bob.py")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "ok      2/2  a session is started\n\n2 of 2 points\n",
+    )
+    done = check("eve.py")
+    assert done.returncode == 1
+    assert done.stdout.startswith("This answer cannot be graded: 'eve.py', line 1: a syntax error")
+    assert "assert ()" in check("--feedback", "all", "ada.py").stdout
