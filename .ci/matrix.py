@@ -4,6 +4,7 @@
     python .ci/matrix.py                              every Python found, every pytest
     python .ci/matrix.py --python 3.13 --pytest 8.4   one combination
     python .ci/matrix.py --quick --cache FOLDER --keep
+    python .ci/matrix.py --python 3.13 --pytest 8.4 --tests 'test_plugin_*.py'
 
 Run it with a Python that has pip. The Pythons are looked for as python3.N on PATH
 and among pyenv's versions; one that is not there is named and passed over.
@@ -47,6 +48,7 @@ class Combination:
     pytest: str
     executable: Path
     chosen: str  # which tests, as pytest's -m has it
+    tests: tuple[Path, ...]
     folder: Path
 
     @property
@@ -54,8 +56,12 @@ class Combination:
         return self.folder / "venv" / "bin"
 
     @property
-    def requirement(self) -> str:
-        return "pytest" if self.pytest == "newest" else f"pytest=={self.pytest}.*"
+    def requirements(self) -> list[str]:
+        """The pytest, and what stands in for what it does not have yet."""
+        if self.pytest == "newest":
+            return ["pytest"]
+        subtests = ["pytest-subtests"] if self.pytest.startswith("8.") else []
+        return [f"pytest=={self.pytest}.*", *subtests]
 
 
 def find_python(version: str) -> Path | None:
@@ -151,7 +157,7 @@ def prepare(combination: Combination, wheel: Path) -> None:
     else:
         venv = combination.folder / "venv"
         run_step(combination, "venv", [combination.executable, "-m", "venv", venv])
-    wanted = [f"{wheel}[test]", combination.requirement]
+    wanted = [f"{wheel}[test]", *combination.requirements]
     run_step(combination, "pip", [*pip, "install", "--quiet", "--upgrade", *wanted])
 
 
@@ -160,7 +166,7 @@ def run_tests(combination: Combination) -> str:
     settings = ROOT / "pyproject.toml"
     pytest = combination.bin / "pytest"
     chosen = ["-m", combination.chosen]
-    command: list[str | Path] = [pytest, "-c", settings, "-o", cache, *chosen, ROOT / "tests"]
+    command: list[str | Path] = [pytest, "-c", settings, "-o", cache, *chosen, *combination.tests]
     return run_step(combination, "pytest", command)
 
 
@@ -199,6 +205,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
     wheel = build_wheel(cache / "wheel")
     pytests = ["newest"] if options.quick else options.pytest or PYTESTS
     chosen = "not once" if options.quick else ""
+    tests = tuple(path for name in options.tests for path in sorted((ROOT / "tests").glob(name)))
     outcomes = []
     print(ROW.format("Python", "pytest", "result", "time", "").rstrip(), flush=True)
     for python in options.python or PYTHONS:
@@ -209,7 +216,12 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
                 continue
             folder = cache / f"python{python}-pytest{pytest}"
             combination = Combination(
-                python=python, pytest=pytest, executable=executable, folder=folder, chosen=chosen
+                python=python,
+                pytest=pytest,
+                executable=executable,
+                chosen=chosen,
+                tests=tests or (ROOT / "tests",),
+                folder=folder,
             )
             # The cases run without pytest, so one of its versions is enough.
             cases = options.cases if number == 0 else None
@@ -225,6 +237,7 @@ def main() -> int:
     option("--python", action="append", metavar="3.N", help="may be repeated")
     option("--pytest", action="append", metavar="M.N", help="or newest; may be repeated")
     option("--quick", action="store_true", help="the newest pytest, not the tests marked once")
+    option("--tests", action="append", default=[], metavar="PATTERN", help="of files in tests/")
     option("--cases", type=Path, help="a check.py to run, --quick, on each Python too")
     option("--cache", type=Path, help="folder of the environments (default: a temporary one)")
     option("--keep", action="store_true", help="keep the environments for the next time")

@@ -6,6 +6,31 @@ imports the package.
 
 TYPE_CHECKING = False  # typing, whose name a type checker takes it for, costs 3 ms
 if TYPE_CHECKING:
+    from pytest_proclife.assertions import (
+        assert_abandoned,
+        assert_daemon,
+        assert_ended_before,
+        assert_held_up_by,
+        assert_joined,
+        assert_killed,
+        assert_no_orphans,
+        assert_not_daemon,
+        assert_not_held_up,
+        assert_nothing_left,
+        assert_orphaned,
+        assert_os_exit,
+        assert_outlived,
+        assert_overlapped,
+        assert_raised,
+        assert_returned,
+        assert_signaled,
+        assert_sys_exit,
+        assert_target_ran,
+        assert_terminated,
+    )
+    from pytest_proclife.failure import LifecycleError
+    from pytest_proclife.guard.warning import ProcessLeakWarning
+    from pytest_proclife.plugin.runs import Proclife
     from pytest_proclife.records import (
         Cause,
         Ending,
@@ -18,7 +43,8 @@ if TYPE_CHECKING:
         Run,
         Witness,
     )
-    from pytest_proclife.runner import RunTimeout, run
+    from pytest_proclife.runner import run, start
+    from pytest_proclife.running import RunningMain, RunOver, RunTimeout
     from pytest_proclife.supervision import SupervisorLost
     from pytest_proclife.target import Code, Module, TargetError
 
@@ -29,25 +55,58 @@ __all__ = [
     "Evidence",
     "ExceptionInfo",
     "Joined",
+    "LifecycleError",
     "Module",
+    "ProcessLeakWarning",
     "ProcessRecord",
+    "Proclife",
     "Request",
     "Role",
     "Run",
+    "RunOver",
     "RunTimeout",
+    "RunningMain",
     "SupervisorLost",
     "TargetError",
     "Witness",
+    "assert_abandoned",
+    "assert_daemon",
+    "assert_ended_before",
+    "assert_held_up_by",
+    "assert_joined",
+    "assert_killed",
+    "assert_no_orphans",
+    "assert_not_daemon",
+    "assert_not_held_up",
+    "assert_nothing_left",
+    "assert_orphaned",
+    "assert_os_exit",
+    "assert_outlived",
+    "assert_overlapped",
+    "assert_raised",
+    "assert_returned",
+    "assert_signaled",
+    "assert_sys_exit",
+    "assert_target_ran",
+    "assert_terminated",
     "run",
+    "start",
 ]
 
 _HOMES = {
     "Code": "target",
     "Module": "target",
     "TargetError": "target",
-    "RunTimeout": "runner",
+    "ProcessLeakWarning": "guard.warning",
+    "Proclife": "plugin.runs",
+    "RunOver": "running",
+    "RunTimeout": "running",
+    "RunningMain": "running",
     "SupervisorLost": "supervision",
     "run": "runner",
+    "start": "runner",
+    "LifecycleError": "failure",
+    **{name: "assertions" for name in __all__ if name.startswith("assert_")},
 }
 
 
