@@ -150,7 +150,9 @@ def main() -> None:
             _say("building a wheel")
             python = wheel.install(Path(folder))
             _say("")
-            sys.exit(subprocess.call([str(python), __file__, *sys.argv[1:], "--here"]))
+            # without it the recorder's bytecode is put together anew in every process
+            env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+            sys.exit(subprocess.call([str(python), __file__, *sys.argv[1:], "--here"], env=env))
     rounds = 5 if options.quick else options.rounds
     everything = ("empty", "course", "forks", "first") if options.quick else ROWS
     wanted = list(options.only or everything)

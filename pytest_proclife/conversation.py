@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import platform
 import select
 import shutil
 import socket
@@ -140,7 +139,7 @@ class Conversation:
             duration=(self.told_at - self.epoch) / 1e9,
             timed_out=self.timed_out,
             target=self.launch.info,
-            python=platform.python_version(),
+            python=sys.version.partition(" ")[0],
             platform=sys.platform,
             start_method=start_method,
             backend=self.backend.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,34 @@ def test_a_program_may_import_the_package_itself() -> None:
     text = "import pytest_proclife, sys; print(pytest_proclife.__spec__, sys.modules.keys())"
     bare, observed, _ = both(["-c", text])
     assert observed == bare
+
+
+SIGNALS = """
+for line in open("/proc/self/status"):
+    if line.startswith(("SigBlk", "SigIgn", "SigCgt")):
+        print(line, end="")
+"""
+CALLER_THAT_IGNORES = f"""
+import signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from fidelity import both
+import pytest_proclife
+for number in {{ignored}}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+bare, observed, run = both(["-c", {SIGNALS!r}])
+assert observed.stdout == bare.stdout, (bare, observed)
+# nor does the supervisor lose a wait status by what main ignores
+run = pytest_proclife.run(pytest_proclife.Code("import os; os.fork() or os._exit(3)"))
+assert [child.exitcode for child in run.children] == [3]
+"""
+
+
+@pytest.mark.parametrize("ignored", [[], [1, 2, 10, 15, 22], [int(signal.SIGCHLD), 13]])
+def test_main_ignores_and_blocks_the_signals_that_its_caller_does(ignored: list[int]) -> None:
+    caller = [sys.executable, "-c", CALLER_THAT_IGNORES.format(ignored=ignored)]
+    done = subprocess.run(caller, capture_output=True, text=True, timeout=60, process_group=0)
+    assert done.returncode == 0, done.stderr
 
 
 def test_children_inherit_what_putenv_and_unsetenv_changed() -> None:

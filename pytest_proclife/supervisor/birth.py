@@ -1,22 +1,29 @@
-"""How main comes into the world: forked from the supervisor, made what the caller's child is."""
+"""How main comes into the world: a child of the supervisor's, made what the caller's child is."""
 
+import _posixsubprocess  # subprocess.py costs an import of 8 ms
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import fcntl
-import os
+import posix
+import resource
+import sys
 import time
 
 from pytest_proclife.supervisor.tree import Tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 Request = dict[str, object]
 Limits = tuple[int, int]
 
+PAYLOAD = 3  # the descriptor of a fourth stream
+_ALLOW_VFORK = (True,) if sys.version_info < (3, 14) else ()  # always allowed from there on
 _DESCRIPTORS = (960, 240, 48)  # numbers that programs do not count on, the first that fits
 
 
 def raise_descriptor_limit() -> Limits:
     """Allow a pidfd for each process of a storm; returns the limits as they were."""
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -43,60 +50,92 @@ class Birth:
         self.limits = limits
 
     def start(self, tree: Tree) -> int | None:
-        """Fork and exec main; None, or the errno of what could not be executed."""
-        failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
+        """Start main by vfork and exec; None, or the errno of what could not be executed.
+
+        What main is to inherit is this process's own for the moment: the kernel copies no page
+        of ours, and what a fork would set in the child has no Python to set it.
+        """
+        failed_reader, failed_writer = posix.pipe2(posix.O_CLOEXEC)
         sending = tree.reception.sending
-        self.address = tree.reception.address.encode()
+        mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
+        limits = self._pose()
+        kept = self._hand_down(sending.fileno(), tree.reception.address)
         tree.epoch = time.monotonic_ns()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._become(sending.fileno())
-            except OSError as error:
-                os.write(failed_writer, b"%d" % (error.errno or 0))
-            finally:
-                os._exit(127)
-        os.close(failed_writer)
-        sending.close()
+        try:
+            pid = self._fork_exec(kept, failed_reader, failed_writer)
+        except OSError as error:
+            return error.errno or 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+            for descriptor in (failed_writer, *kept):
+                posix.close(descriptor)
+            sending.close()
         tree.add_main(pid, self.observed)
-        number = os.read(failed_reader, 100)  # returns when exec has closed the other end
-        os.close(failed_reader)
-        if number:
-            os.waitpid(pid, 0)
-            return int(number)
+        failure = posix.read(failed_reader, 100)  # nothing, once exec has closed the other end
+        posix.close(failed_reader)
+        if failure:
+            posix.waitpid(pid, 0)
+            return int(failure.split(b":")[1], 16)  # "OSError:errno:", Modules/_posixsubprocess.c
         return None
 
-    def _become(self, sending: int) -> None:
-        import resource
+    def _pose(self) -> Limits:
+        """Take on main's dispositions and limits; the limits as they were.
 
-        os.setpgid(0, self.group)
-        for number in range(1, _signal.NSIG):
-            try:
-                _signal.signal(number, _signal.SIG_DFL)
-            except (OSError, ValueError):
-                continue  # SIGKILL, SIGSTOP, and the two that the C library keeps
+        SIGCHLD is left to `_fork_exec`: a supervisor that ignores it would lose wait statuses.
+        """
         for number in self.ignored:
-            _signal.signal(number, _signal.SIG_IGN)
+            if number != _signal.SIGCHLD:
+                _signal.signal(number, _signal.SIG_IGN)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+        return before
+
+    def _hand_down(self, sending: int, address: str) -> tuple[int, ...]:
+        """The descriptors that main inherits: a fourth stream, and its end of the socket."""
+        kept: tuple[int, ...] = ()
+        if len(self.streams) > PAYLOAD:
+            posix.dup2(self.streams[PAYLOAD], PAYLOAD, inheritable=False)
+            kept = (PAYLOAD,)
         if self.observed:
-            handed = b"%d" % _handed_down(sending)
-            text = self.environment[self.ticket].replace(b"ADDRESS", self.address, 1)
-            self.environment[self.ticket] = text.replace(b"FD", handed, 1)
-        # first out of the way of the numbers below, then there
-        copies = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 10) for stream in self.streams]
-        for place, copy in enumerate(copies):
-            os.dup2(copy, place)
-        os.chdir(self.cwd)
-        os.umask(self.umask)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
-        os.execve(self.executable, self.arguments, self.environment)
+            number = _high(sending)
+            text = self.environment[self.ticket].replace(b"ADDRESS", address.encode(), 1)
+            self.environment[self.ticket] = text.replace(b"FD", b"%d" % number, 1)
+            kept += (number,) if number >= 0 else ()
+        return kept
+
+    def _fork_exec(self, kept: tuple[int, ...], *failed: int) -> int:
+        def ignore_children() -> None:
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+
+        streams = (self.streams[0], -1, -1, self.streams[1], -1, self.streams[2])
+        arguments: tuple[Any, ...] = (
+            self.arguments,
+            [self.executable.encode(sys.getfilesystemencoding(), "surrogateescape")],
+            False,  # close_fds: ours are all close-on-exec
+            kept,
+            self.cwd,
+            [b"%b=%b" % item for item in self.environment.items()],
+            *streams,
+            *failed,
+            True,  # restore_signals: SIGPIPE and SIGXFSZ, which every Python ignores
+            False,
+            self.group,
+            None,
+            None,
+            None,
+            self.umask,
+            ignore_children if _signal.SIGCHLD in self.ignored else None,
+        )
+        pid: int = _posixsubprocess.fork_exec(*arguments, *_ALLOW_VFORK)
+        return pid
 
 
-def _handed_down(sending: int) -> int:
-    """Main's end of the socket at a high number, left open by exec; -1 if there is no room."""
+def _high(descriptor: int) -> int:
+    """A copy at a high number that main's limit allows; -1 if there is no room."""
     for number in _DESCRIPTORS:
         try:
-            return fcntl.fcntl(sending, fcntl.F_DUPFD, number)
+            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, number)
         except OSError:
             continue  # above the limit
     return -1

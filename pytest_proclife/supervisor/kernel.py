@@ -3,15 +3,16 @@
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import errno
 import fcntl
-import os
-import struct
+import posix
+import sys
 
 SO_PASSPIDFD = 76  # socket(7); Linux 6.5
 SCM_PIDFD = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
 PIDFD_INFO_PID = 1
 PIDFD_INFO_EXIT = 8  # Linux 6.15: the wait status, once the process has been reaped
-_INFO = struct.Struct("QQ11Ii")
+# struct pidfd_info of linux/pidfd.h: its size, and where in it things stand, in bytes
+_INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -34,35 +35,39 @@ def die_with_parent(signal: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
-def _info(pidfd: int, mask: int) -> tuple[int, ...]:
-    buffer = bytearray(_INFO.size)
-    struct.pack_into("Q", buffer, 0, mask)
-    fcntl.ioctl(pidfd, PIDFD_GET_INFO, buffer)
-    return _INFO.unpack(buffer)
+def _info(pidfd: int, mask: int) -> bytearray:
+    info = bytearray(_INFO_SIZE)
+    info[_MASK : _MASK + 8] = mask.to_bytes(8, sys.byteorder)
+    fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+    return info
+
+
+def _word(info: bytearray, place: int, size: int = 4) -> int:
+    return int.from_bytes(info[place : place + size], sys.byteorder)
 
 
 def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
     try:
-        values = _info(pidfd, PIDFD_INFO_PID)
+        info = _info(pidfd, PIDFD_INFO_PID)
     except OSError as error:
         if error.errno == errno.ESRCH:
             return None, None
         raise
-    return values[2] or None, values[4] or None
+    return _word(info, _PID) or None, _word(info, _PARENT) or None
 
 
 def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that somebody else has reaped; None if it cannot be had."""
     for _ in range(20):
         try:
-            values = _info(pidfd, PIDFD_INFO_EXIT)
+            info = _info(pidfd, PIDFD_INFO_EXIT)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 return None
-            os.sched_yield()  # the reaper is still at it: the status is attached on the way out
+            posix.sched_yield()  # the reaper is still at it: the status is attached on the way out
             continue
-        return values[13] if values[0] & PIDFD_INFO_EXIT else None
+        return _word(info, _STATUS) if _word(info, _MASK, 8) & PIDFD_INFO_EXIT else None
     return None
 
 
@@ -103,7 +108,7 @@ def children(pid: int) -> list[int]:
     """The pids of the children of every thread of a process: proc_pid_task_children(5)."""
     found: list[int] = []
     try:
-        threads = os.listdir("/proc/%d/task" % pid)
+        threads = posix.listdir("/proc/%d/task" % pid)
     except OSError:
         return found
     for thread in threads:
@@ -143,19 +148,19 @@ def probe() -> list[str]:
 
     missing = []
     try:
-        own, init = os.pidfd_open(os.getpid()), os.pidfd_open(os.getppid())
+        own, init = posix.pidfd_open(posix.getpid()), posix.pidfd_open(posix.getppid())
     except (OSError, AttributeError) as error:
         return ["pidfd_open: %s" % error]
     try:
-        if os.fstat(own).st_ino == os.fstat(init).st_ino:
+        if posix.fstat(own).st_ino == posix.fstat(init).st_ino:
             missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
         try:
             pid_and_parent(own)
         except OSError as error:
             missing.append("PIDFD_GET_INFO (Linux 6.13): %s" % error)
     finally:
-        os.close(own)
-        os.close(init)
+        posix.close(own)
+        posix.close(init)
     try:
         left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
@@ -169,6 +174,6 @@ def probe() -> list[str]:
         become_subreaper()
     except (OSError, ImportError, AttributeError) as error:
         missing.append("PR_SET_CHILD_SUBREAPER: %s" % error)
-    if not os.path.exists("/proc/self/task"):
+    if not posix.access("/proc/self/task", posix.F_OK):
         missing.append("/proc is not mounted")
     return missing

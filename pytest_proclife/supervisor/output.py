@@ -1,6 +1,6 @@
 """The output of a run: what a pipe delivers, its head and its tail kept, never more."""
 
-import os
+import posix
 
 
 class Output:
@@ -13,14 +13,14 @@ class Output:
         self.tail = bytearray()
         self.dropped = 0
         self.changed = False  # since somebody was told of it
-        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.reader, False)
+        self.reader, self.writer = posix.pipe2(posix.O_CLOEXEC)
+        posix.set_blocking(self.reader, False)
 
     def read(self) -> bool:
         """Take what is there; False at the end of the file. Returns at once."""
         for _ in range(64):  # a bound, so that endless output cannot hold up the events
             try:
-                data = os.read(self.reader, 65536)
+                data = posix.read(self.reader, 65536)
             except BlockingIOError:
                 return True
             if not data:
@@ -44,7 +44,7 @@ class Output:
     def _write(self, data: bytes) -> None:
         try:
             while data and self.copy is not None:
-                data = data[os.write(self.copy, data) :]
+                data = data[posix.write(self.copy, data) :]
         except OSError:
             self.copy = None  # nobody reads it any more
 

@@ -1,7 +1,7 @@
 """Where reports arrive: the socket that main inherits, and one to connect to by address."""
 
 import _socket
-import os
+import posix
 import select
 
 from pytest_proclife.supervisor import kernel
@@ -40,7 +40,7 @@ class Reception:
 
     def __init__(self, epoll: select.epoll) -> None:
         self.epoll = epoll
-        self.address = "proclife-" + os.urandom(16).hex()
+        self.address = "proclife-" + posix.urandom(16).hex()
         self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         receiving, sending = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         for end in (receiving, self.listener):
@@ -109,7 +109,7 @@ def descriptors(content: bytes) -> list[int]:
     """The descriptors of an SCM_RIGHTS message: unix(7)."""
     found = [_integer(content, place) for place in range(0, len(content) - 3, 4)]
     for descriptor in found:
-        os.set_inheritable(descriptor, False)  # recvmsg does not
+        posix.set_inheritable(descriptor, False)  # recvmsg does not
     return found
 
 

@@ -1,7 +1,7 @@
 """The signals that the caller sends: to the very process, or to its group; each in the log."""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
-import os
+import posix
 import select
 import time
 
@@ -45,8 +45,8 @@ def _to_one(tree: Tree, process: Process, signal: int, via: str) -> None:
 
 
 def _to_group(tree: Tree, process: Process, signal: int, via: str, spared: int) -> str:
-    group = os.getpgid(process.pid)
-    if group in (spared, os.getpgid(0)):
+    group = posix.getpgid(process.pid)
+    if group in (spared, posix.getpgid(0)):
         return "refused"
     # a child that has not said a word yet gets the signal too
     for one in list(tree.living.values()):
@@ -55,14 +55,14 @@ def _to_group(tree: Tree, process: Process, signal: int, via: str, spared: int) 
     members = [p for p in tree.living.values() if not has_ended(p) and _is_in(p, group)]
     asked = [entry for member in members for entry in _request(member, signal, via)]
     asked.append((time.monotonic_ns(), "asked group", process.number, signal, via))
-    os.killpg(group, signal)
+    posix.killpg(group, signal)
     tree.log += asked
     return "sent"
 
 
 def _is_in(process: Process, group: int) -> bool:
     try:
-        return os.getpgid(process.pid) == group
+        return posix.getpgid(process.pid) == group
     except OSError:
         return False  # it has been reaped
 

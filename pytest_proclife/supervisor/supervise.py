@@ -2,7 +2,7 @@
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import _socket
-import os
+import posix
 import select
 import time
 
@@ -29,7 +29,7 @@ def main(requests: int, taken: int, caller: int) -> None:
     limits = raise_descriptor_limit()
     supervisor = Supervisor(caller)  # ahead of the request, which then finds all in place
     channel, *streams = _next_request(requests, caller)
-    os.close(requests)
+    posix.close(requests)
     kernel.die_with_parent(0)
     supervisor.run(channel, streams, limits, taken)
 
@@ -40,12 +40,12 @@ def _next_request(requests: int, caller: int) -> list[int]:
     poll.register(caller, select.POLLIN)
     events = dict(poll.poll())
     if not events.get(requests, 0) & select.POLLIN:
-        os._exit(0)  # the caller has ended
+        posix._exit(0)  # the caller has ended
     socket = _socket.socket(fileno=requests)
     data, ancillary, _, _ = socket.recvmsg(64, _socket.CMSG_SPACE(16 * 4))
     socket.detach()
     if not data:
-        os._exit(0)
+        posix._exit(0)
     return [descriptor for _, _, content in ancillary for descriptor in descriptors(content)]
 
 
@@ -65,7 +65,7 @@ class Supervisor:
 
     def _wake_on_child(self) -> int:
         """SIGCHLD as an event: of orphans that nobody has told of, there is no pidfd."""
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reader, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self.epoll.register(reader, select.EPOLLIN)
@@ -86,9 +86,9 @@ class Supervisor:
         started = time.time()
         error = Birth(request, self.streams, limits).start(tree)
         # only now: the zygote forks the next supervisor, which would compete with main's start
-        os.write(taken, b".")
+        posix.write(taken, b".")
         for descriptor in (taken, *self.streams):
-            os.close(descriptor)
+            posix.close(descriptor)
         if error is not None:
             self.channel.send("failed", request["executable"], error)
             return
@@ -170,7 +170,7 @@ class Supervisor:
             if not self.outputs[descriptor].read():
                 self.epoll.unregister(descriptor)
         elif descriptor == self.wake:
-            os.read(self.wake, 4096)
+            posix.read(self.wake, 4096)
         elif descriptor == self.channel.descriptor:
             # an order, or room for more of an answer
             if event & ~select.EPOLLOUT and not self.orders.take():

@@ -4,7 +4,7 @@ The log is the run's only account: tuples (monotonic ns, what, process, ...), th
 numbered in the order in which they became known; main is 0. `sightings.py` reads it.
 """
 
-import os
+import posix
 import select
 import time
 
@@ -57,8 +57,8 @@ class Tree:
     # --- who there is
 
     def add_main(self, pid: int, observed: bool) -> None:
-        handle = os.pidfd_open(pid)
-        process = self._add(pid, handle, os.fstat(handle).st_ino, "main")
+        handle = posix.pidfd_open(pid)
+        process = self._add(pid, handle, posix.fstat(handle).st_ino, "main")
         if not observed:
             self.opaque.add(process)
 
@@ -80,11 +80,11 @@ class Tree:
         handle, pid = report.sender, report.pid
         if handle is None:  # no descriptor was left for it
             return self.living.get(pid or 0)
-        identity = os.fstat(handle).st_ino
+        identity = posix.fstat(handle).st_ino
         process = self.identities.get(identity)
-        stranger = report.user != os.getuid() and os.getuid() != 0
+        stranger = report.user != posix.getuid() and posix.getuid() != 0
         if process is not None or pid is None or stranger:
-            os.close(handle)
+            posix.close(handle)
             return process
         return self._add(pid, handle, identity, "report")
 
@@ -92,10 +92,10 @@ class Tree:
         """The process that a report is about, by the pidfd that came with it."""
         about = None
         for handle in report.handed:
-            identity = os.fstat(handle).st_ino
+            identity = posix.fstat(handle).st_ino
             known = about or self.identities.get(identity)
             if known is not None:
-                os.close(handle)
+                posix.close(handle)
                 about = known
                 continue
             try:
@@ -103,7 +103,7 @@ class Tree:
                 pid, parent = kernel.pid_and_parent(handle)
                 about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
             except OSError:
-                os.close(handle)  # no pidfd at all
+                posix.close(handle)  # no pidfd at all
                 continue
             if parent in self.living:
                 self._is_child(about, self.living[parent])
@@ -156,13 +156,13 @@ class Tree:
         try:
             if group is None or signal is None:
                 return
-            group = group or os.getpgid(sender.pid)
+            group = group or posix.getpgid(sender.pid)
         except OSError:
             return  # the sender is gone, and its group cannot be asked for
         members, gone = [], []
         for process in list(self.living.values()):
             try:
-                if group == 1 or os.getpgid(process.pid) == group:
+                if group == 1 or posix.getpgid(process.pid) == group:
                     members.append(process.number)
                     self._note_state(process, signal)
             except OSError:
@@ -200,13 +200,13 @@ class Tree:
             del self.living[process.pid]
         self.epoll.unregister(process.handle)
         del self.handles[process.handle]
-        os.close(process.handle)
+        posix.close(process.handle)
 
     def reap(self) -> bool:
         """Collect our own children, main and orphans; False when there is none left."""
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                found = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
             except ChildProcessError:
                 return False
             if found is None:
@@ -214,12 +214,12 @@ class Tree:
             pid = found.si_pid
             process = self.living.get(pid)
             if process is None:
-                handle = os.pidfd_open(pid)
-                identity = os.fstat(handle).st_ino
+                handle = posix.pidfd_open(pid)
+                identity = posix.fstat(handle).st_ino
                 process = self._add(pid, handle, identity, "orphan", kernel.command_line(pid))
             if not process.ended:
                 return True  # its end comes with the next events, in its place among them
-            _, status = os.waitpid(pid, 0)
+            _, status = posix.waitpid(pid, 0)
             self._reaped(process, status, by_us=True)
 
     # --- those that do not report
@@ -240,7 +240,7 @@ class Tree:
 
     def adopt(self) -> None:
         """Look for orphans that nobody has reported."""
-        self._find_below(os.getpid(), None)
+        self._find_below(posix.getpid(), None)
 
     def find_children(self, process: Process) -> None:
         """Look for children of a process of which nobody has told."""
@@ -251,12 +251,12 @@ class Tree:
             if child in self.living:
                 continue
             try:
-                handle = os.pidfd_open(child)
+                handle = posix.pidfd_open(child)
             except OSError:
                 continue  # it has ended and was reaped
-            identity = os.fstat(handle).st_ino
+            identity = posix.fstat(handle).st_ino
             if identity in self.identities:
-                os.close(handle)
+                posix.close(handle)
                 continue
             arguments = kernel.command_line(child)
             process = self._add(child, handle, identity, "found", arguments)

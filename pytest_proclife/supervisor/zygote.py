@@ -6,35 +6,59 @@ the zygote, which ends it.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
+import fcntl
 import gc
-import os
+import posix
 import select
 import sys
 
 from pytest_proclife.supervisor import kernel, supervise
+from pytest_proclife.supervisor.birth import PAYLOAD
 
 _FAILURES = 5
-_IGNORED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
+_WITHSTOOD = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
 
 
 def main(requests: int, caller: int) -> None:
     """Serve the process `caller`, whose requests arrive on the descriptor `requests`."""
-    if os.fork():
-        os._exit(0)
+    if posix.fork():
+        posix._exit(0)
     missing = kernel.probe()
-    os.write(requests, "\n".join(missing).encode() or b"\n")
+    posix.write(requests, "\n".join(missing).encode() or b"\n")
     if missing:
-        os._exit(0)
+        posix._exit(0)
+    requests = _make_room(requests)
     gc.disable()  # what is forked would copy each page that a collection marks
-    os.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
-    for number in _IGNORED:
-        _signal.signal(number, _signal.SIG_IGN)
+    posix.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
+    _withstand_signals()
     try:
-        caller_handle = os.pidfd_open(caller)
+        caller_handle = posix.pidfd_open(caller)
     except OSError:
-        os._exit(0)  # the caller is gone already
+        posix._exit(0)  # the caller is gone already
     Zygote(requests, caller_handle).serve()
-    os._exit(0)
+    posix._exit(0)
+
+
+def _make_room(requests: int) -> int:
+    """Keep the number of main's fourth stream free for it; where the requests arrive from then."""
+    moved = fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1)
+    posix.close(requests)
+    posix.dup2(0, PAYLOAD, inheritable=False)
+    return moved
+
+
+def _withstand_signals() -> None:
+    """Have handlers that do nothing where signals would end us, or are ignored by inheritance.
+
+    Exec sets what is handled to the default and leaves what is ignored: a main ignores what its
+    caller does, and no more.
+    """
+    for number in range(1, _signal.NSIG):
+        try:
+            if number in _WITHSTOOD or _signal.getsignal(number) == _signal.SIG_IGN:
+                _signal.signal(number, lambda number, frame: None)
+        except (OSError, ValueError):
+            continue  # the C library keeps it
 
 
 class Zygote:
@@ -44,7 +68,7 @@ class Zygote:
         self.supervisors: dict[int, int] = {}  # pidfd -> pid
         self.waiting: int | None = None  # the pidfd of the one that has no request yet
         self.failures = 0  # of those, in a row
-        self.taken_reader, self.taken_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.taken_reader, self.taken_writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         self.poll = select.poll()
         self.poll.register(self.caller, select.POLLIN)
         self.poll.register(self.taken_reader, select.POLLIN)
@@ -59,31 +83,31 @@ class Zygote:
                     self.poll.unregister(self.caller)
                     self.failures = _FAILURES
                 elif descriptor == self.taken_reader:
-                    os.read(self.taken_reader, 4096)
+                    posix.read(self.taken_reader, 4096)
                     self.failures = 0
                     self.fork_supervisor()
                 else:
                     self.supervisor_ended(descriptor)
 
     def fork_supervisor(self) -> None:
-        pid = os.fork()
+        pid = posix.fork()
         if pid == 0:
             try:
                 supervise.main(self.requests, self.taken_writer, self.caller)
             except BaseException:  # noqa: BLE001 - a fork of the zygote must not run on as one
-                if os.environ.get("PROCLIFE_DEBUG"):
+                if posix.environ.get(b"PROCLIFE_DEBUG"):
                     sys.excepthook(*sys.exc_info())
-                os._exit(70)
-            os._exit(0)
-        self.waiting = handle = os.pidfd_open(pid)
+                posix._exit(70)
+            posix._exit(0)
+        self.waiting = handle = posix.pidfd_open(pid)
         self.supervisors[handle] = pid
         self.poll.register(handle, select.POLLIN)
 
     def supervisor_ended(self, handle: int) -> None:
         pid = self.supervisors.pop(handle)
         self.poll.unregister(handle)
-        os.close(handle)
-        os.waitpid(pid, 0)
+        posix.close(handle)
+        posix.waitpid(pid, 0)
         self.end_orphans()
         if handle == self.waiting:
             self.failures += 1
@@ -94,14 +118,14 @@ class Zygote:
         """End what a supervisor left: all children here that are no supervisors."""
         while True:
             own = set(self.supervisors.values())
-            left = [pid for pid in kernel.children(os.getpid()) if pid not in own]
+            left = [pid for pid in kernel.children(posix.getpid()) if pid not in own]
             if not left:
                 return
             for pid in left:
                 end_below(pid)
             for pid in left:
                 try:
-                    os.waitpid(pid, 0)
+                    posix.waitpid(pid, 0)
                 except ChildProcessError:
                     continue
 
@@ -111,6 +135,6 @@ def end_below(pid: int) -> None:
     for child in kernel.children(pid):
         end_below(child)
     try:
-        os.kill(pid, _signal.SIGKILL)
+        posix.kill(pid, _signal.SIGKILL)
     except OSError:
         pass  # it has ended
