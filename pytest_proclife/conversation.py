@@ -9,6 +9,7 @@ import select
 import shutil
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -126,10 +127,15 @@ class Conversation:
                 pass  # what is left of the account; the end of file says that all is gone
         self.close()  # lost, or too slow: it goes on without us
 
-    def account(self, start_method: str | None, cause_hook: CauseHook | None) -> Run:
-        """The account; of what is known up to now where it is not over."""
+    def account(
+        self, start_method: str | None, cause_hook: CauseHook | None, *, last: bool = False
+    ) -> Run:
+        """The account; of what is known up to now where it is not over.
+
+        After the last one the log is gone: it is let go of while it is read.
+        """
         texts = self.texts()
-        log = list(self.log)
+        log: Iterable[Entry] = _read_once(self.log) if last else list(self.log)
         if not self.over and self.backend.name == "pidfd":
             log = without_pending_ends(log)
         run = assemble(
@@ -166,7 +172,8 @@ class Conversation:
             if not part:
                 return None
             self._received += part
-        message: tuple[Any, ...] = marshal.loads(self._received[_HEADER:size])
+        with memoryview(self._received) as received:  # a copy could be large
+            message: tuple[Any, ...] = marshal.loads(received[_HEADER:size])
         del self._received[:size]
         return message
 
@@ -208,8 +215,15 @@ def _with_left_out(run: Run, left_out: tuple[str, ...]) -> Run:
     return replace(run, processes=(main, *run.processes[1:]))
 
 
-def without_pending_ends(log: list[Entry]) -> list[Entry]:
+def _read_once(log: list[Entry]) -> Iterator[Entry]:
+    log.reverse()
+    while log:
+        yield log.pop()
+
+
+def without_pending_ends(log: Iterable[Entry]) -> list[Entry]:
     """Leave out the ends whose wait status is on its way: a snapshot would say it is unknown."""
+    log = list(log)
     known = {
         number
         for _, what, number, *rest in log

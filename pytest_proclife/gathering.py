@@ -70,6 +70,7 @@ class _Reader:
         self.group: tuple[Sighting, Report] | None = None  # whose members are still to come
         self.open_groups: list[_Group] = []
         self.by_pid: list[tuple[int, Report]] = []  # (from whom, a report that names but a pid)
+        self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
 
     def take(self, at: int, what: str, number: int, rest: list[Any]) -> None:
         if what == "new":
@@ -108,7 +109,7 @@ class _Reader:
         at = min(
             max(at, self.epoch), received
         )  # nothing is written before main, or after it is read
-        report = Report(kind, seq, at, tuple(wire.clip(text) for text in fields), about)
+        report = Report(kind, seq, at, tuple(map(self.text, fields)), about)
         if not report.makes_sense:
             one.garbled.append(at)
             return
@@ -127,6 +128,11 @@ class _Reader:
             self.sightings[about].asked.append(_asked(one, report))
         elif kind == wire.KILL_GROUP:
             self.group = one, report
+
+    def text(self, field: str) -> str:
+        if len(field) > wire.FIELD_LIMIT:
+            field = wire.clip(field)
+        return self.texts.setdefault(field, field)
 
     def state(self, at: int, one: Sighting, signal: int, state: str | None) -> None:
         """What a signal meets: the entry follows that of the request, or comes before its group."""

@@ -134,7 +134,7 @@ def observe(
     )
     opened(conversation)
     conversation.listen()
-    run = conversation.account(start_method, cause_hook)
+    run = conversation.account(start_method, cause_hook, last=True)
     if run.timed_out and not allow_timeout:
         raise RunTimeout(_timeout_message(run, timeout), run)
     return run
