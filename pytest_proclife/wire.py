@@ -14,13 +14,15 @@ EXIT_PATH = "x"  # pids of the children alive when multiprocessing's exit functi
 EXIT_PATH_DONE = "X"  # (none)
 LAST_WORD = "e"  # how (exit|os_exit|launcher), exit code if known
 KILL = "k"  # target's pid, signal, via, where, lives (if a child of the sender)   +pidfd
-KILL_GROUP = "g"  # process group, signal, via, where
+KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it   +pidfd of one
 CAUGHT = "c"  # signal whose Python handler begins to run
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
 UNWAITED = "z"  # 1 or 0: SIGCHLD is ignored from here on, so the kernel reaps its children
 UNSEEN = "u"  # reason: something from here on cannot be seen
+
+NOTHING = "-"  # for `observed`: a child in which there was no program to execute
 
 # The variable that takes the address of the run and the parent's key to a new interpreter.
 VARIABLE = "_PROCLIFE"

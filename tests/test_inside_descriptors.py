@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import pytest_proclife
@@ -24,6 +26,33 @@ def test_a_program_that_closes_all_descriptors_goes_on_reporting() -> None:
     )
     assert causes(run) == [(Cause.RETURNED, 0), (Cause.OS_EXIT, 3)]
     assert run.stdout == "3\n"  # ours is none of the low ones
+    assert run.witness.complete
+
+
+@pytest.mark.parametrize("fork", ["", "if os.fork() == 0: os._exit(1)\nos.wait()\n"])
+@pytest.mark.parametrize("module", ["sys", "socket, fcntl, select"])
+def test_the_last_word_of_a_program_that_closed_all_is_heard(module: str, fork: str) -> None:
+    text = f"import os, sys, {module}\n{fork}os.closerange(3, 4096)\nsys.exit(3)\n"
+    run = pytest_proclife.run(Code(text))
+    assert (run.main.cause, run.exitcode) == (Cause.SYS_EXIT, 3)
+    assert run.witness.complete
+
+
+def test_files_of_the_program_with_the_names_of_modules_of_c_are_its_own(tmp_path: Path) -> None:
+    for name in ("_socket", "fcntl", "select", "_posixsubprocess"):
+        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    (tmp_path / "program.py").write_text(
+        "import os, sys, _socket, fcntl, select\n"
+        "if os.fork() == 0:\n"
+        "    os.closerange(3, 4096)\n"
+        "    os._exit(3)\n"
+        "os.wait()\n"
+        "print(fcntl.NAME, _socket.NAME, select.NAME)\n"
+        "print([sys.modules[name] is globals()[name] for name in ('fcntl', '_socket', 'select')])\n"
+    )
+    run = pytest_proclife.run("program.py", cwd=tmp_path)
+    assert causes(run) == [(Cause.RETURNED, 0), (Cause.OS_EXIT, 3)]
+    assert run.stdout == "fcntl _socket select\n[True, True, True]\n"
     assert run.witness.complete
 
 

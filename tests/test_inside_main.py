@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import py_compile
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import pytest_proclife
-from pytest_proclife import Cause
+from pytest_proclife import Cause, Code
 
 ENDS = {
     "x = 1": (Cause.RETURNED, 0),
@@ -52,6 +53,95 @@ def test_the_end_of_main_is_known(way: str, text: str, tmp_path: Path) -> None:
     assert (run.main.cause, run.exitcode) == ENDS[text], str(run)
     assert run.main.target_ran
     assert run.witness.complete
+
+
+# where its code is done, and what runs then ends the process
+AFTERWARDS = {
+    "exit handler": "atexit.register(os._exit, 7)",
+    "exit handler of python's": "atexit.register(lambda: os._exit(7))",
+    "finalizer": "class Thing: pass\nthing = Thing()\nweakref.finalize(thing, os._exit, 7)",
+    "thread": (
+        "def leave():\n"
+        "    threading.main_thread().join()\n"
+        "    os._exit(7)\n"
+        "threading.Thread(target=leave).start()"
+    ),
+    "signal": "atexit.register(os.kill, os.getpid(), 9)",
+    "signal by pidfd": ("atexit.register(signal.pidfd_send_signal, os.pidfd_open(os.getpid()), 9)"),
+    "signal to a thread": "atexit.register(signal.pthread_kill, threading.get_ident(), 9)",
+}
+IMPORTS = "import atexit, os, signal, sys, threading, weakref\n"
+
+
+@pytest.mark.parametrize("end", [("", "returned"), ("sys.exit(2)", "sys_exit"), ("1/0", "raised")])
+@pytest.mark.parametrize("what", AFTERWARDS)
+def test_what_ends_the_process_when_its_code_is_done_is_not_the_cause(
+    what: str, end: tuple[str, str], script: Callable[[str], str]
+) -> None:
+    text, cause = end
+    run = pytest_proclife.run(script(f"{IMPORTS}{AFTERWARDS[what]}\n{text}\n"))
+    assert run.main.cause == cause
+    assert run.main.ending == ("signaled" if "signal" in what else "os_exit")
+    assert run.exitcode == (-9 if "signal" in what else 7)
+    assert run.witness.complete
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "list(map(os._exit, [7]))",
+        "functools.partial(os._exit, status=7)()",
+        "sorted([7], key=os._exit)",
+        "_thread.start_new_thread(os._exit, (7,)); time.sleep(60)",
+        "threading.Timer(0, os._exit, [7]).start(); time.sleep(60)",
+        "thing = type('Thing', (), {})(); weakref.finalize(thing, os._exit, 7); del thing",
+        "sys.setprofile(lambda *_: os._exit(7)); len('')",
+    ],
+)
+def test_code_that_leaves_by_os_exit_is_not_done_whoever_calls_it(call: str) -> None:
+    imports = "import _thread, functools, os, sys, threading, time, weakref\n"
+    run = pytest_proclife.run(Code(imports + call))
+    assert (run.main.cause, run.exitcode) == (Cause.OS_EXIT, 7)
+    assert run.witness.complete
+
+
+def test_an_exit_handler_of_a_fork_that_leaves_by_os_exit_is_its_own() -> None:
+    text = (
+        "import atexit, os, sys, threading\n"
+        "def leave():\n"
+        "    if os.fork() == 0: os._exit(5)\n"
+        "    os.wait()\n"
+        "atexit.register(leave)\n"
+        "thread = threading.Thread(target=leave); thread.start(); thread.join()\n"
+        "sys.exit(3)\n"
+    )
+    run = pytest_proclife.run([sys.executable, "-W", "ignore", "-c", text])
+    assert (run.main.cause, run.exitcode) == (Cause.SYS_EXIT, 3)
+    # 3.12 forks none from an exit handler
+    assert {(p.cause, p.exitcode) for p in run.children} == {(Cause.OS_EXIT, 5)}
+
+
+@pytest.mark.parametrize("names", ["__file__", "__name__", "__cached__, __file__, __name__"])
+def test_a_program_that_takes_names_out_of_its_main_is_not_mistaken(
+    names: str, script: Callable[[str], str]
+) -> None:
+    text = f"import sys\nnames = {names!r}.split(', ')\nfor name in names: del globals()[name]\n"
+    ended = {}
+    for end in ("", "sys.exit(0)"):
+        run = pytest_proclife.run(script(text + end))
+        ended[end] = run.main.cause
+    assert ended[""] in (Cause.RETURNED, Cause.UNKNOWN)
+    assert ended["sys.exit(0)"] in (Cause.SYS_EXIT, Cause.UNKNOWN)
+    if names == "__file__" or sys.version_info >= (3, 12):
+        assert list(ended.values()) == [Cause.RETURNED, Cause.SYS_EXIT]
+
+
+def test_an_exit_that_an_interactive_session_follows_is_one(
+    script: Callable[[str], str],
+) -> None:
+    path = script("raise SystemExit(3)")
+    run = pytest_proclife.run([sys.executable, "-i", path], input="print(4)\n")
+    assert (run.main.cause, run.exitcode, run.stdout) == (Cause.SYS_EXIT, 0, "4\n")
 
 
 @pytest.mark.parametrize("arguments", [["-m", "no.such.module"], ["-c", "x = ("], ["-Ic", "x = ("]])

@@ -55,6 +55,7 @@ if sys.version_info >= (3, 12):
         bare, observed, run = both(["-c", text + show + CHILD])
         assert observed == bare
         assert not run.witness.complete
+        assert [p.cause for p in run.processes] == [Cause.UNKNOWN] * 2
 
 
 @pytest.mark.parametrize("setting", ["sys.settrace", "sys.setprofile", "threading.settrace"])

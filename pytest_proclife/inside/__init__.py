@@ -10,11 +10,12 @@ What a program can still tell, if it looks for it:
   it too, since `subprocess` passes it on;
 - `/proc/self/environ`, which the kernel keeps as it was at the start, and under -I, -E and -S
   `/proc/self/cmdline`;
-- the type of `os._exit`, `os.execv`, `os.execve`, `os.posix_spawn`, `os.posix_spawnp` and
-  `_posixsubprocess.fork_exec` (by `type()`; `isinstance` and `inspect` take them for builtin), and
-  of `use_tool_id`, `free_tool_id`, `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A
-  trace function is told of their frames, and what runs below them (a `preexec_fn`) has these on
-  its stack;
+- the type of `os._exit`, `os.closerange`, `os.execv`, `os.execve`, `os.posix_spawn`,
+  `os.posix_spawnp`, `signal.pidfd_send_signal` and `_posixsubprocess.fork_exec` (by `type()`;
+  `isinstance` and `inspect` take them for builtin), and of `use_tool_id`, `free_tool_id`,
+  `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A trace function is told of their
+  frames, and what runs below them (a `preexec_fn`, a handler of a signal to oneself) has these
+  on its stack;
 - an audit hook of its own sees the events of what the recorder asks for (`sys._getframe`,
   `object.__getattr__`); `-X importtime` and `-v` show the way in, `tracemalloc` its memory;
 - where a handler of its own raises in the very moment in which a forked child announces itself,

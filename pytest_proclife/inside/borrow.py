@@ -23,14 +23,16 @@ class _Spec:
 
 def borrow(name: str) -> "ModuleType":
     """The program's own module if it has imported it, else one that only we see."""
-    module = sys.modules.get(name) or _borrowed.get(name)
+    module = sys.modules.get(name)
+    if module is None or str(getattr(module, "__file__", "")).endswith(".py"):
+        module = _borrowed.get(name)  # a file of the program's may have that name too
     if module is None:
         module = _borrowed[name] = _load(name)
     return module
 
 
 def _load(name: str) -> "ModuleType":
-    spec = _Spec(name)
+    spec, before = _Spec(name), sys.modules.get(name)
     module: ModuleType
     if _imp.is_builtin(name):
         module = _imp.create_builtin(spec)  # type: ignore[arg-type]
@@ -40,6 +42,8 @@ def _load(name: str) -> "ModuleType":
         module = _imp.create_dynamic(spec)  # type: ignore[arg-type]
         _imp.exec_dynamic(module)
     sys.modules.pop(name, None)  # where the older kind of C module puts itself
+    if before is not None:
+        sys.modules[name] = before
     return module
 
 

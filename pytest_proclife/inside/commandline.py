@@ -22,11 +22,16 @@ _EMPTY = b"/."  # after the path of `site`: PYTHONPATH was set, and empty
 class Plan:
     """How a program is started: the arguments to use, whether it will report, and by which way."""
 
-    __slots__ = ("arguments", "by_path", "observed")
+    __slots__ = ("arguments", "by_path", "exists", "observed")
 
     def __init__(
-        self, arguments: "list[Any]", observed: bool = False, by_path: bool = False
+        self,
+        arguments: "list[Any]",
+        observed: bool = False,
+        by_path: bool = False,
+        exists: bool = True,
     ) -> None:
+        self.exists = exists
         self.arguments = arguments
         self.observed = observed
         self.by_path = by_path
@@ -55,7 +60,7 @@ def plan(
     arguments = list(arguments)
     path = _existing(executables, cwd)
     if path is None:
-        return Plan(arguments)
+        return Plan(arguments, exists=False)
     if not is_interpreter(path):
         line = _shebang(path)
         # the command line of a script that looks neither at PYTHONPATH nor for `site` is the

@@ -28,6 +28,8 @@ _module: object = None  # 3.11: a weak reference to it
 _sees_return = False  # that __main__ comes to its end will not be missed
 _has_file = False  # __main__ had a __file__ when it began
 _waits_for_file = False  # a script is to be opened, and has not begun
+_began_here = False  # __main__ began in this very process, not in one that it was forked from
+_multiprocessings = False  # __main__ is multiprocessing's own, and its child has begun
 
 _LAUNCHERS = ("_launch", "main", "_serve_one")  # they call os._exit for a child of Process
 
@@ -60,8 +62,14 @@ def install(kind: str, tells_end: bool) -> None:
 
 def forget() -> None:
     """In a forked child: nothing has ended yet."""
-    global _reported
-    _reported = False
+    global _reported, _began_here
+    _reported = _began_here = False
+
+
+def child_begins() -> None:
+    """From here on it is the child's end that counts, not that of multiprocessing's __main__."""
+    global _multiprocessings
+    _multiprocessings = True
 
 
 def _is_main(caller: "FrameType | None") -> bool:
@@ -74,9 +82,10 @@ def _is_main(caller: "FrameType | None") -> bool:
 
 
 def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
-    global _main, _waits_for_file
+    global _main, _waits_for_file, _began_here
     _main = code
     _waits_for_file = False
+    _began_here = True
     if not multiprocessings:
         recorder.report(wire.RUN, "", "", "", "", "")
     if sys.version_info < (3, 12):
@@ -139,7 +148,9 @@ def _main_returned(frame: "FrameType", value: object) -> None:
 def _on_uncaught(arguments: "tuple[Any, ...]") -> None:
     """The audit event `sys.excepthook`: an exception left __main__ and is about to be shown."""
     if handlers.outside(sys._getframe()) is None:  # not one that the program's own code shows
-        say(RAISED, arguments[2], arguments[3])
+        # SystemExit is shown where an interactive session follows (-i)
+        how = SYS_EXIT if isinstance(arguments[2], SystemExit) else RAISED
+        say(how, arguments[2], arguments[3])
 
 
 def say(
@@ -204,13 +215,34 @@ def _left_unseen() -> "str | None":
     """How __main__ ended where neither its end nor an uncaught exception was seen."""
     if _waits_for_file:
         return None  # it could not be opened: nothing of Python's ended the interpreter
+    if _multiprocessings or watch.is_blind():
+        return None  # its end was there, and was not seen
     if _sees_return:
         return SYS_EXIT  # what else leads out of an interpreter: Py_Exit in pythonrun.c
-    if _has_file:
-        # CPython 3.11: `pyrun_simple_file` removes `__file__` from __main__ when the code
-        # returned, and not where SystemExit left it: `Py_Exit` is called before.
-        return SYS_EXIT if "__file__" in _names else RETURNED
+    if _has_file and "__name__" in _names:
+        # CPython 3.11: `pyrun_simple_file` removes both from __main__ when the code returned,
+        # and not where SystemExit left it: `Py_Exit` is called before.
+        return SYS_EXIT if "__file__" in _names or "__cached__" in _names else RETURNED
     return None
+
+
+def over() -> None:
+    """Say how __main__ ended, if it has: in an exit handler, or a thread that outlives it."""
+    if _reported:
+        return
+    how = _left_unseen()
+    if how == RETURNED or (how == SYS_EXIT and _began_here and not _is_running(_main)):
+        say(how)
+
+
+def _is_running(code: "CodeType | None") -> bool:
+    for thread in sys._current_frames().values():
+        frame: FrameType | None = thread
+        while frame is not None:
+            if frame.f_code is code:
+                return True
+            frame = frame.f_back
+    return code is None
 
 
 def exit_path_begins() -> None:
@@ -226,12 +258,18 @@ def _os_exit(
     args: "tuple[Any, ...]",
     kwargs: "dict[str, Any]",
 ) -> "Any":
-    try:
+    if len(args) + len(kwargs) == 1:
         (status,) = (*args, *kwargs.values())
-        _on_os_exit(caller, int(status))
-    except Exception as error:
-        if not handlers.is_ours(error):
-            raise
+        if hasattr(type(status), "__index__") and not isinstance(status, int):
+            status = status.__index__()  # the program's own code: asked once, as the real one does
+            args = args and (status,)
+            kwargs = dict.fromkeys(kwargs, status)
+        try:
+            if isinstance(status, int) and -(2**31) <= status < 2**31:
+                _on_os_exit(caller, int(status))
+        except Exception as error:
+            if not handlers.is_ours(error):
+                raise
     return real(*args, **kwargs)
 
 
@@ -245,6 +283,8 @@ def _on_os_exit(caller: "FrameType | None", status: int) -> None:
     error = sys.exc_info()[1]
     if launcher and error is not None:
         say_exception(error)  # it left the start-up, past _bootstrap
-    elif _left_unseen() == RETURNED:
-        say(RETURNED)  # it is an exit handler that leaves
+    elif not launcher:
+        over()
+    elif watch.is_blind():
+        return  # what it was is not known: the missing report tells that
     recorder.report(wire.LAST_WORD, "launcher" if launcher else "os_exit", str(status))

@@ -49,6 +49,7 @@ def carry_on(site: str) -> None:
     watch.on_event("subprocess.Popen", _take_fork_exec)
     watch.on_module("multiprocessing/spawn.py", _take_fork_exec)
     watch.on_module("multiprocessing/resource_tracker.py", _take_fork_exec)
+    stand_in(posix, "closerange", _close_range)
     stand_in(posix, "execv", _execv)
     stand_in(posix, "execve", _execve)
     stand_in(posix, "posix_spawn", _posix_spawn)
@@ -58,6 +59,17 @@ def carry_on(site: str) -> None:
 def _put(arguments: "tuple[bytes, bytes]") -> None:
     name, value = arguments
     _environment[name] = value
+
+
+def _close_range(
+    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> "Any":
+    try:
+        recorder.prepare()  # our socket may be among them, and the interpreter's end be next
+    except Exception as error:
+        if not is_ours(error):
+            raise
+    return real(*args, **kwargs)
 
 
 def _take_fork_exec(arguments: object = None) -> None:
@@ -111,14 +123,15 @@ def texts(arguments: "Sequence[Any]") -> "list[str]":
 
 
 def _report_start(
-    pid: int, kind: str, observed: bool, args: "Sequence[Any]", caller: "FrameType | None"
+    pid: int, kind: str, observed: str, args: "Sequence[Any]", caller: "FrameType | None"
 ) -> None:
     try:
         words = texts(args)
         where = callsite.where(caller)
-        flag = wire.flag(observed)
         name = words[0].rsplit("/", 1)[-1] if words else ""
-        recorder.report_about(wire.STARTED, pid, str(pid), kind, name, "", "", flag, where, *words)
+        recorder.report_about(
+            wire.STARTED, pid, str(pid), kind, name, "", "", observed, where, *words
+        )
     except Exception as error:
         if not is_ours(error):
             raise
@@ -130,7 +143,7 @@ def _report_start(
 def _fork_exec(
     real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
-    changed, kind, observed, arguments = args, "subprocess", False, []
+    changed, kind, observed, arguments = args, "subprocess", wire.flag(False), []
     before: dict[bytes, bytes | None] = {}
     try:
         arguments, executables, close, keep, cwd, env, *rest = args
@@ -148,7 +161,9 @@ def _fork_exec(
             else:
                 env = [b"%b=%b" % item for item in given.items()]
             changed = (plan.arguments, executables, close, keep, cwd, env, *rest)
-            observed = True
+            observed = wire.flag(True)
+        elif not plan.exists and rest[_PREEXEC] is None:
+            observed = wire.NOTHING  # a child of the program's that ends where exec fails
     except Exception as error:
         if not is_ours(error):
             raise
@@ -204,7 +219,7 @@ def kind_of(caller: "FrameType | None") -> str:
 def _posix_spawn(
     real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
-    changed, kind, observed, arguments = args, "posix_spawn", False, []
+    changed, kind, observed, arguments = args, "posix_spawn", wire.flag(False), []
     try:
         path, argv, env = args
         arguments = list(argv)
@@ -216,7 +231,7 @@ def _posix_spawn(
         if plan.observed:
             # no descriptor: what comes after may close it, and there is one more way
             changed = (path, plan.arguments, _with_ticket(_encoded(env), kind, "-1", plan))
-            observed = True
+            observed = wire.flag(True)
     except Exception as error:
         if not is_ours(error):
             raise

@@ -23,8 +23,13 @@ _queues = False  # the connection was made by address, and waits to be accepted 
 _fresh = False  # so it is, and this process has sent nothing on it yet
 _unsaid = False  # a forked child has not introduced itself
 becomes_program = False  # what is forked now is a program in a moment, which introduces itself
-_sockets: "Any" = None
+# what a new connection needs, by value: a module that the program has imported too is emptied
+# at the interpreter's end
+_socket: "Any" = None
 _fcntl: "Any" = None
+_kind: "tuple[int, int]" = (0, 0)
+_rights: "tuple[int, int]" = (0, 0)
+_duplicate = 0
 _count = borrow("itertools").count
 _number = _count().__next__
 
@@ -71,23 +76,27 @@ def prepare() -> None:
     Before a child's start, whose race it could change, and before what may come after a fork:
     a daemon closes all descriptors, and at the end of an interpreter nothing can be loaded.
     """
-    global _sockets, _fcntl
-    if _sockets is None:
-        _sockets, _fcntl = borrow("_socket"), borrow("fcntl")
+    global _socket, _fcntl, _kind, _rights, _duplicate
+    if _socket is None:
+        sockets: Any = borrow("_socket")
+        fcntl: Any = borrow("fcntl")
+        _kind = sockets.AF_UNIX, sockets.SOCK_SEQPACKET
+        _rights = sockets.SOL_SOCKET, sockets.SCM_RIGHTS
+        _fcntl, _duplicate = fcntl.fcntl, fcntl.F_DUPFD_CLOEXEC
+        _socket = sockets.socket
 
 
 def _connect() -> None:
     global _fresh, _queues
     prepare()
-    sockets, fcntl = _sockets, _fcntl
     # a bare _socket.socket: the class in socket.py costs an import of 3 ms
-    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
+    connection = _socket(*_kind)
     connection.connect("\0" + address)
     low = number = connection.detach()
     try:
         for wanted in _NUMBERS:
             try:
-                number = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, wanted)
+                number = _fcntl(low, _duplicate, wanted)
                 break
             except _errors:
                 continue  # above the limit
@@ -167,11 +176,10 @@ def _send_with_own_pidfd(data: bytes) -> None:
 
 def _send(data: bytes, handle: int) -> None:
     prepare()
-    sockets = _sockets
-    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, usable_descriptor())
+    connection = _socket(*_kind, 0, usable_descriptor())
     try:
         rights = handle.to_bytes(4, _BYTE_ORDER)
-        connection.sendmsg([data], [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)])
+        connection.sendmsg([data], [(*_rights, rights)])
     finally:
         connection.detach()
 
@@ -186,6 +194,14 @@ def report_about(kind: str, child: int, *fields: str) -> None:
     except BaseException:  # a handler's
         report(kind, *fields)
         raise
+    try:
+        report_with(kind, handle, *fields)
+    finally:
+        _close(handle)
+
+
+def report_with(kind: str, handle: int, *fields: str) -> None:
+    """Write a report with a pidfd that is there."""
     number = -1
     try:
         if _unsaid:
@@ -200,8 +216,6 @@ def report_about(kind: str, child: int, *fields: str) -> None:
     except BaseException:
         _again(kind, number, fields)
         raise
-    finally:
-        _close(handle)
 
 
 def _reachable() -> bool:

@@ -5,7 +5,7 @@ import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, handlers, recorder, watch
+from pytest_proclife.inside import callsite, handlers, leaving, recorder, watch
 from pytest_proclife.inside.standin import stand_in
 
 TYPE_CHECKING = False
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 
 _unwaited = False  # SIGCHLD is ignored
+_SIGNALS = range(1, 65)  # the kernel refuses others, and 0 is a question
+_TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
+_EVERYBODY = 1  # the group that kill(2) calls -1
+_MOST = 1000  # children that a report names
 
 
 def install() -> None:
     _look_at_sigchld()
     watch.on_event("os.kill", _on_kill)
     watch.on_event("os.killpg", _on_killpg)
+    watch.on_event("signal.pthread_kill", _on_pthread_kill)
+    if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
+        stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
     if watch.MONITORING:
         version = sys.version_info
         watch.on_module(f"python{version[0]}.{version[1]}/signal.py", _signal_module)
@@ -36,14 +43,14 @@ def _signal_module(code: "CodeType") -> None:
 
 def _on_kill(arguments: "tuple[Any, ...]") -> None:
     pid, number = arguments
-    if number == 0:
-        return  # a question, not a signal
-    via, where = _origin()
-    if pid > 0:
+    if pid <= 0:
+        _to_group(-pid, number)
+    elif number in _SIGNALS:
+        if pid == recorder.pid:
+            leaving.over()
+        via, where = _origin()
         alive = wire.flag(_child_lives(pid))
         recorder.report_about(wire.KILL, pid, str(pid), str(int(number)), via, where, alive)
-    else:
-        recorder.report(wire.KILL_GROUP, str(-pid), str(int(number)), via, where)
 
 
 def _child_lives(pid: int) -> "bool | None":
@@ -56,10 +63,89 @@ def _child_lives(pid: int) -> "bool | None":
 
 
 def _on_killpg(arguments: "tuple[Any, ...]") -> None:
-    group, number = arguments
-    if number != 0:
+    _to_group(*arguments)
+
+
+def _to_group(group: int, number: int) -> None:
+    if number not in _SIGNALS:
+        return
+    via, where = _origin()
+    mine = _children_in(group)
+    fields = str(group), str(int(number)), via, where, " ".join(mine)
+    if str(group) in mine:
+        recorder.report_about(wire.KILL_GROUP, group, *fields)
+    else:
+        recorder.report(wire.KILL_GROUP, *fields)
+
+
+def _children_in(group: int) -> "list[str]":
+    """Our living children in a process group, who may be gone when the group is asked for.
+
+    Source: proc_pid_task_children(5); where the kernel does not tell, they are none.
+    """
+    found = []
+    try:
+        wanted = group or posix.getpgid(0)
+        for thread in posix.listdir("/proc/self/task"):
+            for word in _text(f"/proc/self/task/{thread}/children").split():
+                pid = int(word)
+                if (wanted == _EVERYBODY or posix.getpgid(pid) == wanted) and _child_lives(pid):
+                    found.append(word)
+    except OSError:
+        pass
+    return found[:_MOST]
+
+
+def _text(path: str) -> str:
+    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = []
+        while part := posix.read(file, 65536):
+            parts.append(part)
+        return b"".join(parts).decode()
+    finally:
+        posix.close(file)
+
+
+def _on_pthread_kill(arguments: "tuple[Any, ...]") -> None:
+    _on_kill((recorder.pid, arguments[1]))  # a thread of this process
+
+
+def _pidfd_send_signal(
+    real: "Callable[..., Any]",
+    caller: "FrameType | None",
+    args: "tuple[Any, ...]",
+    kwargs: "dict[str, Any]",
+) -> "Any":
+    try:
+        _on_pidfd(*args)
+    except Exception as error:
+        if not handlers.is_ours(error):
+            raise
+    return real(*args, **kwargs)
+
+
+def _on_pidfd(handle: object, number: object, info: object = None, flags: object = 0) -> None:
+    if not isinstance(handle, int) or not isinstance(number, int) or number not in _SIGNALS:
+        return
+    pid = _pid_of(handle)
+    if isinstance(flags, int) and flags & _TO_GROUP:
+        _to_group(posix.getpgid(pid), number)
+    elif pid == recorder.pid:
+        _on_kill((pid, number))
+    else:
         via, where = _origin()
-        recorder.report(wire.KILL_GROUP, str(group), str(int(number)), via, where)
+        alive = wire.flag(_child_lives(pid))
+        recorder.report_with(wire.KILL, handle, str(pid), str(int(number)), via, where, alive)
+
+
+def _pid_of(handle: int) -> int:
+    """The pid of the process that a pidfd stands for: pidfd_open(2), proc_pid_fdinfo(5)."""
+    text = _text(f"/proc/self/fdinfo/{handle}")
+    pid = int(text.partition("\nPid:")[2].split()[0])
+    if pid <= 0:
+        raise ProcessLookupError  # it has been reaped, and gets no signal
+    return pid
 
 
 def _origin() -> "tuple[str, str]":

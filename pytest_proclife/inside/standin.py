@@ -61,6 +61,7 @@ def stand_in(module: object, name: str, instead: "Instead") -> None:
     real = getattr(module, name)
     function = builtin_function_or_method(real, instead)
     setattr(module, name, function)
-    os = sys.modules.get("os")  # has all of posix by name; not imported yet under -S
-    if os is not None and getattr(os, name, None) is real:
-        setattr(os, name, function)
+    for module in (sys.modules.get("os"), sys.modules.get("signal")):
+        # has all of posix, or of _signal, by name; not imported yet under -S, or at all
+        if module is not None and getattr(module, name, None) is real:
+            setattr(module, name, function)

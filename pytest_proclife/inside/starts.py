@@ -8,7 +8,7 @@ import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, program, tagging, watch, workers
+from pytest_proclife.inside import callsite, program, tagging, target, watch
 from pytest_proclife.inside.handlers import OWN, is_ours
 from pytest_proclife.inside.standin import stand_in
 
@@ -266,7 +266,7 @@ def _is_own(frame: "FrameType | None") -> bool:
 def _process_starts(frame: "FrameType") -> None:
     process = frame.f_locals["self"]
     if process._popen is None:
-        _kinds[id(process)] = workers.kind_of(process)  # start() deletes the target
+        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
 
 
 def _process_started(frame: "FrameType", value: object) -> None:

@@ -49,6 +49,10 @@ if sys.version_info >= (3, 12):
         if _id >= 0:
             _set_local(_id, code, events)
 
+    def is_lost() -> bool:
+        """Whether the program has all tools, so that nothing is seen to run any more."""
+        return _id < 0
+
     def find_main(found: "Callable[[CodeType], object]") -> None:
         """Call `found` with the code of the first module that is run from C."""
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     Call = Callable[[FrameType, object], object]
 
 MONITORING = sys.version_info >= (3, 12)
+if sys.version_info >= (3, 12):
+    is_blind = tool.is_lost
+else:
+
+    def is_blind() -> bool:
+        """Whether functions run without our seeing it."""
+        return False
+
 
 _modules: "dict[str, Callable[[CodeType], object]]" = {}  # by "folder/file.py"
 _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit event's name

@@ -4,7 +4,7 @@ import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, handlers, leaving, recorder, watch
+from pytest_proclife.inside import callsite, handlers, leaving, recorder, target, watch
 from pytest_proclife.inside.borrow import borrow
 
 if sys.version_info < (3, 12):
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
+_SUSPENDS = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+
 _RUN, _RAN = "run", "ran"  # what `rewrite` tells around the statement `self.run()`
 
 _run_code: "CodeType | None" = None  # of the run() that was asked for last
+_run_is_next = False  # whatever it is called: the process's own attribute may be anything
 _running: "bool | None" = None  # None before run(), True in it, False when it returned
 # pid -> how its status was collected; "" in passing, which a join makes good
 _collected: "dict[int, str]" = {}
@@ -94,27 +97,14 @@ def _set_default() -> None:
 # --- in the parent
 
 
-def kind_of(process: "Any") -> str:
-    """What a child is for, by the function of multiprocessing that it runs."""
-    target = getattr(process, "_target", None)
-    function = getattr(target, "__func__", target)
-    name = getattr(function, "__name__", None)
-    module = getattr(function, "__module__", None) or ""
-    if name == "worker" and module.endswith(".pool"):
-        return "pool_worker"
-    if name == "_process_worker" and module.startswith("concurrent.futures"):
-        return "executor_worker"
-    if name == "_run_server" and module.endswith(".managers"):
-        return "manager"
-    return "process"
-
-
 def _starting(frame: "FrameType") -> None:
     recorder.prepare()
     process = frame.f_locals["self"]
     _watch_run(process)
     if process._popen is None:
-        _kinds[id(process)] = kind_of(process)  # start() deletes the target when it is through
+        _kinds[id(process)] = target.kind_of(
+            process
+        )  # start() deletes the target when it is through
 
 
 _kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
@@ -215,17 +205,21 @@ def _exit_path_ends(frame: "FrameType", value: object) -> None:
 
 
 def _boots(frame: "FrameType") -> None:
-    global _running
-    _running = None
+    global _running, _run_is_next
+    _running, _run_is_next = None, False
     leaving.forget()
+    leaving.child_begins()
     _collected.clear()
 
 
 def _bootstrap_calls(frame: "FrameType", function: object) -> None:
+    global _run_is_next
     if _running is None:
-        if function == _RUN or _is_run(frame, function):
+        name = getattr(function, "__name__", None)
+        if function == _RUN or name == "run" or _run_is_next:
             _runs(frame)
             return
+        _run_is_next = name == "info"  # `util.info('child process calling self.run()')`
     elif function == _RAN:
         _ran(None, None)
         return
@@ -233,12 +227,8 @@ def _bootstrap_calls(frame: "FrameType", function: object) -> None:
         error = sys.exc_info()[1]
         if error is not None:
             leaving.say_exception(error)
-
-
-def _is_run(frame: "FrameType", function: object) -> bool:
-    if getattr(function, "__name__", None) == "run":
-        return True
-    return function is getattr(frame.f_locals.get("self"), "run", None)
+        elif watch.MONITORING and _running and _run_code is not None:
+            leaving.say(leaving.SYS_EXIT)  # as in _booted, but before exit handlers run
 
 
 def _watch_run(process: "Any") -> None:
@@ -247,8 +237,9 @@ def _watch_run(process: "Any") -> None:
     """
     global _run_code
     if watch.MONITORING:
-        function = getattr(process.run, "__func__", process.run)
-        code = getattr(function, "__code__", None)
+        code = handlers.code_of(target.run_of(process))
+        if code is not None and code.co_flags & _SUSPENDS:
+            code = None  # a call of it returns before it has begun
         if code is not _run_code:
             _run_code = code
             watch.watch(code, returned=_ran)
@@ -262,7 +253,7 @@ def _runs(frame: "FrameType") -> None:
     recorder.report(
         wire.RUN,
         str(process._parent_pid),
-        kind_of(process),
+        target.kind_of(process),
         wire.clip(process._name, 200),
         wire.flag(process._config.get("daemon", False)),
         getattr(process, "_start_method", "") or "",

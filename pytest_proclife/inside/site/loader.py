@@ -28,6 +28,7 @@ _MODULES = (
     "inside.callsite",
     "inside.program",
     "inside.requests",
+    "inside.target",
     "inside.workers",
     "inside.entry",
 )
