@@ -71,6 +71,7 @@ class _Reader:
         self.open_groups: list[_Group] = []
         self.by_pid: list[tuple[int, Report]] = []  # (from whom, a report that names but a pid)
         self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
+        self.to_groups: list[tuple[int, Report]] = []  # (from whom, a signal to a group)
 
     def take(self, at: int, what: str, number: int, rest: list[Any]) -> None:
         if what == "new":
@@ -128,6 +129,7 @@ class _Reader:
             self.sightings[about].asked.append(_asked(one, report))
         elif kind == wire.KILL_GROUP:
             self.group = one, report
+            self.to_groups.append((one.number, report))
 
     def text(self, field: str) -> str:
         if len(field) > wire.FIELD_LIMIT:
@@ -280,3 +282,17 @@ def _match_by_pid(reader: _Reader) -> None:
         elif (number, one.number) not in collected and (one.end is None or one.end >= report.at):
             sure = one.said_after(report.at)
             one.asked.append(_asked(reader.sightings[number], report, sure=sure))
+    for number, report in reader.to_groups:
+        for pid in report.field(4).split():
+            lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
+            began = [one for one in lived if one.number != number and one.began <= report.at]
+            if began:
+                _met(began[-1], reader.sightings[number], report)
+
+
+def _met(one: Sighting, sender: Sighting, report: Report) -> None:
+    """A child of the sender's was in the group, and alive, as its parent saw."""
+    same = [r for r in one.asked if (r.at, r.by) == (report.at, sender.number)]
+    if not any(r.sure for r in same):
+        one.asked = [r for r in one.asked if r not in same]
+        one.asked.append(replace(_asked(sender, report), alive=True))

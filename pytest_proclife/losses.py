@@ -36,7 +36,7 @@ class Losses:
 
     def _strange(self, one: Sighting) -> float | None:
         """From when on a process may have done things that nobody reports."""
-        if self.family.kinds[one.number] in HELPER_KINDS:
+        if self.family.kinds[one.number] in HELPER_KINDS or _ran_nothing(one):
             return None
         unseen = one.first(wire.UNSEEN)
         if one.replaced is not None:
@@ -56,7 +56,7 @@ class Losses:
         if one.reports:
             return False
         if one.told:
-            return one.told[0][1].flag(5) is False
+            return one.told[0][1].flag(5) is False or _ran_nothing(one)
         parent = self.family.parents[one.number]
         if one.number == 0:
             return not one.let_in
@@ -90,7 +90,12 @@ def reports(one: Sighting) -> bool:
     if not one.told:
         # forked by a process that reports, and gone before it could say so itself
         return one.let_in or one.known_by == "parent"
-    return one.told[0][1].flag(5) is not False
+    return one.told[0][1].flag(5) is not False and not _ran_nothing(one)
+
+
+def _ran_nothing(one: Sighting) -> bool:
+    """Whether exec was bound to fail in it, so that it did nothing but end."""
+    return bool(one.told) and one.told[0][1].field(5) == wire.NOTHING and not one.reports
 
 
 def _never_spoke(one: Sighting) -> bool:

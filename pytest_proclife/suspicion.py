@@ -22,7 +22,10 @@ def exclude_earlier(request: Asked, history: History) -> None:
         return  # alive, and with nothing in the way of the signal: it died of this one
     if history.signal == request.signal == signals.SIGKILL:
         return
-    if any(not r.sure and r.at <= request.at for r in history.asked):
+    same = request.by, request.signal, request.via  # whichever of these it was, it says the same
+    if any(
+        not r.sure and r.at <= request.at and (r.by, r.signal, r.via) != same for r in history.asked
+    ):
         raise Unknown("an earlier request may have gone to it, or to another process")
     if history.missing.owner(history.began, request.at, but=history.id) is not None:
         raise Unknown("reports are missing that could hold an earlier request")

@@ -86,12 +86,14 @@ class Log:
         child.runs(parent, daemon=daemon, method="")
         return child
 
-    def program(self, parent: Process | None = None, *argv: str, observed: bool = False) -> Process:
-        """A program that its parent started through subprocess."""
+    def program(
+        self, parent: Process | None = None, *argv: str, observed: bool = False, exists: bool = True
+    ) -> Process:
+        """A program that its parent started through subprocess, or tried to."""
         parent = parent or self.main
         child = Process(self, how="parent")
         words = argv or ("/bin/sleep", "1")
-        flag = wire.flag(observed)
+        flag = wire.flag(observed) if exists else wire.NOTHING
         fields = (str(child.pid), "subprocess", words[0], "", "", flag, "job.py:3 in go", *words)
         parent.says(wire.STARTED, *fields, about=child)
         return child
@@ -205,9 +207,17 @@ class Process:
             self.log.add("state", other.number, signal, state)
 
     def signals_group(
-        self, group: int, signal: int, *members: Process, states: str | None = "default"
+        self,
+        group: int,
+        signal: int,
+        *members: Process,
+        states: str | None = "default",
+        own: tuple[Process, ...] = (),
     ) -> None:
-        self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", "job.py:8 in go")
+        """`members` are who the supervisor found in the group, `own` whom the sender did."""
+        children = " ".join(str(p.pid) for p in own)
+        where = "job.py:8 in go"
+        self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", where, children)
         for member in members:
             if signal != 9:
                 self.log.add("state", member.number, signal, states)

@@ -236,6 +236,51 @@ def test_who_was_gone_when_a_groups_members_were_asked_for_may_have_been_one() -
     assert [p.cause for p in log.run().children] == ["unknown", "terminated"]
 
 
+def test_a_child_that_the_sender_of_a_signal_found_in_the_group_was_a_member() -> None:
+    log = Log()
+    gone, other, slow = log.child(), log.child(), log.child()
+    log.main.signals_group(77, 15, slow, own=(gone, slow))
+    for child in (gone, other, slow):
+        child.ends(signal=15)
+    run = log.run()
+
+    assert [p.cause for p in run.children] == ["terminated", "unknown", "terminated"]
+    assert [len(p.requests) for p in run.children] == [1, 0, 1]
+
+
+def test_a_child_in_a_group_is_the_one_that_had_the_pid_then() -> None:
+    log = Log()
+    first = log.child(pid=500)
+    log.main.signals_group(500, 15, own=(first,))
+    first.ends(signal=15)
+    second = log.child(pid=500)
+    second.ends(signal=15)
+
+    assert [p.cause for p in log.run().children] == ["terminated", "signaled"]
+
+
+def test_a_sender_cannot_put_others_or_itself_among_its_children_of_a_group() -> None:
+    log = Log()
+    words = ("77", "15", "os.kill()", "job.py:8", f"{log.main.pid} x -5 {'9' * 30} 4711")
+    log.main.says(wire.KILL_GROUP, *words)
+    log.main.returns()
+
+    assert log.run().main.requests == ()
+
+
+def test_a_program_that_was_not_there_leaves_the_run_complete() -> None:
+    log = Log()
+    program = log.program(None, "/no/such", exists=False)
+    program.ends(255)
+    child = log.child()
+    child.ends(signal=15)
+    run = log.run()
+
+    assert (run.processes[1].cause, run.processes[1].exitcode) == ("exited", 255)
+    assert run.processes[2].cause == "signaled"  # it sent no signal
+    assert run.witness.complete
+
+
 def test_who_was_not_known_when_the_test_signalled_a_group_may_have_been_a_member() -> None:
     log = Log()
     member = log.child()

@@ -398,6 +398,13 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "returned",
         None,
     ),
+    (
+        "a request that may have gone to another process is the same as the one that did not",
+        history(-TERM, asked=(asked(sure=False, at=20), asked(state=None))),
+        "terminated",
+        "signaled",
+        PARENT,
+    ),
 ]
 
 # the fact that is missing, history, words of the reason
@@ -494,6 +501,16 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "whether a signal by pid alone went to it",
         history(-TERM, asked=(asked(sure=False),)),
         "to another process",
+    ),
+    (
+        "whether somebody else's earlier request went to it",
+        history(-TERM, asked=(asked(sure=False, at=20, by=SIBLING), asked(state=None))),
+        "an earlier request",
+    ),
+    (
+        "whether an earlier request, of another kind, went to it",
+        history(-TERM, asked=(asked(sure=False, at=20, via="exit path"), asked(state=None))),
+        "an earlier request",
     ),
     (
         "how it died of a signal that it ignored",

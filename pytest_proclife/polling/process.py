@@ -105,7 +105,7 @@ def signal_state(pid: int, number: int) -> str | None:
 
     Source: proc_pid_status(5), so it is known on Linux alone.
     """
-    if number == signal.SIGKILL:
+    if number == signal.SIGKILL or not 0 < number < signal.NSIG:
         return None
     try:
         lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()

@@ -57,6 +57,19 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     return _word(info, _PID) or None, _word(info, _PARENT) or None
 
 
+def is_below(parent: int | None, above: set[int]) -> bool:
+    """Whether a process with that parent descends from one of these: proc_pid_stat(5)."""
+    try:
+        while parent is not None and parent > 1:
+            if parent in above:
+                return True
+            with open("/proc/%d/stat" % parent, "rb") as file:
+                parent = int(file.read().rpartition(b") ")[2].split()[1])
+    except (OSError, IndexError):
+        pass  # it is gone
+    return False
+
+
 def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that somebody else has reaped; None if it cannot be had."""
     for _ in range(20):

@@ -4,6 +4,7 @@ import _socket
 import posix
 import select
 
+from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel
 
 _BUFFER = 100_000  # bytes; wire.pack stays below it
@@ -33,6 +34,13 @@ class Report:
             return int(self.field(index))
         except ValueError:
             return None
+
+    @property
+    def names_own_child(self) -> bool:
+        """Whether what it is about was a child of its sender's: who sends a signal says so."""
+        if self.data[:1] == wire.KILL_GROUP.encode():
+            return self.field(0) in self.field(4).split()
+        return self.data[:1] != wire.KILL.encode() or bool(self.field(4))
 
 
 class Reception:

@@ -16,7 +16,7 @@ _HELLO, _STARTED, _KILL = (letter.encode() for letter in (wire.HELLO, wire.START
 _KILL_GROUP, _UNSEEN, _EXEC = (
     letter.encode() for letter in (wire.KILL_GROUP, wire.UNSEEN, wire.EXEC)
 )
-_SIGKILL = 9
+_SIGKILL, _LAST_SIGNAL = 9, 64
 _DOES_NOT_REPORT = b"0"
 
 
@@ -99,12 +99,16 @@ class Tree:
                 about = known
                 continue
             try:
-                # one that has been reaped already has no pid any more, but the report names it
                 pid, parent = kernel.pid_and_parent(handle)
-                about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
             except OSError:
                 posix.close(handle)  # no pidfd at all
                 continue
+            own = {*self.living, os.getpid()}
+            if not (kernel.is_below(parent, own) if pid else report.names_own_child):
+                os.close(handle)  # a program may signal any process of its user's
+                continue
+            # one that has been reaped already has no pid any more, but the report names it
+            about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
             if parent in self.living:
                 self._is_child(about, self.living[parent])
         return about
@@ -148,7 +152,7 @@ class Tree:
 
     def _note_state(self, process: Process, signal: int) -> None:
         """What a signal that is on its way will meet."""
-        if signal != _SIGKILL:
+        if signal != _SIGKILL and 0 < signal <= _LAST_SIGNAL:
             self.note("state", process, signal, kernel.signal_state(process.pid, signal))
 
     def _note_group(self, sender: Process, group: int | None, signal: int | None) -> None:
