@@ -57,6 +57,17 @@ class Mark:
         return True
 
 
+# What pytest's words, their lengths and their colours depend on.
+_WORDS = ("CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "PYTEST_ADDOPTS", "TERM")
+
+
+@pytest.fixture(autouse=True)
+def words_as_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests, what another pytest or a program prints is the same."""
+    for name in _WORDS:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def mark() -> Iterator[Mark]:
     """A mark for the test's processes; those that a failing test leaves are ended."""
