@@ -100,13 +100,19 @@ class Output:
     def __post_init__(self) -> None:
         if not isinstance(self.pattern, str | re.Pattern):
             raise TypeError(f"pattern is a regular expression for text, not {self.pattern!r}")
-        re.compile(self.pattern)  # raises re.error
+        if not isinstance(re.compile(self.pattern).pattern, str):  # raises re.error
+            raise TypeError(f"pattern is a regular expression for text, not {self.pattern!r}")
         if type(self.times) is not int or self.times < 1:
             raise ValueError(f"times is a number, 1 or more, not {self.times!r}")
 
     @property
     def text(self) -> str:
         return self.pattern if isinstance(self.pattern, str) else self.pattern.pattern
+
+    @property
+    def letters(self) -> str:
+        """The text that the pattern stands for if nothing in it has a meaning of its own."""
+        return re.sub(r"\\([^0-9A-Za-z])", r"\1", self.text)
 
     @property
     def name(self) -> str:
@@ -122,7 +128,7 @@ class Output:
     def _found(self, text: str, ended: bool) -> Iterator[re.Match[str]]:
         for match in re.finditer(self.pattern, text):
             whole = match.end() < len(text) or match.group().endswith("\n")
-            if whole or ended or match.group() == self.text:
+            if whole or ended or match.group() == self.letters:
                 yield match
 
     def seen(self, run: Run) -> str:
@@ -130,7 +136,7 @@ class Output:
         found = [m for text in texts for m in self._found(text, ended=True)]
         words = f"it was there {_counted(len(found), 'time', 'times')}" if found else "it never was"
         if any(m.end() == len(m.string) for m in found) and len(found) >= self.times:
-            words += " (at the very end, where it may still go on)"
+            words += " (at the very end, where it may still go on: write it out to the letter)"
         if run.output_truncated:
             words += "; the middle of the output was not kept"
         return words

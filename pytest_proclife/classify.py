@@ -7,7 +7,7 @@ A rule that lacks a fact says so instead of guessing (`Unknown`).
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pytest_proclife.history import Asked, History
 from pytest_proclife.records import Cause, Ending
@@ -17,11 +17,12 @@ from pytest_proclife.suspicion import exclude_earlier, exclude_unseen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The cause, the ending, who ended it, and the reasons in words."""
+    """The cause, the ending, who ended it by which request, and the reasons in words."""
 
     cause: Cause
     ending: Ending | None
     ended_by: int | str | None = None
+    request: Asked | None = field(default=None, compare=False)
     reasons: tuple[str, ...] = ()
 
 
@@ -136,7 +137,7 @@ def _verdict_for(request: Asked, history: History, ending: Ending | None) -> Ver
         if request.by == history.parent:
             return _abandoned(request, history, ending)
     cause = Cause.KILLED if request.signal == signals.SIGKILL else Cause.TERMINATED
-    return Verdict(cause=cause, ending=ending, ended_by=request.by)
+    return Verdict(cause=cause, ending=ending, ended_by=request.by, request=request)
 
 
 def _abandoned(request: Asked, history: History, ending: Ending | None) -> Verdict | None:
@@ -146,7 +147,7 @@ def _abandoned(request: Asked, history: History, ending: Ending | None) -> Verdi
         raise Unknown("its parent's exit path told it to end, but its daemon flag is not known")
     if history.left is None and history.has_hole(end=request.at):
         raise Unknown("reports of its own are missing: its target may have been done")
-    return Verdict(cause=Cause.ABANDONED, ending=ending, ended_by=request.by)
+    return Verdict(cause=Cause.ABANDONED, ending=ending, ended_by=request.by, request=request)
 
 
 def _nothing_reported(history: History) -> str:

@@ -98,12 +98,12 @@ class Conversation:
             self.end()
             raise
 
-    def hear(self, seconds: float | None) -> bool:
+    def hear(self, seconds: float) -> bool:
         """Hear what the supervisor says next, for so long; whether it said anything."""
         if len(self._received) < self._size():
             poll = select.poll()
             poll.register(self._channel, select.POLLIN)
-            if not poll.poll(None if seconds is None else max(0.0, seconds) * 1000):
+            if not poll.poll(max(0.0, seconds) * 1000):
                 return False
         try:
             self._take(self._receive())

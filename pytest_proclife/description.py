@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from pytest_proclife.evidence import IN_EXIT_PATH, WAITED
-from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Role, Run
+from pytest_proclife.evidence import ENDED_OF, IN_EXIT_PATH, WAITED
+from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Request, Role, Run
 
 _NAME = 30  # columns of a name at most
 _NAMED = 8  # processes named in a sentence
@@ -76,7 +76,15 @@ def _how(process: ProcessRecord) -> str:
 def _asked_with(process: ProcessRecord) -> str | None:
     if process.cause is Cause.CLEANED_UP:
         return process.signal
-    return next((r.signal for r in process.requests if r.by == process.ended_by), process.signal)
+    request = request_that_ended(process)
+    return process.signal if request is None else request.signal
+
+
+def request_that_ended(process: ProcessRecord) -> Request | None:
+    """The request of which a process ended, where its cause is one; None where it is not known."""
+    found = [r for r in process.requests if r.by == process.ended_by]
+    named = {e.at for e in process.evidence if e.fact.endswith(ENDED_OF)}
+    return next((r for r in found if r.at in named), found[0] if found else None)
 
 
 def _who(process: ProcessRecord) -> str:

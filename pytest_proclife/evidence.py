@@ -17,6 +17,7 @@ from pytest_proclife.sightings import Sighting
 WAITED = "was waiting for "
 IN_EXIT_PATH = "its exit path began, and did not end"
 CLEANED_UP = "sent SIGKILL (clean-up)"
+ENDED_OF = ", and it ended of this one"  # stands where the same sender sent several signals
 
 _STATES = {
     "caught": ", which it caught",
@@ -40,7 +41,7 @@ def facts(
     """The facts about a process in the order of their times, the reasons of the verdict last."""
     found = [
         *_start(one, family),
-        *_requests(history, family),
+        *_requests(history, family, verdict),
         *_own(one, history),
         *_waits(one, family),
         *_end(one, family, history),
@@ -66,9 +67,15 @@ def _start(one: Sighting, family: Family) -> Iterator[Fact]:
         yield Fact(report.at, family.names[by], f"started it{_at(report.field(6))}")
 
 
-def _requests(history: History, family: Family) -> Iterator[Fact]:
+def _requests(history: History, family: Family, verdict: Verdict | None) -> Iterator[Fact]:
+    ended_of = None if verdict is None else verdict.request
     for request in history.asked:
-        yield Fact(request.at, _sender(request, family), _request_words(request))
+        words = _request_words(request)
+        if request is ended_of and any(
+            r.by == request.by and r.signal != request.signal for r in history.asked
+        ):
+            words += ENDED_OF
+        yield Fact(request.at, _sender(request, family), words)
 
 
 def _sender(request: Asked, family: Family) -> str:

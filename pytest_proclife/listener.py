@@ -13,6 +13,8 @@ from pytest_proclife.supervision import SupervisorLost
 
 _PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
 
+_LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
+
 T = TypeVar("T")
 
 
@@ -45,7 +47,7 @@ class Listener:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return None
-            self._wait(version, left)
+            self._wait(version, _LONGEST if left is None else min(left, _LONGEST))
 
     def catch_up(self) -> None:
         """Hear all that has happened up to now."""
@@ -78,7 +80,7 @@ class Listener:
             self.talk.send(("tell", self._asked, at_once))
             return self._asked
 
-    def _wait(self, version: int, seconds: float | None) -> None:
+    def _wait(self, version: int, seconds: float) -> None:
         """Wait until there is something new after `version`."""
         me = threading.get_ident()
         heard = False

@@ -8,7 +8,7 @@ import signal as signals
 import threading
 from collections.abc import Callable
 from types import EllipsisType, TracebackType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from pytest_proclife.assemble import CauseHook
 from pytest_proclife.awaited import Awaited, Children, End, Output, Predicate, never, too_late
@@ -81,6 +81,9 @@ class RunningMain:
     def __repr__(self) -> str:
         state = "over" if self._talk.over else "running"
         return f"<RunningMain pid {self.pid}: {self._talk.launch.info.text!r}, {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a running main cannot be copied nor pickled; its snapshot() can")
 
     def __enter__(self) -> RunningMain:
         return self
@@ -170,8 +173,8 @@ class RunningMain:
         """`send_signal(SIGKILL)`."""
         self._send(signals.SIGKILL, process, group, "kill()")
 
-    def _send(self, sig: int, process: ProcessRecord | None, group: bool, via: str) -> None:
-        if sig not in signals.valid_signals():
+    def _send(self, sig: object, process: ProcessRecord | None, group: bool, via: str) -> None:
+        if not isinstance(sig, int) or isinstance(sig, bool) or sig not in signals.valid_signals():
             raise ValueError(f"{sig!r} is no signal")
         self._check_owner()
         if process is not None:
@@ -188,7 +191,10 @@ class RunningMain:
             what = f"the process group of {who}" if group else who
             raise PermissionError(f"{via}: {what} must not be sent signals from here")
 
-    def _check(self, process: ProcessRecord) -> None:
+    def _check(self, process: object) -> None:
+        if not isinstance(process, ProcessRecord):
+            words = "process is one process of a snapshot (main.snapshot().main)"
+            raise TypeError(f"{words}, not {process!r}")
         run = process.run
         if (run.main.pid, run.started_at) != (self.pid, self._talk.started_at):
             raise ValueError(f"{process} is of another run: {run.target.text!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout, TargetError
+from pytest_proclife.description import describe
 
 BLOCK = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
 IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -108,6 +110,46 @@ def test_a_match_at_the_very_end_waits_for_what_follows(fifo: Any) -> None:
             main.wait_for_output(r"port \d+", timeout=0.1)
         fifo.write_text("go on")
         assert main.wait_for_output(r"port \d+")[0] == "port 8042"
+
+
+@pytest.mark.parametrize("pattern", [r"\(Pdb\) ", re.compile(r"\(Pdb\) "), re.escape("(Pdb) ")])
+def test_a_prompt_is_found_whose_letters_have_to_be_escaped(pattern: Any, fifo: Any) -> None:
+    text = f"print('(Pdb) ', end='', flush=True); open({str(fifo)!r}).read()"
+    with pytest_proclife.start(Code(text)) as main:
+        assert main.wait_for_output(pattern)[0] == "(Pdb) "
+
+
+@pytest.mark.parametrize("pattern", [b"ready", re.compile(b"ready"), None])
+def test_a_pattern_is_for_text(pattern: Any) -> None:
+    with (
+        pytest_proclife.start(Code(BLOCK)) as main,
+        pytest.raises(TypeError, match="a regular expression for text, not"),
+    ):
+        main.wait_for_output(pattern)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, 3e6])
+def test_a_wait_may_take_for_ever(timeout: float) -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        asked = threading.Event()
+        seen = []
+
+        def has_request(run: pytest_proclife.Run) -> bool:
+            asked.set()
+            return bool(run.main.requests)
+
+        def wait() -> None:
+            seen.append(main.wait_for(has_request, timeout=timeout).main.requests[0].signal)
+
+        waiting = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in waiting:  # the second is told by the first one, which hears
+            thread.start()
+        asked.wait()
+        main.wait_for_output("ready", timeout=timeout)
+        main.send_signal(signal.SIGWINCH)
+        for thread in waiting:
+            thread.join()
+        assert seen == ["SIGWINCH"] * 2
 
 
 @each_wait
@@ -212,8 +254,45 @@ def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
         stranger = other.snapshot().main
         with pytest.raises(ValueError, match="of another run"):
             one.terminate(stranger)
-        with pytest.raises(ValueError, match="no signal"):
-            one.send_signal(1000)
+
+
+@pytest.mark.parametrize("sig", [0, 1000, -15, True, 15.0, "SIGTERM", None, []])
+def test_what_is_no_signal_is_not_sent(sig: Any) -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        with pytest.raises(ValueError, match="is no signal"):
+            main.send_signal(sig)
+        assert main.snapshot().main.requests == ()
+
+
+@pytest.mark.parametrize("process", [4711, "MainProcess", [], (None,)])
+def test_what_is_no_process_gets_no_signal(process: Any) -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not "):
+            main.terminate(process)
+        with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not <Run of"):
+            main.terminate(main.snapshot())  # type: ignore[arg-type]
+        assert main.snapshot().main.requests == ()
+
+
+def test_of_several_signals_it_is_told_which_one_ended_it() -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        main.wait_for_output("ready")
+        for sig in (signal.SIGWINCH, signal.SIGTERM):
+            main.send_signal(sig)
+        run = main.wait()
+    assert run.main.cause is Cause.TERMINATED
+    assert describe(run.main) == "terminated by the test (SIGTERM)"
+    ended = [e.fact for e in run.main.evidence if e.fact.endswith("it ended of this one")]
+    assert ended == ["sent SIGTERM (send_signal()), and it ended of this one"]
+
+
+def test_a_running_main_cannot_be_copied_and_its_snapshot_can() -> None:
+    with pytest_proclife.start(Code(BLOCK)) as main:
+        for way in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"its snapshot\(\) can"):
+                way(main)
+        run = main.snapshot()
+        assert pickle.loads(pickle.dumps(run)) == run
 
 
 def test_two_mains_at_once_do_not_mix() -> None:

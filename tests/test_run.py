@@ -206,6 +206,14 @@ def test_a_timeout_that_is_allowed_returns_the_run(fifo: Path) -> None:
     assert (run.main.cause, run.main.ended_by) == (Cause.CLEANED_UP, "proclife")
 
 
+@pytest.mark.parametrize("bound", ["timeout", "linger"])
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300, 3e6])
+def test_a_bound_may_be_far_away(bound: str, seconds: float) -> None:
+    code = Code("import os; pid = os.fork(); pid and os.waitpid(pid, 0)")
+    run = pytest_proclife.run(code, **{bound: seconds})  # type: ignore[arg-type]
+    assert (run.exitcode, len(run.children)) == (0, 1)
+
+
 def test_a_timeout_of_none_is_no_bound() -> None:
     assert pytest_proclife.run(Code("pass"), timeout=None).exitcode == 0
 

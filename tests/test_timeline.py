@@ -227,6 +227,37 @@ def test_words_for_a_signal_in_the_exit_path() -> None:
     assert describe(log.run()["child"]) == "returned, died of SIGSEGV"
 
 
+def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> None:
+    log = Log()
+    names = ["stopped", "read anew", "asked once"]
+    children = [log.child(name=name) for name in names]
+    stopped, reading, once = children
+    for number in (19, 15, 18):
+        stopped.asked_by_test(number)
+    stopped.ends(signal=15)
+    log.main.sends(reading, 1, "os.kill()", state="caught")
+    reading.catches(1)
+    log.main.sends(reading, 15, "terminate()", state="caught")
+    reading.catches(15)
+    reading.returns()
+    once.asked_by_test(15)
+    once.ends(signal=15)
+    run = log.run()
+
+    assert [describe(run[name]) for name in names] == [
+        "terminated by the test (SIGTERM)",
+        "terminated by MainProcess (SIGTERM) and returned, exit code 0",
+        "terminated by the test (SIGTERM)",
+    ]
+    assert [e.fact for e in run["read anew"].evidence if e.source == "MainProcess"][1:] == [
+        "sent SIGHUP (os.kill()), which it caught",
+        "sent SIGTERM (terminate()), which it caught, and it ended of this one",
+    ]
+    assert [e.fact for e in run["asked once"].evidence if e.source == "test"] == [
+        "sent SIGTERM (test)"
+    ]
+
+
 # --- what main was waiting for
 
 

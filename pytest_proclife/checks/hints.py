@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_proclife.description import describe, plain, waiting_for
+from pytest_proclife.description import describe, plain, request_that_ended, waiting_for
 from pytest_proclife.records import Cause, Ending, ProcessRecord
 
 _ASKED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED)
@@ -97,7 +97,7 @@ def _about_request(process: ProcessRecord, wanted: Cause | None) -> str:
             "its parent's exit path ended it, as it does with daemons: join() it before its "
             "parent's code is done, or start it with daemon=False"
         )
-    asked = next((r for r in process.requests if r.by == process.ended_by), None)
+    asked = request_that_ended(process)
     if asked is None:
         return "process.requests has every signal that was sent to it"
     return f"it was asked with {asked.signal} by {plain(asked.via)} at {asked.at:.3f} s"

@@ -19,6 +19,7 @@ _SCAN = 0.01  # s between two looks for children of programs that report nothing
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _GATHER = 0.002  # s that wake-ups are gathered once they come faster than that
 _FEW = 8  # living processes whose news are not gathered where somebody waits for them
+_LONGEST = 86400.0  # s of one wait: epoll_wait(2) takes no more than 24 days
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
@@ -186,7 +187,7 @@ class Supervisor:
         if self.ending:
             return _ENDING
         times = [t for t in (self.deadline, self.linger_ends) if t is not None]
-        wait = max(0.0, min(times) - time.monotonic()) if times else None
+        wait = min(max(0.0, min(times) - time.monotonic()), _LONGEST) if times else None
         if self.tree.opaque and (wait is None or wait > _SCAN):
             return _SCAN
         return wait
