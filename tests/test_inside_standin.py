@@ -157,7 +157,7 @@ def test_errors_of_ours_are_told_from_those_of_the_programs_handlers(
     assert handlers.is_ours(
         raised("handler()")
     )  # no signal handler, but some code of the program's
-    monkeypatch.setitem(handlers.codes, handler.__code__, 15)
+    monkeypatch.setitem(handlers.codes, handler.__code__, [15])
     of_handler = raised("handler()")
     assert not handlers.is_ours(of_handler)
     assert [f.name for f in traceback.extract_tb(of_handler.__traceback__)] == ["handler"]

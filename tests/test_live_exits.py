@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,43 @@ def test_a_worker_that_drained_its_work_for_the_test_was_terminated_by_the_test(
     assert (run["drains"].cause, run["drains"].ended_by) == (Cause.TERMINATED, "test")
     assert run["drains"].exitcode == 0
     assert run.main.cause is Cause.RETURNED
+
+
+SHARED = """
+import functools, multiprocessing, os, signal, sys
+def leave(*args): sys.exit(3)
+def leave_for(reason, number, frame): sys.exit(3)
+class Stop:
+    def stop(self, number, frame): sys.exit(3)
+def work():
+    reader, writer = os.pipe()
+    handler = {handler}
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, handler)
+    print("ready", flush=True)
+    while True: os.read(reader, 1)
+worker = multiprocessing.get_context("fork").Process(target=work, name="worker")
+worker.start()
+worker.join()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize(
+    "handler", ["leave", "lambda *_: leave()", "functools.partial(leave_for, 10)", "Stop().stop"]
+)
+def test_of_a_handler_of_several_signals_it_is_known_for_which_it_ran(
+    handler: str, name: str
+) -> None:
+    code = pytest_proclife.Code(SHARED.format(handler=handler))
+    with pytest_proclife.start(code) as main:
+        main.wait_for_output("ready")
+        main.send_signal(signal.Signals[name], main.snapshot()["worker"])
+        worker = main.wait()["worker"]
+    told = [e.fact for e in worker.evidence if "its handler of" in e.fact]
+    assert told == ([f"its handler of {name} ran"] if sys.version_info >= (3, 12) else [])
+    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, "test"), worker.evidence
+    assert (worker.ending, worker.exitcode) == (Ending.SYS_EXIT, 3)
 
 
 # --- what outlives main

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
 
 OWN = __file__[: __file__.rindex("/") + 1]
 
-codes: "dict[CodeType, int]" = {}  # of handlers that were set -> signal number
+codes: "dict[CodeType, list[int]]" = {}  # of handlers that were set -> for which signals
+_VARARGS = 4  # inspect.CO_VARARGS: inspect is not for us to import
 
 _EXIT_REQUESTS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
@@ -43,16 +44,36 @@ def code_of(handler: object) -> "CodeType | None":
     return code
 
 
-def current() -> "dict[CodeType, int]":
+def is_set(code: "CodeType", number: int) -> None:
+    """A function becomes the handler of a signal, perhaps of one more."""
+    numbers = codes.setdefault(code, [])
+    if number not in numbers:
+        numbers.append(number)
+
+
+def number_of(frame: "FrameType", numbers: "list[int]") -> int:
+    """For which of its signals a handler runs: it is called with the number and a frame."""
+    code, values = frame.f_code, frame.f_locals
+    given = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _VARARGS:
+        more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        given += more if isinstance(more, tuple) else ()
+    for value in reversed(given):  # before it may stand `self`, or what a partial gives
+        if isinstance(value, int) and value in numbers:
+            return int(value)
+    return numbers[-1]
+
+
+def current() -> "dict[CodeType, list[int]]":
     """The code objects of all handlers that are set now, and of those that were."""
-    found = dict(codes)
+    found = {code: list(numbers) for code, numbers in codes.items()}
     for number in range(1, _signal.NSIG):
         try:
             code = code_of(_signal.getsignal(number))
         except ValueError:
             continue  # the C library keeps it for itself
         if code is not None:
-            found[code] = number
+            found.setdefault(code, []).append(number)
     return found
 
 

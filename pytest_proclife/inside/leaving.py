@@ -195,9 +195,9 @@ def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
     while trace is not None:
         code = trace.tb_frame.f_code
         lines.append(f'File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
-        number = codes.get(code)
-        if number is not None:
-            origin = str(number)
+        numbers = codes.get(code)
+        if numbers is not None:
+            origin = str(handlers.number_of(trace.tb_frame, numbers))
         trace = trace.tb_next
     return "\n".join(lines), origin
 

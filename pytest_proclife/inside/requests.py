@@ -174,7 +174,7 @@ def _handler_is_set(frame: "FrameType") -> None:
     """`signal.signal` is called: watch the handler, if it is a Python function."""
     code = handlers.code_of(frame.f_locals.get("handler"))
     if code is not None:
-        handlers.codes[code] = int(frame.f_locals["signalnum"])
+        handlers.is_set(code, int(frame.f_locals["signalnum"]))
         watch.watch(code, start=_handler_runs)
 
 
@@ -184,12 +184,7 @@ def _handler_was_set(frame: "FrameType", value: object) -> None:
 
 
 def _handler_runs(frame: "FrameType") -> None:
-    number = handlers.codes.get(frame.f_code)
-    for name in frame.f_code.co_varnames[:2]:  # the second where the first is `self`
-        value = frame.f_locals.get(name)
-        if isinstance(value, int):
-            number = int(value)
-            break
+    number = handlers.number_of(frame, handlers.codes[frame.f_code])
     recorder.report(wire.CAUGHT, str(number))
 
 
