@@ -13,11 +13,11 @@ from pytest_proclife import LifecycleError, assert_returned
 
 
 @pytest.fixture
-def shown(pytester: pytest.Pytester) -> Path:
+def shown(suite: pytest.Pytester) -> Path:
     """A folder in which tests have the canned run of the daemon exam: `run`."""
-    path = pytester.path / "run.pickle"
+    path = suite.path / "run.pickle"
     path.write_bytes(pickle.dumps(lives.daemon_exam()))
-    pytester.makeconftest(
+    suite.makeconftest(
         """
         import pickle, pathlib, pytest
 
@@ -40,10 +40,10 @@ def shown(pytester: pytest.Pytester) -> Path:
         "assert_joined(run)",
     ],
 )
-def test_the_line_that_pytest_shows_is_the_tests(pytester: pytest.Pytester, line: str) -> None:
+def test_the_line_that_pytest_shows_is_the_tests(suite: pytest.Pytester, line: str) -> None:
     name = line.partition("(")[0]
-    pytester.makepyfile(f"from pytest_proclife import {name}\ndef test_exam(run):\n    {line}")
-    result = pytester.runpytest()
+    suite.makepyfile(f"from pytest_proclife import {name}\ndef test_exam(run):\n    {line}")
+    result = suite.runpytest()
 
     assert [text.split(maxsplit=1)[1] for text in result.outlines if text[:1] == ">"] == [line]
     assert "assertions.py" not in result.stdout.str()
@@ -51,15 +51,15 @@ def test_the_line_that_pytest_shows_is_the_tests(pytester: pytest.Pytester, line
 
 
 @pytest.mark.usefixtures("shown")
-def test_the_failure_stands_whole_below_the_line(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
+def test_the_failure_stands_whole_below_the_line(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
         """
         from pytest_proclife import assert_returned
         def test_exam(run):
             assert_returned(run["session"])
         """
     )
-    result = pytester.runpytest()
+    result = suite.runpytest()
     with pytest.raises(LifecycleError) as caught:
         assert_returned(lives.daemon_exam()["session"])
 
@@ -95,10 +95,10 @@ def test_the_failure_stands_whole_below_the_line(pytester: pytest.Pytester) -> N
     ],
 )
 def test_a_plain_assert_shows_records_in_short(
-    pytester: pytest.Pytester, claim: str, words: list[str]
+    suite: pytest.Pytester, claim: str, words: list[str]
 ) -> None:
-    pytester.makepyfile(f"def test_exam(run):\n    assert {claim}")
-    said = [" ".join(line.split()) for line in pytester.runpytest().outlines if line[:1] == "E"]
+    suite.makepyfile(f"def test_exam(run):\n    assert {claim}")
+    said = [" ".join(line.split()) for line in suite.runpytest().outlines if line[:1] == "E"]
 
     for word in words:
         assert any(word in line for line in said), said
