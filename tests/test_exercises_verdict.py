@@ -8,7 +8,7 @@ import pytest
 
 from pytest_proclife.exercises.desk import Answer
 from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, mark_values
-from pytest_proclife.exercises.verdict import judge, planned, say
+from pytest_proclife.exercises.verdict import judge, reading, say
 
 TOKEN = "token"
 
@@ -78,19 +78,13 @@ def test_half_a_line_of_a_killed_grader_is_left_out() -> None:
     assert "SIGKILL" in result.reason
 
 
-def test_a_plan_is_what_was_said_of_the_tests() -> None:
-    said = [say(TOKEN, mark=mark_values(one)) for one in PLAN]
-    assert planned(answer(*said, say(TOKEN, done=True)), TOKEN) == PLAN
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        (say(TOKEN, broken="a marker"), "a marker"),
-        (b"", "words"),
-        (say(TOKEN, done=True), "it has no tests"),
-    ],
-)
-def test_an_exercise_without_a_plan_is_said(said: bytes, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        planned(answer(said, words="words"), TOKEN)
+def test_what_a_grader_read_and_what_of_it_was_changed() -> None:
+    assert reading(answer(say(TOKEN, used=["/x/data"]), say(TOKEN, done=True)), TOKEN) == (
+        ["/x/data"],
+        "",
+    )
+    assert reading(answer(say(TOKEN, used=["/x/data"]), say(TOKEN, changed="data")), TOKEN) == (
+        ["/x/data"],
+        "data",
+    )
+    assert reading(answer(say("another", changed="data")), TOKEN) == ([], "")

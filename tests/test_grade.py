@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Mark
+from marking import DAEMON, EXERCISE, grade, graded, results
 from notebooks import write_notebook
 
 pytestmark = pytest.mark.once  # each runs pytest several times
-
-EXERCISE = """
-import pytest
-from pytest_proclife import assert_abandoned, assert_joined
-
-@pytest.mark.proclife_points(2, name="a session is started")
-def test_started(submission):
-    run = submission.run(timeout=3)
-    submission.children_are("session")
-    assert run.children, "No process was started."
-
-@pytest.mark.proclife_points(1, visibility="hidden", tags=["end"])
-def test_session_is_cut_off(submission):
-    assert_abandoned(submission.run(timeout=3).children)
-"""
-DAEMON = """
-import multiprocessing
-def session(ready):
-    ready.set()
-    multiprocessing.Event().wait()
-if __name__ == "__main__":
-    ready = multiprocessing.Event()
-    multiprocessing.Process(target=session, args=(ready,), daemon=True).start()
-    ready.wait()
-"""
-
-
-def grade(tmp_path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest_proclife", "grade", *words]
-    return subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options
-    )
-
-
-def graded(tmp_path: Path, *words: str, exercise: str = EXERCISE, **answers: str) -> dict[str, Any]:
-    """The results of answers, by their names."""
-    (tmp_path / "exercise.py").write_text(exercise)
-    (tmp_path / "in").mkdir(exist_ok=True)
-    for name, text in answers.items():
-        (tmp_path / "in" / f"{name}.py").write_text(text)
-    (tmp_path / "in" / "main_of_nobody.txt").write_text("not a program")
-    files = [f"in/{name}.py" for name in answers]
-    done = grade(tmp_path, "exercise.py", *files, "-o", "out", *words)
-    assert done.returncode == 0, done.stderr
-    return results(tmp_path)
-
-
-def results(tmp_path: Path) -> dict[str, Any]:
-    text = (tmp_path / "out/summary.json").read_text()
-    return {result["submission"]: result for result in json.loads(text)["results"]}
 
 
 def test_scripts_and_notebooks_and_folders_have_their_points(tmp_path: Path) -> None:
@@ -346,30 +295,6 @@ def test_the_exercise_of_the_readme_grades_the_courses_exams(tmp_path: Path) -> 
         r"\d\.\d s longer. A daemon process would have been ended with it.",
         words,
     )
-
-
-def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
-    tmp_path: Path,
-) -> None:
-    easy = EXERCISE.replace("assert ", "").replace("assert_abandoned(", "(")
-    cheats = f"import pathlib; pathlib.Path({str(tmp_path / 'exercise.py')!r}).write_text({easy!r})"
-    result = str(tmp_path / "out/results/1.json")
-    forges = (
-        "import pathlib\n"
-        f"path = pathlib.Path({result!r})\n"
-        "path.write_text(path.read_text().replace('\"points\": 0', '\"points\": 2'))"
-    )
-    # in this order, as there is one job
-    found = graded(tmp_path, **{"1": "pass", "2": forges, "3": cheats, "4": "pass"})
-    assert (tmp_path / "exercise.py").read_text() == EXERCISE
-    assert json.loads((tmp_path / "out/results/1.json").read_text())["score"] == 0
-    assert [(one["status"], one["score"]) for one in found.values()] == [
-        ("graded", 0),
-        ("graded", 0),
-        ("error", 0),
-        ("graded", 0),
-    ]
-    assert found["3"]["reason"] == "the exercise was changed while this answer was graded"
 
 
 def test_what_is_no_file_is_ungradable(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_proclife.exercises.desk import Answer
-from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, mark_from
+from pytest_proclife.exercises.results import Mark, Result, Status, mark_from
 
 # A grader that ends of one of these was killed; the others are crashes of its own.
 _KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -86,14 +86,8 @@ def void(result: Result, reason: str) -> Result:
     return replace(result, status=Status.ERROR, marks=marks, reason=reason)
 
 
-def planned(answer: Answer, token: str) -> tuple[Mark, ...]:
-    """The tests of an exercise, each without points yet. ValueError where it cannot be read."""
+def reading(answer: Answer, token: str) -> tuple[list[str], str]:
+    """What of the exercise's folder a grader read, and what of that was changed meanwhile."""
     lines, _ = heard(answer.said, token)
-    broken = [line["broken"] for line in lines if "broken" in line]
-    if broken or answer.exitcode or not any("done" in line for line in lines):
-        raise ValueError("\n".join(broken) or answer.words.strip())
-    marks = tuple(mark_from(line["mark"]) for line in lines if "mark" in line)
-    if not marks:
-        raise ValueError("it has no tests")
-    assert all(mark.outcome is Outcome.NOT_RUN for mark in marks)
-    return marks
+    used = [path for line in lines for path in line.get("used", ())]
+    return used, next((line["changed"] for line in lines if "changed" in line), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pytest_proclife.exercises import sentences
 from pytest_proclife.exercises.handed_in import Ungradable, private_copy, program
 from pytest_proclife.exercises.results import Mark, Outcome, mark_values
+from pytest_proclife.exercises.seal import Seal
 from pytest_proclife.exercises.submission import ExerciseError, PartialCredit, Submission
 from pytest_proclife.exercises.verdict import say
 from pytest_proclife.failure import LifecycleError
@@ -30,42 +32,11 @@ _ANSWERS = (AssertionError, RunTimeout, LookupError, ValueError, pytest.fail.Exc
 _JOIN_WANTED = "to have been joined"  # what assert_joined says that it expected
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 
-# What an exercise has no use for, and would pay for at each answer: of the second the garbage
-# collections at the end of all.
-_UNUSED = ("doctest", "unraisableexception", "threadexception", "junitxml", "pastebin", "stepwise")
-
 Say = Callable[..., None]
 
 
-def examine(
-    exercise: Path,
-    submission: Path,
-    place: Path,
-    token: str,
-    channel: int,
-    wait: Callable[[], None],
-) -> None:
-    """Grade a copy of a submission, made in `place`; what comes of it goes to the channel.
-
-    `wait` returns when it is this submission's turn: what can be made ready before is.
-    """
-    speak = _speaker(token, channel)
-    try:
-        file, source = program(submission)
-        file = private_copy(submission, place) / file.relative_to(submission)
-    except Ungradable as reason:
-        speak(ungradable=str(reason))
-        return
-    except (OSError, shutil.Error) as error:
-        speak(ungradable=f"it cannot be copied: {error}")
-        return
-    os.chdir(file.parent)
-    _hold(exercise, Examination(speak, file, source, wait))
-
-
-def plan(exercise: Path, token: str, channel: int, wait: Callable[[], None]) -> None:
-    """Say which tests an exercise has."""
-    _hold(exercise, Examination(_speaker(token, channel), None, "", wait), "--collect-only")
+class Unusable(ValueError):
+    """The exercise cannot be used; the message says why."""
 
 
 def _speaker(token: str, channel: int) -> Say:
@@ -77,29 +48,69 @@ def _speaker(token: str, channel: int) -> Say:
     return speak
 
 
-def _hold(exercise: Path, examination: Examination, *options: str) -> None:
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    os.environ.pop("PYTEST_PLUGINS", None)
-    root = exercise.parent
-    arguments = [str(exercise), "-c", os.devnull, f"--rootdir={root}", f"--confcutdir={root}"]
-    arguments += ["-q", "--tb=short", *(word for name in _UNUSED for word in ("-p", f"no:{name}"))]
-    arguments += ["-p", "no:cacheprovider", "--disable-plugin-autoload", "--color=no"]
-    arguments += ["-p", "pytest_proclife.plugin", "--strict-markers", *options]
-    code = pytest.main(arguments, plugins=[examination])
-    if code in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
-        examination.say(done=True)
-
-
 class Examination:
-    """The plugin of such a session."""
+    """The plugin of such a session: in `proclife grade` it loads, in a fork it examines."""
 
-    def __init__(self, say: Say, file: Path | None, source: str, wait: Callable[[], None]) -> None:
-        self.say = say
-        self.wait = wait
-        self.file = file
-        self.source = source
+    def __init__(self, seal: Seal, within: Callable[[Examination], int]) -> None:
+        self.seal = seal
+        self.marks: tuple[Mark, ...] = ()  # without points yet
+        self.session: pytest.Session | None = None
+        self.say: Say = self._complain
+        self.file: Path | None = None
+        self.source = ""
         self.given: Submission | None = None
         self.runs: list[Run] = []  # of the test that is on
+        self._within = within
+        self._complaints: list[str] = []
+        self._outcome: int | BaseException | None = None
+
+    def outcome(self, code: int, words: str) -> int:
+        """What came of a session that is over; `words` are pytest's."""
+        if isinstance(self._outcome, int):
+            return self._outcome
+        if self._outcome is not None:
+            raise self._outcome
+        if code == pytest.ExitCode.INTERRUPTED and not self._complaints:
+            raise KeyboardInterrupt
+        if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            words = "it has no tests"
+        raise Unusable("\n".join(self._complaints) or words.strip())
+
+    def examine(
+        self, submission: Path, place: Path, token: str, channel: int, wait: Callable[[], None]
+    ) -> None:
+        """Grade a copy of a submission, made in `place`; what comes of it goes to the channel.
+
+        In a process of its own, which ends then. `wait` returns when it is this submission's
+        turn: what can be made ready before is.
+        """
+        assert self.session is not None
+        self.say = _speaker(token, channel)
+        try:
+            file, self.source = program(submission)
+            place.mkdir()
+            self.file = private_copy(submission, place) / file.relative_to(submission)
+        except Ungradable as reason:
+            self.say(ungradable=str(reason))
+            return
+        except (OSError, shutil.Error) as error:
+            self.say(ungradable=f"it cannot be copied: {error}")
+            return
+        os.chdir(self.file.parent)
+        with contextlib.suppress(SupervisorLost, ValueError):  # the first run will say so
+            choose_backend()
+        wait()
+        self.seal.begin()
+        hooks = self.session.config.hook
+        hooks.pytest_runtestloop(session=self.session)
+        hooks.pytest_sessionfinish(session=self.session, exitstatus=pytest.ExitCode.OK)
+        self.say(used=sorted(self.seal.used))
+        if (changed := self.seal.broken()) is not None:
+            self.say(changed=changed)
+        self.say(done=True)
+
+    def _complain(self, *, broken: str) -> None:
+        self._complaints.append(broken)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         words = "proclife_points(n, name=, visibility=, tags=): what the test is worth"
@@ -114,21 +125,29 @@ class Examination:
         self.given.close()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        marks = []
         for item in items:
             try:
-                mark = mark_of(item)
+                marks.append(mark_of(item))
             except ExerciseError as error:
                 self.say(broken=str(error))
-                continue
-            if self.file is None:
-                self.say(mark=mark_values(mark))
+        self.marks = tuple(marks)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        if self.file is not None:
-            with contextlib.suppress(SupervisorLost, ValueError):  # the first run will say so
-                choose_backend()
-        self.wait()
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if self.session is not None:
+            return None  # a fork: the tests are to run
+        self.session = session
+        if self.marks and not self._complaints:
+            try:
+                with (
+                    contextlib.redirect_stdout(sys.__stdout__),
+                    contextlib.redirect_stderr(sys.__stderr__),
+                ):
+                    self._outcome = self._within(self)
+            except BaseException as error:  # noqa: BLE001 - pytest has no business with it
+                self._outcome = error
+        return True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -138,6 +157,8 @@ class Examination:
         self.say(broken=f"pytest failed: {_last_line(str(excrepr))}")
 
     def pytest_proclife_run_finished(self, run: Run, item: pytest.Item) -> None:
+        if run.target.kind == "script":
+            self.seal.use(run.target.text)
         self.runs.append(run)
 
     def _look_for_tampering(self) -> None:

@@ -1,0 +1,59 @@
+"""What the tests of `proclife grade` share: an exercise, and how to grade with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+EXERCISE = """
+import pytest
+from pytest_proclife import assert_abandoned, assert_joined
+
+@pytest.mark.proclife_points(2, name="a session is started")
+def test_started(submission):
+    run = submission.run(timeout=3)
+    submission.children_are("session")
+    assert run.children, "No process was started."
+
+@pytest.mark.proclife_points(1, visibility="hidden", tags=["end"])
+def test_session_is_cut_off(submission):
+    assert_abandoned(submission.run(timeout=3).children)
+"""
+DAEMON = """
+import multiprocessing
+def session(ready):
+    ready.set()
+    multiprocessing.Event().wait()
+if __name__ == "__main__":
+    ready = multiprocessing.Event()
+    multiprocessing.Process(target=session, args=(ready,), daemon=True).start()
+    ready.wait()
+"""
+
+
+def grade(tmp_path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest_proclife", "grade", *words]
+    return subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def graded(tmp_path: Path, *words: str, exercise: str = EXERCISE, **answers: str) -> dict[str, Any]:
+    """The results of answers, by their names."""
+    (tmp_path / "exercise.py").write_text(exercise)
+    (tmp_path / "in").mkdir(exist_ok=True)
+    for name, text in answers.items():
+        (tmp_path / "in" / f"{name}.py").write_text(text)
+    (tmp_path / "in" / "main_of_nobody.txt").write_text("not a program")
+    files = [f"in/{name}.py" for name in answers]
+    done = grade(tmp_path, "exercise.py", *files, "-o", "out", *words)
+    assert done.returncode == 0, done.stderr
+    return results(tmp_path)
+
+
+def results(tmp_path: Path) -> dict[str, Any]:
+    text = (tmp_path / "out/summary.json").read_text()
+    return {result["submission"]: result for result in json.loads(text)["results"]}
