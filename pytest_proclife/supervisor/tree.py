@@ -103,9 +103,9 @@ class Tree:
             except OSError:
                 posix.close(handle)  # no pidfd at all
                 continue
-            own = {*self.living, os.getpid()}
+            own = {*self.living, posix.getpid()}
             if not (kernel.is_below(parent, own) if pid else report.names_own_child):
-                os.close(handle)  # a program may signal any process of its user's
+                posix.close(handle)  # a program may signal any process of its user's
                 continue
             # one that has been reaped already has no pid any more, but the report names it
             about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
