@@ -122,6 +122,9 @@ def _loaded(
     def begin(examination: Examination) -> int:
         if seal.broken(whole=True) is not None:
             raise ValueError("the exercise was changed while it was read: start again")
+        if not any(mark.max_points for mark in examination.marks):
+            words = "no test of it is worth points: mark them with proclife_points(n)"
+            print(f"proclife: {options.exercise}: {words}", file=sys.stderr)
         gc.freeze()  # graders have no need to look through it again, nor to copy its pages
         return within(_Exercise(examination, seal, options.deadline))
 

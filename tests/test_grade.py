@@ -156,7 +156,17 @@ def test_a_fault_of_the_exercise_is_no_fault_of_the_answer(tmp_path: Path) -> No
     ("text", "reason"),
     [
         ("", "it has no tests"),
-        ("x = (", "cannot be read"),
+        ("x = (", "cannot be read: SyntaxError: '(' was never closed (exercise.py, line 1)"),
+        ("\nimport nothing_there", "No module named 'nothing_there' (exercise.py, line 2)"),
+        ("def f(): return {}['x']\nf()", "KeyError: 'x' (exercise.py, line 1)"),
+        (
+            "def test_it(submision): pass",
+            "exercise.py::test_it: there is no fixture 'submision': did you mean 'submission'?",
+        ),
+        (
+            "import pytest\n@pytest.mark.proclife_point(1)\ndef test_it(): pass",
+            "there is no marker 'proclife_point': did you mean 'proclife_points'?\n",
+        ),
         ("import pytest\n@pytest.mark.proclife_points('1')\ndef test_it(): pass", "points are a"),
         ("import pytest\n@pytest.mark.proclife_points(-1)\ndef test_it(): pass", "points are a"),
         ("import pytest\n@pytest.mark.proclife_points(1, 2)\ndef test_it(): pass", "one number"),
@@ -179,6 +189,24 @@ def test_an_exercise_that_cannot_be_used_is_told_before_anything_is_graded(
     assert done.returncode == 125
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fixture_that_is_asked_for_and_not_there_is_no_fault_of_the_answer(
+    tmp_path: Path,
+) -> None:
+    text = "def test_it(request, submission): request.getfixturevalue('missing')"
+    found = graded(tmp_path, exercise=text, ada="pass")["ada"]
+    assert found["status"] == "error"
+    assert "FixtureLookupError" in found["reason"]
+
+
+def test_an_exercise_without_points_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text("def test_it(submission): pass")
+    (tmp_path / "ada.py").write_text("pass")
+    done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
+    assert done.stderr.startswith(
+        "proclife: exercise.py: no test of it is worth points: mark them with proclife_points(n)\n"
+    )
 
 
 def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from marking import EXERCISE, grade, graded, results
+from marking import DAEMON, EXERCISE, grade, graded, results
 
 from pytest_proclife.exercises.seal import Seal
 
@@ -164,6 +164,14 @@ def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
     forge(tmp_path / "helper.py", "def wanted(): return ''", "")
     forge(tmp_path / "later.py", "WANTED = ''", "")
     assert graded(tmp_path, exercise=BESIDE, ada="pass")["ada"]["score"] == 0
+
+
+def test_what_an_exercise_does_not_read_may_change(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("")
+    answers = {"1": writes(tmp_path / "log.txt", "changed"), "2": DAEMON}
+    assert [one["score"] for one in graded(tmp_path, **answers).values()] == [0, 3]
+    assert (tmp_path / "log.txt").read_text() == "changed"
+    assert not (tmp_path / "out/changed").exists()
 
 
 def test_what_an_exercise_loads_is_a_part_of_what_results_depend_on(tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ class Seal:
 
     def begin(self) -> None:
         """An answer's turn begins: what has been written back is as it was."""
-        self.used = {str(self.exercise)}
         for path, look in self._looks.items():
             now = _look(path)
             if now is not None and (now == look or self._as_it_was(path)):
                 self._begun[path] = now
+        self.used = {str(self.exercise)}
 
     def use(self, path: str) -> None:
         path = os.path.abspath(path)
@@ -151,10 +151,13 @@ class Seal:
         return {p for p in self._bytes if p.endswith(".py") and not os.path.lexists(p)}
 
     def _as_it_was(self, path: str) -> bool:
+        listening, self._listening = self._listening, False  # what we read the exercise does not
         try:
             return path in self._bytes and Path(path).read_bytes() == self._bytes[path]
         except OSError:
             return False
+        finally:
+            self._listening = listening
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or not self._listening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +21,7 @@ from pytest_proclife.exercises.seal import Seal
 from pytest_proclife.exercises.submission import ExerciseError, PartialCredit, Submission
 from pytest_proclife.exercises.verdict import say
 from pytest_proclife.failure import LifecycleError
-from pytest_proclife.plugin.points import mark_of
+from pytest_proclife.plugin.points import mark_of, missing_fixture, unknown_marker
 from pytest_proclife.records import Run
 from pytest_proclife.running import RunTimeout
 from pytest_proclife.supervision import SupervisorLost, choose_backend
@@ -30,6 +31,10 @@ from pytest_proclife.target import TargetError
 # run["a name"], a ValueError `(child,) = run.children`.
 _ANSWERS = (AssertionError, RunTimeout, LookupError, ValueError, pytest.fail.Exception)
 _JOIN_WANTED = "to have been joined"  # what assert_joined says that it expected
+_LINE = re.compile(
+    r'^(?:(?P<shown>\S.*?):(?P<line>\d+): in |E\s+File "(?P<file>.+?)", line (?P<number>\d+))',
+    re.MULTILINE,
+)
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 
 Say = Callable[..., None]
@@ -73,7 +78,7 @@ class Examination:
         if code == pytest.ExitCode.INTERRUPTED and not self._complaints:
             raise KeyboardInterrupt
         if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            words = "it has no tests"
+            words = "it has no tests: those are functions whose names begin with test_"
         raise Unusable("\n".join(self._complaints) or words.strip())
 
     def examine(
@@ -131,6 +136,8 @@ class Examination:
                 marks.append(mark_of(item))
             except ExerciseError as error:
                 self.say(broken=str(error))
+            if (words := missing_fixture(item)) is not None:
+                self.say(broken=words)
         self.marks = tuple(marks)
 
     @pytest.hookimpl(tryfirst=True)
@@ -151,7 +158,9 @@ class Examination:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.say(broken=f"the exercise cannot be read: {_last_line(report.longreprtext)}")
+            text = report.longreprtext
+            what = unknown_marker(_last_line(text)) or _last_line(text)
+            self.say(broken=f"the exercise cannot be read: {what}{_place(text, self.seal.root)}")
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self.say(broken=f"pytest failed: {_last_line(str(excrepr))}")
@@ -207,6 +216,8 @@ class Examination:
             words = str(error)
             partial = replace(mark, points=float(error.points), outcome=outcome, message=words)
             self._give(replace(partial, sentences=(words,)))
+        elif isinstance(error, pytest.FixtureLookupError):
+            self._broken(item, call)
         elif isinstance(error, SupervisorLost):
             self.say(tampered="what watches the answer was killed while it ran, not by proclife")
         elif isinstance(error, _ANSWERS) and not isinstance(error, TargetError):
@@ -256,6 +267,16 @@ def _authors_words(error: BaseException) -> str:
         return ""
     words = str(error).partition("\nassert ")[0]
     return "" if words.startswith("assert ") else words.strip()
+
+
+def _place(text: str, root: str) -> str:
+    """Where in the exercise, or beside it, an error rose that pytest shows: the last such line."""
+    for match in reversed(list(_LINE.finditer(text))):
+        path = os.path.join(root, match["shown"] or match["file"])
+        if path.startswith(root + os.sep) and os.path.exists(path):
+            number = match["line"] or match["number"]
+            return f" ({os.path.relpath(path, root)}, line {number})"
+    return ""
 
 
 def _last_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 
 import pytest
@@ -34,6 +35,28 @@ def mark_of(item: pytest.Item) -> Mark:
         visibility=kwargs.get("visibility", "visible"),
         tags=tuple(kwargs.get("tags", ())),
     )
+
+
+def missing_fixture(item: pytest.Item) -> str | None:
+    """What to say of a fixture that a test names and nobody has; None where all are there."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", None)
+    if known is None:
+        return None  # no function, or another pytest: its setup will tell
+    for name in getattr(item, "fixturenames", ()):
+        if name != "request" and name not in known:
+            return f"{item.nodeid}: there is no fixture {name!r}{_meant(name, ('submission',))}"
+    return None
+
+
+def unknown_marker(text: str) -> str | None:
+    """What to say where pytest does not know a marker; None where it says something else."""
+    name, found, _ = text.removeprefix("'").partition("' not found in `markers`")
+    return f"there is no marker {name!r}{_meant(name, (MARKER,))}" if found else None
+
+
+def _meant(name: str, names: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def _fault(args: tuple[object, ...], kwargs: dict[str, object]) -> str | None:
