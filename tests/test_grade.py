@@ -108,6 +108,23 @@ HOSTILE = {
         "tampered",
         "the process that graded it was killed (SIGKILL)",
     ),
+    "stops_watcher": (
+        "import os, signal; os.kill(os.getppid(), signal.SIGSTOP); signal.pause()",
+        "tampered",
+        "what grades or watches the answer was stopped (SIGSTOP)",
+    ),
+    "stops_grader": (
+        _UP + "up = os.getpid()\n"
+        "while b'\\0grade\\0' not in open(f'/proc/{up}/cmdline', 'rb').read(): up = parent(up)\n"
+        "os.kill(up, signal.SIGSTOP); signal.pause()",
+        "tampered",
+        "what grades or watches the answer was stopped (SIGSTOP)",
+    ),
+    "stops_itself": (
+        "import os, signal; os.kill(0, signal.SIGSTOP)",
+        "graded",
+        "your program had not ended after 3",
+    ),
     "forges": (_FORGED, "tampered", "reports of mainprocess"),
 }
 

@@ -20,6 +20,7 @@ from pytest_proclife.supervisor import kernel
 _MOST = 8 << 20  # bytes that a grader may say
 _CHUNK = 1 << 16
 _STRAYS = 10.0  # s at most to end what outlived a grader
+_LOOK = 1.0  # s between two looks whether a grader has been stopped: no event tells of that
 _CRASHED = 70  # EX_SOFTWARE: the exit code of a grader that raised
 
 # What a grader does, given the descriptor to write to, and what waits for its turn.
@@ -30,8 +31,9 @@ Examine = Callable[[int, Callable[[], None]], None]
 class Answer:
     """What a grader said, and how it ended: `exitcode` is negative where a signal ended it.
 
-    `late`: it was ended at the deadline. `words` are the end of its output. `seconds` is how long
-    it took from its turn on.
+    `late`: it was ended at the deadline, or, `stopped`, because a signal had stopped it or what
+    watches the answer for it. `words` are the end of its output. `seconds` is how long it took
+    from its turn on.
     """
 
     said: bytes
@@ -39,6 +41,7 @@ class Answer:
     late: bool
     words: str
     seconds: float
+    stopped: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class _Seat:
     began: float
     said: bytearray = field(default_factory=bytearray)
     late: bool = False
+    stopped: bool = False
 
 
 def grade(jobs: Sequence[Examine], width: int, deadline: float) -> Iterator[tuple[int, Answer]]:
@@ -160,8 +164,8 @@ def _ended(seats: dict[int, _Seat], deadline: float) -> list[_Seat]:
     while True:
         now = time.monotonic()
         timed = [seat for seat in seats.values() if seat.turn < 0 and not seat.late]
-        due = min((seat.began + deadline for seat in timed), default=None)
-        patience = None if due is None else max(0.0, min(due - now, 3600.0)) * 1000
+        due = min((seat.began + deadline for seat in timed), default=now + _LOOK)
+        patience = max(0.0, min(due - now, _LOOK)) * 1000
         ready = {number for number, _ in poll.poll(patience)}
         for seat in seats.values():
             if seat.channel in ready and not _listen(seat):
@@ -171,9 +175,28 @@ def _ended(seats: dict[int, _Seat], deadline: float) -> list[_Seat]:
             if seat in timed and time.monotonic() >= seat.began + deadline:
                 seat.late = True
                 kernel.send(seat.pidfd, signal.SIGKILL)
+            elif seat in timed and not ready and _is_stopped(seat.pid):
+                seat.late = seat.stopped = True
+                kernel.send(seat.pidfd, signal.SIGKILL)
         ended = [seat for seat in seats.values() if seat.pidfd in ready]
         if ended:
             return ended
+
+
+def _is_stopped(grader: int) -> bool:
+    """Whether a grader, or what watches an answer for it, has been stopped by a signal.
+
+    An answer that stops itself is not looked for: the run's own time is for that.
+    """
+    zygotes = [
+        pid for pid in kernel.children(grader) if any(map(_serves, kernel.command_line(pid)))
+    ]
+    ours = [grader, *zygotes, *(pid for zygote in zygotes for pid in kernel.children(zygote))]
+    return any(kernel.state(pid) == "T" for pid in ours)
+
+
+def _serves(word: str) -> bool:
+    return "zygote.main(" in word
 
 
 def _listen(seat: _Seat) -> bool:
@@ -206,6 +229,7 @@ def _answer(seat: _Seat) -> Answer:
         said=bytes(seat.said),
         exitcode=os.waitstatus_to_exitcode(status),
         late=seat.late,
+        stopped=seat.stopped,
         words=words,
         seconds=seconds,
     )

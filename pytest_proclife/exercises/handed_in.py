@@ -152,7 +152,7 @@ def _source(file: Path) -> str:
         with tokenize.open(file) as opened:
             source = opened.read()
     except (UnicodeDecodeError, SyntaxError, LookupError):
-        raise Ungradable(f"{file.name!r} is no text of Python's") from None
+        raise Ungradable(f"{file.name!r} is no text of Python's: save it as UTF-8") from None
     _parse(source, repr(file.name))
     return source
 

@@ -216,6 +216,8 @@ class _Teller:
         running = [c for c in main.children if c.cause is Cause.CLEANED_UP]
         if main.finished_at is not None and running:
             return f"{before}{_inside(self.named(running[0]))} ran on"
+        if main.finished_at is not None:
+            return f"{before}something of its own went on, such as a thread that is no daemon"
         return f"{before}its own code was still running"
 
     def _exception(self, process: ProcessRecord) -> str:

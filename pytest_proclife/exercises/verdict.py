@@ -61,6 +61,11 @@ def _status(answer: Answer, lines: list[dict[str, Any]], own: bool) -> tuple[Sta
         reasons = [line[word] for line in lines if word in line]
         if reasons:
             return status, reasons[0]
+    if answer.stopped:
+        return Status.TAMPERED, (
+            "what grades or watches the answer was stopped (SIGSTOP) while it ran, "
+            "and not by proclife"
+        )
     if answer.late:
         return Status.ERROR, f"grading was not done after {answer.seconds:.0f} s, and was ended"
     if -answer.exitcode in _KILLS:

@@ -133,6 +133,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def state(pid: int) -> str:
+    """The letter of a process's state: proc_pid_stat(5); empty if there is none of that pid."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (OSError, IndexError):
+        return ""
+
+
 def command_line(pid: int) -> tuple[str, ...]:
     """The arguments of a process, as text; its name alone where it has none."""
     try:
