@@ -223,7 +223,7 @@ def test_a_fixture_of_wider_scope_owns_what_it_starts(guarded: Suite, scope: str
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("def setup_module():\n    leave()\ndef test_it(): pass\n", "setup_module"),
+        ("def setup_module():\n    leave()\ndef test_it(): pass\n", "setup_module/teardown_module"),
         (
             """
 class TestIt:
@@ -231,7 +231,7 @@ class TestIt:
     def setup_class(cls): leave()
     def test_it(self): pass
 """,
-            "setup_class",
+            "setup_class/teardown_class",
         ),
         (
             """
@@ -241,7 +241,7 @@ class ItsTest(unittest.TestCase):
     def setUpClass(cls): leave()
     def test_it(self): pass
 """,
-            "setUpClass",
+            "setUpClass/tearDownClass",
         ),
     ],
     ids=["module", "class", "unittest"],

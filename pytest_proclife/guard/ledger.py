@@ -24,6 +24,8 @@ class Start:
     daemon: bool | None = None
     method: str = ""
     argv: tuple[str, ...] = field(default=())
+    thread: int = 0  # the one that started it
+    maker: str = ""  # the Pool or executor that it is a worker of
 
     @property
     def is_silent_fork(self) -> bool:
@@ -36,18 +38,36 @@ class Start:
         return self.method == "fork"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A Pool or an executor that came into being."""
+
+    by: int  # pid of the process that made it
+    maker: str
+    thread: int
+
+
 class Ledger:
     """The notes, read from where they were read last. One for each process, made at first use."""
 
     def __init__(self) -> None:
         starts.enter()
+        self._open()
+        self._tags: dict[int, Start] = {}
+        self._pids: dict[int, Start] = {}
+        self._made_at: dict[tuple[int, str], str] = {}  # by the process, and the maker
+
+    def _open(self) -> None:
         self.tag, self.link = tagging.tag, tagging.link
         status = os.fstat(self.tag)
         self._identity = status.st_ino, status.st_dev
         self.is_lost = False  # something closed its descriptor: nothing more can be known
         self._read = 0
-        self._tags: dict[int, Start] = {}
-        self._pids: dict[int, Start] = {}
+
+    def begin_again(self) -> None:
+        """Where it is lost: what has been noted and not read stays unknown."""
+        tagging.begin()
+        self._open()
 
     def has_news(self) -> bool:
         """Whether anything has been noted."""
@@ -60,9 +80,9 @@ class Ledger:
             self.is_lost = True
         return status.st_size > self._read and not self.is_lost
 
-    def news(self) -> list[Start]:
+    def news(self) -> list[Start | Made]:
         """What has been started since the last call; a fork that said its pid comes twice."""
-        return [start for note in self._notes() if (start := self._taken(*note)) is not None]
+        return [each for note in self._notes() if (each := self._taken(*note)) is not None]
 
     def by_tag(self, tag: int) -> Start | None:
         return self._tags.get(tag)
@@ -86,13 +106,16 @@ class Ledger:
                 yield kind, pid, at, fields
         self._read += len(data)
 
-    def _taken(self, kind: str, pid: int, at: int, fields: list[str]) -> Start | None:
-        if kind == tagging.FORKING:
-            tag, where = fields
-            start = Start(by=pid, at=at, where=where, tag=int(tag))
-        elif kind == tagging.SYSTEM:
-            tag, where = fields
-            start = Start(by=pid, at=at, where=where, tag=int(tag), kind="subprocess", name="sh")
+    def _taken(self, kind: str, pid: int, at: int, fields: list[str]) -> Start | Made | None:
+        if kind == tagging.MADE:
+            maker, where, thread = fields
+            self._made_at[pid, maker] = where
+            return Made(by=pid, maker=maker, thread=int(thread))
+        if kind in (tagging.FORKING, tagging.SYSTEM):
+            tag, where, thread = fields
+            start = Start(by=pid, at=at, where=where, tag=int(tag), thread=int(thread))
+            if kind == tagging.SYSTEM:
+                start = replace(start, kind="subprocess", name="sh")
         elif kind == tagging.FORKED:
             fork = self._tags.get(int(fields[0]))
             if fork is None:
@@ -103,14 +126,14 @@ class Ledger:
             else:
                 start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
         else:
-            child, tag, what, name, daemon, method, where, *argv = fields
+            child, tag, what, name, daemon, method, where, thread, maker, *argv = fields
             known = self._pids.get(int(child))
             if not tag and known is not None and known.by == pid:
                 tag = str(known.tag)  # a Process, whose fork or program was noted before
             start = Start(
                 by=pid,
                 at=at,
-                where=where,
+                where=where or self._made_at.get((pid, maker), ""),
                 pid=int(child),
                 tag=int(tag or 0),
                 kind=what,
@@ -118,6 +141,8 @@ class Ledger:
                 daemon={"1": True, "0": False}.get(daemon),
                 method=method,
                 argv=tuple(argv),
+                thread=int(thread),
+                maker=maker,
             )
         self._keep(start)
         return start

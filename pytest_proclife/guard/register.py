@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import select
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from pytest_proclife.guard.ledger import Ledger, Start
-from pytest_proclife.guard.sight import Carriers, Seen, below, is_process, position, seen
+from pytest_proclife.guard.ledger import Ledger, Made, Start
+from pytest_proclife.guard.pending import dropped, unjoined
+from pytest_proclife.guard.sight import Carriers, Seen, adopts, below, is_process, position, seen
+from pytest_proclife.inside import makers
 from pytest_proclife.inside.program import SERVICES
 from pytest_proclife.supervisor import kernel
 
@@ -28,12 +28,13 @@ _ROUNDS = 10  # of a look, where something starts processes all the time
 _LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Owner:
     """Who has to see to the end of what it starts."""
 
     name: str
     is_fixture: bool = False
+    is_over: bool = False  # it has had its verdict
 
 
 OUTSIDE = Owner(name="")  # what pytest had before, or what belongs to no test
@@ -68,12 +69,19 @@ class Register:
         self._by_pid: dict[int, Known] = {}
         self._owner_of_tag: dict[int, Owner] = {}
         self._owner_of_pid: dict[int, Owner] = {}
+        self._owner_of_thread: dict[int, Owner] = {}  # of those that run beside this one
+        self._owner_of_maker: dict[str, Owner] = {}
         self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
         # of the main thread; what other threads start stands in the ledger
         self._children = -1
         self._children_seen = b""
         self.current = OUTSIDE  # whose what is started now is
         self.look()
+
+    def begin_again(self) -> None:
+        """Have the descriptors again that something has closed."""
+        self.ledger.begin_again()
+        self._carriers = Carriers(self.ledger.tag, self.ledger.link)
 
     def has_changed(self) -> bool:
         """Whether anything was started, or one of the children has come or gone."""
@@ -97,11 +105,13 @@ class Register:
 
     def left_by(self, owners: Iterable[Owner]) -> list[Known]:
         """What is there of what these have started, but for what is excused."""
-        whose = set(owners)
+        whose, given_up = set(owners), dropped()
         return [
             one
             for one in self.known.values()
-            if one.owner in whose and not one.excused and not one.is_helper
+            if one.owner in whose
+            and not (one.excused or one.is_helper)
+            and not (one.seen.is_zombie and one.seen.pid in given_up)
         ]
 
     def settle(self) -> None:
@@ -109,16 +119,38 @@ class Register:
         if self.has_changed():
             self.look()
 
+    def turn(self, owner: Owner, *, is_first: bool = False) -> Owner:
+        """Let it be another's turn; whose it was. At the first of a test's there is no need to
+        look at what C has started since the last one.
+        """
+        makers.attend()
+        if self.ledger.has_news() if is_first else self.has_changed():
+            self.look()
+        return self.hand_over(owner)
+
+    def hand_over(self, owner: Owner) -> Owner:
+        """The same, where it is up to date."""
+        if self._owner_of_thread or _thread._count():
+            self._attend_threads()
+        before, self.current = self.current, owner
+        return before
+
+    def _attend_threads(self) -> None:
+        own = _thread.get_native_id()
+        there = {int(name) for name in os.listdir("/proc/self/task")} - {own}
+        whose = self._owner_of_thread
+        self._owner_of_thread = {one: whose.get(one, self.current) for one in there}
+
     def take_unjoined(self, owners: Iterable[Owner]) -> list[tuple[Start, Owner]]:
         """What a fork server started and collected, and nobody has joined; told of once."""
         if not self.served:
             return []
-        whose, unjoined = set(owners), _unjoined()
-        found = [pair for pid, pair in self.served.items() if pid in unjoined and pair[1] in whose]
+        whose, ended = set(owners), unjoined()
+        found = [pair for pid, pair in self.served.items() if pid in ended and pair[1] in whose]
         self.served = {
             pid: pair
             for pid, pair in self.served.items()
-            if pair not in found and (pid in unjoined or pid in self._by_pid)
+            if pair not in found and (pid in ended or pid in self._by_pid)
         }
         return found
 
@@ -156,19 +188,37 @@ class Register:
         return there
 
     def _read_news(self) -> list[Start]:
-        news = self.ledger.news()
-        for start in news:
-            starter = self._by_pid.get(start.by)
-            whose = self._owner_of_pid.get(start.by, self.current)
-            if starter is not None:
-                whose = starter.owner
-            if start.tag:
+        news = []
+        for start in self.ledger.news():
+            whose = self._whose(start)
+            if isinstance(start, Made):
+                if start.by == self.pid:
+                    self._owner_of_maker[start.maker] = whose
+                continue
+            news.append(start)
+            if start.tag and start.maker:
+                self._owner_of_tag[start.tag] = whose  # its fork came before, and said less
+            elif start.tag:
                 whose = self._owner_of_tag.setdefault(start.tag, whose)
             if start.pid:
                 self._owner_of_pid[start.pid] = whose
             if start.method == "forkserver":
                 self.served[start.pid] = start, whose
         return news
+
+    def _whose(self, start: Start | Made) -> Owner:
+        """Whose turn it is counts only where nothing older does: a process of the owner's, an
+        executor or a thread that is there while it is.
+        """
+        if start.by != self.pid:
+            starter = self._by_pid.get(start.by)
+            if starter is not None:
+                return starter.owner
+            return self._owner_of_pid.get(start.by, self.current)
+        older = [self._owner_of_thread.get(start.thread)]
+        if isinstance(start, Start):
+            older.insert(0, self._owner_of_maker.get(start.maker))
+        return next((one for one in older if one is not None and not one.is_over), self.current)
 
     def _elsewhere(self, start: Start) -> int:
         """The pid of one that need not be our child: one that is, and is not there, is gone."""
@@ -218,6 +268,9 @@ class Register:
         else:
             tag = position(one.pid, self.ledger.tag)
             start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.current)
+            forked = start is not None and start.is_silent_fork
+            if one.parent == self.pid and not forked and not adopts(self.pid):
+                start, whose = None, self.current  # C has forked it: the tag is of what came before
         exact = start is not None and start.is_silent_fork
         return Known(seen=one, owner=whose, start=start, exact=exact, is_helper=helper)
 
@@ -225,18 +278,4 @@ class Register:
         start = self.ledger.by_pid(known.seen.pid)
         if start is not None and known.seen.began_before(start.at):
             known.start, known.exact = start, True
-
-
-def _unjoined() -> set[int]:
-    """The pids of the children of a fork server that have ended, and that Process still lists.
-
-    No status is taken: the sentinel is a pipe, which is readable when they have ended.
-    """
-    process: Any = sys.modules["multiprocessing.process"]  # it started them
-    popens = [child._popen for child in list(process._children)]
-    poll, asked = select.poll(), {}
-    for popen in popens:
-        if getattr(popen, "method", "") == "forkserver" and popen.returncode is None:
-            poll.register(popen.sentinel, select.POLLIN)
-            asked[popen.sentinel] = popen.pid
-    return {asked[sentinel] for sentinel, _ in poll.poll(0)} if asked else set()
+            known.owner = self._owner_of_pid.get(known.seen.pid, known.owner)

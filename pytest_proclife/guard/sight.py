@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pytest_proclife.supervisor import kernel
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PR_GET_CHILD_SUBREAPER = 37
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given all pids once around
 
 
@@ -49,6 +50,15 @@ def seen(pid: int) -> Seen | None:
     except OSError:
         return None
     return Seen(pid=pid, parent=int(fields[1]), state=fields[0].decode(), began=int(fields[19]))
+
+
+def adopts(pid: int) -> bool:
+    """Whether orphans can become children of this process, of which the pid is given: prctl(2)."""
+    from ctypes import CDLL, byref, c_int
+
+    answer = c_int()
+    asked = CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, byref(answer), 0, 0, 0)
+    return pid == 1 or asked != 0 or bool(answer.value)
 
 
 def is_process(pid: int) -> bool:

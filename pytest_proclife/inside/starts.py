@@ -8,7 +8,7 @@ import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, program, tagging, target, watch
+from pytest_proclife.inside import callsite, makers, program, tagging, target, watch
 from pytest_proclife.inside.handlers import OWN, is_ours
 from pytest_proclife.inside.standin import stand_in
 
@@ -64,7 +64,7 @@ def _watch_processes() -> None:
     if function is None:
         return
     _watches = True
-    hook = watch.begin()
+    watch.ensure()
     if sys.version_info >= (3, 12):
         watch.watch(function.__code__, start=_process_starts, returned=_process_started)
         frame: FrameType | None = sys._getframe()
@@ -73,7 +73,6 @@ def _watch_processes() -> None:
                 _process_starts(frame)
             frame = frame.f_back
     else:
-        sys.addaudithook(hook)  # by which a rewritten function tells
         rewrite.instrument(function, _process_starts, _process_started)
 
 
@@ -94,7 +93,8 @@ def _forks_now() -> None:
         own = caller.f_code.co_filename.endswith(_POPEN_FORK)
         if own:
             _numbers[_thread.get_ident()] = number
-        tagging.note(tagging.FORKING, str(number), "" if own else _where(caller))
+        where = "" if own else _where(caller)
+        tagging.note(tagging.FORKING, str(number), where, makers.thread())
     except Exception as error:
         if not is_ours(error):
             raise
@@ -212,7 +212,7 @@ def _system(
 ) -> "Any":
     number = tagging.new_tag()
     try:
-        tagging.note(tagging.SYSTEM, str(number), _where(caller))
+        tagging.note(tagging.SYSTEM, str(number), _where(caller), makers.thread())
     except Exception as error:
         if not is_ours(error):
             raise
@@ -225,8 +225,8 @@ def _note_program(
     try:
         words = program.texts(list(args[0])) if args else []
         name = words[0].rsplit("/", 1)[-1] if words else ""
-        where = _where(caller)
-        tagging.note(tagging.STARTED, str(pid), str(number), kind, name, "", "", where, *words)
+        facts = (str(pid), str(number), kind, name, "", "", _where(caller), makers.thread(), "")
+        tagging.note(tagging.STARTED, *facts, *words)
     except Exception as error:
         if not is_ours(error):
             raise
@@ -283,4 +283,6 @@ def _process_started(frame: "FrameType", value: object) -> None:
         wire.flag(process._config.get("daemon", False)),
         method,
         _where(frame.f_back),
+        makers.thread(),
+        makers.maker(frame.f_back),
     )

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Kinds of note, written as `wire.pack` does, each after its length in LENGTH bytes.
-FORKING = "f"  # tag, where: a fork follows
-SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
+FORKING = "f"  # tag, where, thread: a fork follows
+SYSTEM = "y"  # tag, where, thread: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
-STARTED = "s"  # child's pid, tag, kind, name, daemon, start method, where, argv...
+# child's pid, tag, kind, name, daemon, start method, where, thread, maker, argv...
+STARTED = "s"
+MADE = "m"  # maker, where, thread: something that will have workers
 LENGTH = 4
 
 _NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows

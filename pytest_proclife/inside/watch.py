@@ -46,6 +46,7 @@ _calls: "dict[CodeType, Call]" = {}
 _ends: "dict[CodeType, Callable[[], object]]" = {}
 _loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
 _LOADED = "_proclife.loaded"
+_is_ensured = False
 
 
 def on_event(event: str, handler: "Callable[[tuple[Any, ...]], object]") -> None:
@@ -65,6 +66,16 @@ def begin() -> "Callable[[str, tuple[Any, ...]], None]":
     else:
         on_event(rewrite.TOLD, rewrite.told)
     return _on_audit
+
+
+def ensure() -> None:
+    """Set the watches up, once, for who needs them alone and no audit event."""
+    global _is_ensured
+    if not _is_ensured:
+        _is_ensured = True
+        hook = begin()
+        if not MONITORING:
+            sys.addaudithook(hook)  # by which a rewritten function tells
 
 
 def _on_audit(event: str, arguments: "tuple[Any, ...]") -> None:

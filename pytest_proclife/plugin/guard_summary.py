@@ -26,6 +26,7 @@ class Summary:
         self.leaks: list[Leak] = []
         self.checked: set[str] = set()
         self.texts: list[tuple[str, str]] = []  # title, what is left
+        self.blind: list[str] = []  # tests
         self.failed_at_end = False
 
     def listen(self, manager: pytest.PytestPluginManager) -> None:
@@ -35,6 +36,8 @@ class Summary:
     def take(self, report: Any) -> None:
         self._add(getattr(report, "proclife_leaks", ()))
         self.checked.update(getattr(report, "proclife_checked", ()))
+        if getattr(report, "proclife_blind", False):
+            self.blind.append(report.nodeid)
         if getattr(report, "proclife_leaked", False):
             self.texts.append((report.nodeid, str(report.longrepr)))
 
@@ -73,9 +76,24 @@ class Summary:
         for title, text in self.texts:
             terminalreporter.section(title, sep="_", red=True, bold=True)
             terminalreporter.write_line(text)
-        if not (self.leaks or stale):
+        if not (self.leaks or stale or self.blind):
             return
         terminalreporter.section("proclife guard", sep="=")
+        for name in self.blind:
+            terminalreporter.write_line(
+                f"{name}: it closed descriptors of the guard's, which cannot say all that it left"
+            )
+        if self.leaks:
+            self._write_leaks(terminalreporter)
+        if self.settings.writes_baseline:
+            terminalreporter.write_line(f"written to {self.settings.baseline}")
+        for (owner, kind, name), count in sorted(stale.items()):
+            terminalreporter.write_line(
+                f"strike from {self.settings.baseline}: {owner}: {count} x {name} ({kind}): "
+                "it is left no more"
+            )
+
+    def _write_leaks(self, terminalreporter: pytest.TerminalReporter) -> None:
         excused = [leak for leak in self.leaks if leak.excuse]
         for leak in self.leaks:
             excuse = f" ({leak.excuse})" if leak.excuse else ""
@@ -86,13 +104,6 @@ class Summary:
             f"{_number(number, 'process', 'es')} left by {_number(owners, 'test or fixture', '')}, "
             f"{len(excused)} of them allowed or in the baseline"
         )
-        if self.settings.writes_baseline:
-            terminalreporter.write_line(f"written to {self.settings.baseline}")
-        for (owner, kind, name), count in sorted(stale.items()):
-            terminalreporter.write_line(
-                f"strike from {self.settings.baseline}: {owner}: {count} x {name} ({kind}): "
-                "it is left no more"
-            )
 
 
 class Listener:

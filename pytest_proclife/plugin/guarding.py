@@ -12,6 +12,7 @@ import pytest
 
 from pytest_proclife.guard import watching
 from pytest_proclife.guard.register import Owner
+from pytest_proclife.inside import makers
 from pytest_proclife.plugin import guard_summary
 from pytest_proclife.plugin.guard_options import MARKER, Settings
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 # the fixtures that pytest makes of these functions of a module or a class
 _XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_(.*)")
+
+_XUNIT_NAMES = {
+    "setup_module": "setup_module/teardown_module",
+    "setup_class": "setup_class/teardown_class",
+    "setUpModule": "setUpModule/tearDownModule",
+    "setUpClass": "setUpClass/tearDownClass",
+}
 
 
 def start(config: pytest.Config, settings: Settings) -> None:
@@ -68,7 +76,6 @@ class Guard:
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.over: list[Owner] = []  # those that are over and wait for their verdict
         self.config = config
-        self.is_blind = False
         self.made: Reports | None = None
         if baseline is not None:
             self.reports.begin()  # it says of each test that it was checked
@@ -86,10 +93,8 @@ class Guard:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        register = self.register
-        if register.ledger.has_news():
-            register.settle()  # what came since the last test is nobody's
-        register.current = Owner(name=item.nodeid)
+        # what came since the last test is nobody's
+        self.register.turn(Owner(name=item.nodeid), is_first=True)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -97,16 +102,13 @@ class Guard:
     ) -> Generator[None, object, object]:
         if fixturedef.scope == "function":
             return (yield)
-        register = self.register
-        register.settle()
-        outer = register.current
-        register.current = owner = Owner(name=_name(fixturedef), is_fixture=True)
+        owner = Owner(name=_name(fixturedef), is_fixture=True)
+        outer = self.register.turn(owner)
         self.fixtures[fixturedef] = owner
         try:
             return (yield)
         finally:
-            register.settle()
-            register.current = outer
+            self.register.turn(outer)
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         if not self.fixtures:
@@ -116,10 +118,8 @@ class Guard:
         if owner is None:
             register.settle()  # before one of wider scope is over, whose start it could seem
             return
-        outer = register.current
-        register.current = owner
-        register.settle()
-        register.current = outer
+        outer, register.current = register.current, owner
+        register.turn(outer)
         self.over.append(owner)
 
     # --- the verdict
@@ -149,19 +149,21 @@ class Guard:
             owners.append(owner)
         if os.getpid() != register.pid:
             return []
-        if register.ledger.is_lost and not self.is_blind:
-            self.is_blind = True
-            tag = register.ledger.tag
-            item.warn(pytest.PytestWarning(f"the guard is blind: descriptor {tag} was closed"))
         if self.baseline is not None:
             self.reports.checked += [one.name for one in owners]
-        if not (register.has_changed() or register.served or register.left_by(owners)):
-            return []
         register.current = owner
+        makers.attend()
         try:
-            return self._left(item, owners)
+            if register.has_changed() or register.served or register.left_by(owners):
+                return self._left(item, owners)
+            return []
         finally:
-            register.current = self.outer
+            register.hand_over(self.outer)
+            for one in owners:
+                one.is_over = one is not self.outer
+            if register.ledger.is_lost:
+                register.begin_again()
+                self.reports.blind(item)
 
     def _left(self, item: pytest.Item | None, owners: list[Owner]) -> list[Leak]:
         register = self.register
@@ -194,7 +196,10 @@ class Guard:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """What ended with the session itself, as after -x, has no test to be told with."""
         result = yield
-        if self.over:
+        owner = self.register.turn(self.outer)
+        if owner is not self.outer:
+            self.over.append(owner)  # a test that was interrupted
+        if self.over and os.getpid() == self.register.pid:
             leaks = self._left(None, self.over)
             if leaks:
                 self.reports.tell_at_end(session, leaks, self.settings.mode)
@@ -221,5 +226,5 @@ def _name(fixturedef: pytest.FixtureDef[Any]) -> str:
     place = fixturedef.baseid or "the suite"
     made = _XUNIT.fullmatch(fixturedef.argname)
     if made is not None:
-        return f"{made[1]} of {place}"
+        return f"{_XUNIT_NAMES.get(made[1], made[1])} of {place}"
     return f"fixture {fixturedef.argname} ({fixturedef.scope}) of {place}"

@@ -13,6 +13,7 @@ from pytest_proclife.guard.warning import ProcessLeakWarning
 
 _LEAKS = pytest.StashKey[list[Leak]]()
 _TOLD = pytest.StashKey[bool]()  # the error of the teardown is the guard's own
+_BLIND = pytest.StashKey[bool]()  # what the guard sees by was closed in the test
 _BESIDE = pytest.StashKey[str]()  # what is told in a report of its own
 
 
@@ -31,6 +32,11 @@ class Reports:
             summary: Any = manager.get_plugin("proclife-guard-summary")
             if summary is not None:
                 summary.listen(manager)
+
+    def blind(self, item: pytest.Item) -> None:
+        """Say that not all could be seen of a test: no warning, which a filter makes an error."""
+        self.begin()
+        item.stash[_BLIND] = True
 
     def tell(self, item: pytest.Item, leaks: list[Leak], mode: str) -> None:
         """Raise or warn for what the test left, after a teardown that went well."""
@@ -93,6 +99,9 @@ class Reports:
             report.proclife_leaks = [leak.to_dict() for leak in leaks]
             report.proclife_leaked = item.stash.get(_TOLD, False) and report.failed
             item.stash[_TOLD] = False
+        if item.stash.get(_BLIND, False):
+            del item.stash[_BLIND]
+            report.proclife_blind = True
         if self.checked:
             report.proclife_checked, self.checked = self.checked, []
         beside = item.stash.get(_BESIDE, None)

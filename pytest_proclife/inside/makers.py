@@ -1,0 +1,88 @@
+"""On whose behalf a process is started: the thread that starts it, the Pool or executor it is for.
+
+Neither need have come with the line that runs now: an executor starts its workers when work
+comes, and a Pool's own thread replaces those that have ended.
+"""
+
+import _thread
+import sys
+
+from pytest_proclife.inside import callsite, tagging, watch
+from pytest_proclife.inside.borrow import borrow
+from pytest_proclife.inside.handlers import is_ours
+
+if sys.version_info < (3, 12):
+    from pytest_proclife.inside import rewrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+_EXECUTORS = (
+    "concurrent.futures.process",
+    "loky.process_executor",
+    "joblib.externals.loky.process_executor",
+)
+# what calls the start() of a worker -> its variable that names who has the worker
+_STARTERS = {
+    "_repopulate_pool_static": "pool",  # multiprocessing.pool: the list of the Pool's workers
+    "_spawn_process": "self",  # concurrent.futures.process
+    "_adjust_process_count": "self",  # the same, and loky's
+}
+
+_watched: "set[str]" = set()
+
+
+def thread() -> str:
+    """Which thread runs now, by the kernel's number for it."""
+    return str(_thread.get_native_id())
+
+
+def maker(caller: "FrameType | None") -> str:
+    """Who has the worker whose start() was called there; empty where it is for itself."""
+    if caller is None:
+        return ""
+    name = _STARTERS.get(caller.f_code.co_name)
+    if name is None or name not in caller.f_locals:
+        return ""
+    number = str(id(caller.f_locals[name]))
+    above = caller.f_back.f_back if caller.f_back is not None else None
+    if name == "pool" and above is not None and above.f_code.co_name == "__init__":
+        _note(number, above)  # its first workers come with the Pool itself
+    return number
+
+
+def attend() -> None:
+    """Note from here on where executors are made; of those made already, that they were."""
+    for name in _EXECUTORS:
+        if name in sys.modules and name not in _watched:
+            executor: Any = getattr(sys.modules[name], "ProcessPoolExecutor", None)
+            if executor is None:
+                continue  # another thread is about to import it
+            _watched.add(name)
+            try:
+                _watch(executor)
+            except Exception as error:
+                if not is_ours(error):
+                    raise
+
+
+def _watch(executor: "Any") -> None:
+    watch.ensure()
+    function = executor.__init__
+    if sys.version_info >= (3, 12):
+        watch.watch(function.__code__, start=_made)
+    else:
+        rewrite.instrument(function, _made)
+    for one in borrow("gc").get_objects():
+        if executor in type(one).__mro__:
+            _note(str(id(one)), None)
+
+
+def _made(frame: "FrameType") -> None:
+    _note(str(id(frame.f_locals["self"])), frame.f_back)
+
+
+def _note(number: str, frame: "FrameType | None") -> None:
+    tagging.note(tagging.MADE, number, callsite.where(frame), thread())
