@@ -80,7 +80,11 @@ def check(options: argparse.Namespace) -> int:
     with _ended_by_sigterm():
         try:
             path = _exercise(options.exercise)
-            (submission,) = handed_in.find([options.submission])[:1]
+            submission, *more = handed_in.find([options.submission])
+            if more:
+                raise ValueError(
+                    f"{options.submission!r} has several submissions: name one of them"
+                )
             seal = Seal(path, [submission.path])
             return _loaded(
                 path, seal, options, lambda exercise: _check(exercise, submission, options)

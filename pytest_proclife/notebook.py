@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tokenize
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,15 @@ PROGRAM = "notebook_main.py"
 _KEPT_BODY = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
 _SAVED_BODY = re.compile(r"%%(?:writefile|file)\s+(\w+\.py)\s*$")
 _TIMED = re.compile(r"(\s*)%time\s+(.+)")
+# What every cell finds in a kernel without importing it, and what stands in for it: what is shown
+# is printed, and a magic that is called does nothing.
+_KERNELS = {
+    "display": "display = lambda *shown, **how: print(*map(repr, shown), sep='\\n')",
+    "get_ipython": (
+        "get_ipython = lambda: type('NoKernel', (), {'__getattr__': "
+        "lambda self, name: lambda *words, **more: None})()"
+    ),
+}
 _ASSIGNED = re.compile(r"(\s*[A-Za-z_][\w., ]*=)\s*(!|%[a-zA-Z])")
 _LINE = re.compile(
     r"\s*(?:%[a-zA-Z_]|!|\?"  # a magic, a shell line, a question
@@ -95,20 +105,49 @@ def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
     lines.append(
         f'if __name__ == "__main__": __import__("sys").path[:1] = [{search!r}, {str(place)!r}]'
     )
+    lines += [text for name, text in _KERNELS.items() if _lacks(notebook, name)]
+    if any(_awaits(cell.source) for cell in notebook.cells):
+        lines.append("__loop__ = __import__('asyncio').Runner()")  # one for all, as a kernel has
     for cell in notebook.cells:
         if cell.file:
             (place / cell.file).write_text(cell.body, encoding="utf-8")
             continue
         path = place / f"cell {cell.number}"
         path.write_text(cell.source + "\n", encoding="utf-8")
+        awaits = _awaits(cell.source)
+        flags = f", {ast.PyCF_ALLOW_TOP_LEVEL_AWAIT}" if awaits else ""
         lines += [
             f'with open({str(path)!r}, encoding="utf-8") as __cell__:',
-            f'    __cell__ = compile(__cell__.read(), {str(path)!r}, "exec")',
-            "exec(__cell__)",
+            f'    __cell__ = compile(__cell__.read(), {str(path)!r}, "exec"{flags})',
+            "__loop__.run(eval(__cell__))" if awaits else "exec(__cell__)",
         ]
     program = place / PROGRAM
     program.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return program
+
+
+def _lacks(notebook: Notebook, name: str) -> bool:
+    """Whether a notebook calls what a kernel gives to it by that name, and has none of its own."""
+    sources = [cell.source for cell in notebook.cells]
+    own = re.compile(
+        rf"\b(?:def|class|import|as)\s+{name}\b|^\s*{name}\s*=|import\b.*\b{name}\b", re.MULTILINE
+    )
+    called = re.compile(rf"\b{name}\s*\(")
+    return any(map(called.search, sources)) and not any(map(own.search, sources))
+
+
+def _awaits(source: str) -> bool:
+    """Whether a cell awaits at its top level, as one may in a kernel, which has a loop running."""
+    return _compiles(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) and not _compiles(source, 0)
+
+
+def _compiles(source: str, flags: int) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, "cell", "exec", flags, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True
 
 
 def _as_format_4(name: str, values: Any) -> dict[str, Any]:

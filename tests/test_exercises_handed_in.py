@@ -104,6 +104,14 @@ def test_a_syntax_error_in_a_notebook_is_told_with_its_cell(tmp_path: Path) -> N
         program(path)
 
 
+def test_a_cell_may_await_and_a_script_may_not(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "exam.ipynb", "async def f(): pass", "await f()")
+    assert program(path)[1].endswith("await f()")
+    (tmp_path / "exam.py").write_text("async def f(): pass\nawait f()")
+    with pytest.raises(Ungradable, match="line 2: a syntax error: 'await' outside function"):
+        program(tmp_path / "exam.py")
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [

@@ -374,3 +374,8 @@ def test_check_is_the_students_view(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("This answer cannot be graded: 'eve.py', line 1: a syntax error")
     assert "assert ()" in check("--feedback", "all", "ada.py").stdout
+    (tmp_path / "both/ada").mkdir(parents=True)
+    (tmp_path / "both/bob").mkdir()
+    done = check("both")
+    assert done.returncode == 125
+    assert done.stderr == "proclife: 'both' has several submissions: name one of them\n"

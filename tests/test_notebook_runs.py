@@ -83,6 +83,34 @@ def test_a_future_import_holds_for_the_cells(tmp_path: Path) -> None:
     assert run(write_notebook(tmp_path / "exam.ipynb", *cells)).stdout == "fine\n"
 
 
+def test_a_cell_may_await_as_in_a_kernel_and_all_have_the_same_loop(tmp_path: Path) -> None:
+    cells = (
+        "import asyncio\nasync def double(n): return 2 * n",
+        "print(await double(2))",
+        "loop = asyncio.get_running_loop()\nawait asyncio.sleep(0)",
+        "async with asyncio.timeout(60):\n    print(asyncio.get_running_loop() is loop)",
+        "print('no loop needed')",
+    )
+    assert run(write_notebook(tmp_path / "exam.ipynb", *cells)).stdout == (
+        "4\nTrue\nno loop needed\n"
+    )
+
+
+def test_an_error_of_what_a_cell_awaits_has_its_cell_and_line(tmp_path: Path) -> None:
+    cells = ("async def f():\n    1 / 0", "await f()")
+    main = run(write_notebook(tmp_path / "exam.ipynb", *cells)).main
+    assert main.exception is not None
+    assert main.exception.type == "ZeroDivisionError"
+    assert 'exam.ipynb/cell 1", line 2' in main.exception.traceback
+
+
+def test_what_a_kernel_gives_to_every_cell_is_there_where_it_is_asked_for(tmp_path: Path) -> None:
+    cells = ("display(1, 'x')\nget_ipython().run_line_magic('matplotlib', 'inline')\nprint('on')",)
+    assert run(write_notebook(tmp_path / "exam.ipynb", *cells)).stdout == "1\n'x'\non\n"
+    own = ("def display(x): print('own', x)", "display(1)\nprint('get_ipython' in globals())")
+    assert run(write_notebook(tmp_path / "exam.ipynb", *own)).stdout == "own 1\nFalse\n"
+
+
 def test_a_program_that_asks_for_its_names_sees_its_own(tmp_path: Path) -> None:
     path = write_notebook(tmp_path / "exam.ipynb", "sys = 1", "print(sorted(globals()))")
     assert "'sys'" in (run(path).stdout or "")

@@ -146,7 +146,8 @@ def _source(file: Path) -> str:
         except notebook.NotebookError as error:
             raise Ungradable(str(error)) from None
         for cell in cells.cells:
-            _parse(cell.source, f"cell {cell.number} of {file.name!r}")
+            where = f"cell {cell.number} of {file.name!r}"
+            _parse(cell.source, where, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         return cells.source
     try:
         with tokenize.open(file) as opened:
@@ -157,11 +158,11 @@ def _source(file: Path) -> str:
     return source
 
 
-def _parse(source: str, where: str) -> None:
+def _parse(source: str, where: str, flags: int = 0) -> None:
     try:
         with warnings.catch_warnings(action="ignore"):
             compile(source, where, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-            compile(source, where, "exec", dont_inherit=True)
+            compile(source, where, "exec", flags, dont_inherit=True)
     except SyntaxError as error:
         line = "" if error.lineno is None else f", line {error.lineno}"
         raise Ungradable(f"{where}{line}: a syntax error: {error.msg}") from None
