@@ -158,3 +158,17 @@ def test_pytest_within_a_guarded_test_has_a_guard_of_its_own(suite: pytest.Pytes
     result = suite.runpytest_subprocess(*GUARD, "-W", "ignore")
     result.assert_outcomes(passed=2)
     assert result.ret == 0  # what the inner ones ended is not the outer's to find
+
+
+@needs("pytest_rerunfailures")
+def test_a_test_that_leaks_once_is_run_again_where_failures_are(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        test_suite=LEAVE
+        + "def test_leaks_once():\n    if not kept: leave()\ndef test_next(): pass\n"
+    )
+    result = suite.runpytest_subprocess(*GUARD, "-p", "pytest_rerunfailures", "--reruns=1")
+    said = result.stdout.str()
+    assert result.ret == 0
+    assert "1 rerun" in said
+    assert "leaked" not in said
+    assert "test_leaks_once: sleep (subprocess, pid " in said

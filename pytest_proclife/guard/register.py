@@ -17,8 +17,10 @@ from pytest_proclife.supervisor import kernel
 # The same, and those of debuggers, by a part of their command line: who started them may be a
 # program that notes nothing.
 _COMMANDS = (
-    "from multiprocessing.resource_tracker import main",
-    "from multiprocessing.forkserver import main",
+    # billiard's, loky's and multiprocess's too
+    ".resource_tracker import main",
+    ".semaphore_tracker import main",
+    ".forkserver import main",
     "/debugpy/adapter",
     "/pydevd",
 )

@@ -38,7 +38,7 @@ class Summary:
         self.checked.update(getattr(report, "proclife_checked", ()))
         if getattr(report, "proclife_blind", False):
             self.blind.append(report.nodeid)
-        if getattr(report, "proclife_leaked", False):
+        if _is_leak(report):
             self.texts.append((report.nodeid, str(report.longrepr)))
 
     @pytest.hookimpl(optionalhook=True)
@@ -72,13 +72,13 @@ class Summary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
         if self.texts:
-            terminalreporter.section("LEAKS", sep="=", red=True, bold=True)
+            terminalreporter.write_sep("=", "LEAKS", red=True, bold=True)
         for title, text in self.texts:
-            terminalreporter.section(title, sep="_", red=True, bold=True)
+            terminalreporter.write_sep("_", title, red=True, bold=True)
             terminalreporter.write_line(text)
         if not (self.leaks or stale or self.blind):
             return
-        terminalreporter.section("proclife guard", sep="=")
+        terminalreporter.write_sep("=", "proclife guard")
         for name in self.blind:
             terminalreporter.write_line(
                 f"{name}: it closed descriptors of the guard's, which cannot say all that it left"
@@ -114,12 +114,19 @@ class Listener:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
-        if getattr(report, "proclife_leaked", False):
+        if _is_leak(report):
             return "leaked", "L", ("LEAKED", {"red": True})
         return None
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.summary.take(report)
+
+
+def _is_leak(report: Any) -> bool:
+    """Whether it is the guard's own error, and no other plugin has made something else of it, as
+    those do that run a test again.
+    """
+    return getattr(report, "proclife_leaked", False) and report.outcome == "failed"
 
 
 def _number(number: int, noun: str, plural: str) -> str:
