@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,16 @@ TARGETS = Path(__file__).parent / "targets"
 INSTALLED = bool(entry_points(group="pytest11", name="proclife"))
 # From a source tree nobody has announced the plugin; where it is installed pytest has it.
 pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "pytest_proclife.plugin"]
+
+# A shell starts what it runs in its background with these ignored, and nohup with the last:
+# the programs of the tests would inherit that, and no Ctrl-C would end them.
+for number, disposition in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, disposition)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
