@@ -165,7 +165,7 @@ def run_tests(combination: Combination) -> str:
     cache = f"cache_dir={combination.folder / 'pytest-cache'}"
     settings = ROOT / "pyproject.toml"
     pytest = combination.bin / "pytest"
-    chosen = ["-m", combination.chosen]
+    chosen = ["-m", combination.chosen, "-n", "2", "--dist", "worksteal"]
     command: list[str | Path] = [pytest, "-c", settings, "-o", cache, *chosen, *combination.tests]
     return run_step(combination, "pytest", command)
 
