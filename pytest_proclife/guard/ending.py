@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from pytest_proclife.guard import closing
 from pytest_proclife.guard.register import Known, Owner, Register
 from pytest_proclife.guard.sight import seen
 
@@ -71,12 +70,16 @@ def _pidfd(one: Known) -> int | None:
 
 def end(register: Register, left: list[Known]) -> None:
     """End these and all below them, whatever they do."""
-    pools = _close_pools({one.seen.pid for one in left})
+    closed = closing.close({one.seen.pid for one in left})
+    if closed:
+        _await_workers(register, {one.seen.identity for one in left})
+        closed.before_the_kill()
+    _kill_all(register, left)
+    closed.after_the_kill()
+
+
+def _kill_all(register: Register, left: list[Known]) -> None:
     owners = {one.owner for one in left}
-    if pools:
-        _await_pools(register, {one.seen.identity for one in left})
-    for pool in pools:
-        pool._worker_handler._state = "TERMINATE"  # else it replaces the workers that are killed
     doomed = {one.seen.identity for one in left}
     until = time.monotonic() + _ENDING
     while time.monotonic() < until:
@@ -107,29 +110,7 @@ def _kill(one: Known) -> None:
             os.close(handle)
 
 
-def _close_pools(pids: set[int]) -> list[Any]:
-    """Close the Pools that have one of these for a worker.
-
-    An idle worker holds a lock of its Pool's while it waits for work. Were it killed, the Pool
-    could never be terminated, which multiprocessing does at the interpreter's exit.
-    """
-    found: list[Any] = []
-    util: Any = sys.modules.get("multiprocessing.util")
-    pool_module: Any = sys.modules.get("multiprocessing.pool")
-    if util is None or pool_module is None:
-        return found
-    for finalizer in list(util._finalizer_registry.values()):
-        reference = getattr(finalizer, "_weakref", None)
-        pool = reference() if reference is not None else None
-        if not isinstance(pool, pool_module.Pool) or isinstance(pool, pool_module.ThreadPool):
-            continue
-        if pids & {worker.pid for worker in list(pool._pool)}:
-            found.append(pool)
-            pool.close()
-    return found
-
-
-def _await_pools(register: Register, workers: set[tuple[int, int]]) -> None:
+def _await_workers(register: Register, workers: set[tuple[int, int]]) -> None:
     until = time.monotonic() + _CLOSING
     while True:
         left = [one for one in register.known.values() if one.seen.identity in workers]

@@ -260,11 +260,10 @@ class Register:
         parent = self._by_pid.get(one.parent)
         start = self.ledger.by_pid(one.pid)
         if start is not None and one.began_before(start.at):
-            helper = start.kind in SERVICES
+            helper = start.kind in SERVICES or _serves(start.argv)
             whose = self._owner_of_pid.get(one.pid, self.current)
             return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
-        line = " ".join(kernel.command_line(one.pid))
-        helper = any(service in line for service in _COMMANDS)
+        helper = _serves(kernel.command_line(one.pid))
         if parent is not None and not parent.is_helper:
             start, whose = parent.start, parent.owner
         else:
@@ -281,3 +280,8 @@ class Register:
         if start is not None and known.seen.began_before(start.at):
             known.start, known.exact = start, True
             known.owner = self._owner_of_pid.get(known.seen.pid, known.owner)
+
+
+def _serves(argv: Iterable[str]) -> bool:
+    line = " ".join(argv)
+    return any(service in line for service in _COMMANDS)

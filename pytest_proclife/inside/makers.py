@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-_EXECUTORS = (
+EXECUTORS = (
     "concurrent.futures.process",
     "loky.process_executor",
     "joblib.externals.loky.process_executor",
@@ -55,7 +55,7 @@ def maker(caller: "FrameType | None") -> str:
 
 def attend() -> None:
     """Note from here on where executors are made; of those made already, that they were."""
-    for name in _EXECUTORS:
+    for name in EXECUTORS:
         if name in sys.modules and name not in _watched:
             executor: Any = getattr(sys.modules[name], "ProcessPoolExecutor", None)
             if executor is None:
