@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal as signals
 
 from pytest_proclife.history import Asked, History, Left
+from pytest_proclife.records import Ending
 
 # Signals that ask a process to end, so that a handler's later end is the answer to them.
 # SIGHUP is not among them: servers take it for "read your configuration again".
@@ -37,14 +38,28 @@ def ended_of(request: Asked, history: History) -> bool:
         return request.state != "ignored" and not _killed_instead(request, history)
     if history.signal == request.signal:
         return _died_of(request, history)
-    if done or request.state == "ignored" or request.signal not in ASKING:
+    if done or request.state == "ignored":
         return False
+    if request.signal not in ASKING:
+        return _left_by_its_handler(request, history)
     if history.signal is not None and not by_itself(history):
         # it caught the request or not, but it was another signal that ended it
         if request.from_exit_path and left is None and history.has_hole(start=request.at):
             raise Unknown("reports of its own are missing: its parent's exit may have ended it")
         return False
     return _caught(request, history)
+
+
+def _left_by_its_handler(request: Asked, history: History) -> bool:
+    """Where nobody sees handlers run, main's SystemExit may have come from the last one's."""
+    left = history.left
+    if history.sees_handlers or left is None or left.how != Ending.SYS_EXIT or left.exception:
+        return False
+    later = any(r.at > request.at and r.by != history.id and r.sure for r in history.asked)
+    if later or request.state not in ("caught", None):
+        return False
+    name = signal_name(request.signal)
+    raise Unknown(f"whether it left by its handler of {name} could not be seen")
 
 
 def _killed_instead(request: Asked, history: History) -> bool:

@@ -49,6 +49,20 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     ("an exception left its target", history(1, left=left("raised")), "raised", "raised", None),
     ("SystemExit left its target", history(3, left=left("sys_exit")), "sys_exit", "sys_exit", None),
+    (
+        "SystemExit left its target, whose handler of SIGHUP had returned",
+        history(3, asked=(asked(HUP, state="caught"),), left=left("sys_exit")),
+        "sys_exit",
+        "sys_exit",
+        None,
+    ),
+    (
+        "SystemExit came from its handler of SIGHUP",
+        history(3, asked=(asked(HUP, state="caught"),), left=left("sys_exit", rose_from=HUP)),
+        "terminated",
+        "sys_exit",
+        PARENT,
+    ),
     ("it called os._exit", history(7, last_word="os_exit"), "os_exit", "os_exit", None),
     (
         "it returned, and an exit handler called os._exit",
@@ -472,6 +486,11 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "whether it caught the request, on 3.11",
         history(0, asked=(asked(state=None),), left=left(), sees_handlers=False),
         "whether it caught SIGTERM",
+    ),
+    (
+        "whether it left by its handler of SIGHUP, on 3.11",
+        history(5, asked=(asked(HUP, state="caught"),), left=left("sys_exit"), sees_handlers=False),
+        "whether it left by its handler of SIGHUP",
     ),
     (
         "whether it swallowed the SIGINT",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 from fidelity import both
 
 import pytest_proclife
-from pytest_proclife import Cause, Code
+from pytest_proclife import Cause, Code, Ending
 
 IMPORTS = "import multiprocessing, os, signal, subprocess, sys, time\n"
 PIDFD = IMPORTS + (
@@ -164,3 +165,45 @@ def test_a_program_that_is_not_there_leaves_the_run_complete() -> None:
     run = pytest_proclife.run(Code(text))
     assert [(p.name, p.cause, p.exitcode) for p in run.children] == [("program", "exited", 255)]
     assert run.witness.complete
+
+
+MAIN_WITH_A_HANDLER = (
+    "import os, signal, sys\n"
+    "reader, writer = os.pipe()\n"
+    "def leave(number, frame): {handler}\n"
+    "signal.signal(signal.SIGHUP, leave)\n"
+    "print('ready', flush=True)\n"
+    "os.read(reader, 1)\n"  # until a handler writes or leaves
+    "sys.exit(6)\n"
+)
+# 3.11 has no sys.monitoring: nobody sees there where main's SystemExit came from.
+SEES_HANDLERS = sys.version_info >= (3, 12)
+
+
+@pytest.mark.parametrize("leaves", ["sys.exit(5)", "raise SystemExit(5)"])
+def test_a_handler_of_any_signal_that_leaves_main_is_the_end_that_was_asked_for(
+    leaves: str,
+) -> None:
+    with pytest_proclife.start(Code(MAIN_WITH_A_HANDLER.format(handler=leaves))) as main:
+        main.wait_for_output("ready")
+        main.send_signal(signal.SIGHUP)
+        end = main.wait().main
+    wanted = Cause.TERMINATED if SEES_HANDLERS else Cause.UNKNOWN
+    assert (end.cause, end.ending, end.exitcode) == (wanted, Ending.SYS_EXIT, 5)
+    assert end.ended_by == ("test" if SEES_HANDLERS else None)
+
+
+@pytest.mark.parametrize(
+    "goes_on",
+    [
+        "os.write(writer, b'1')",
+        "\n    try: sys.exit(5)\n    except SystemExit: os.write(writer, b'1')",
+    ],
+)
+def test_a_handler_that_returns_is_not_what_main_left_by_later(goes_on: str) -> None:
+    with pytest_proclife.start(Code(MAIN_WITH_A_HANDLER.format(handler=goes_on))) as main:
+        main.wait_for_output("ready")
+        main.send_signal(signal.SIGHUP)
+        end = main.wait().main
+    wanted = Cause.SYS_EXIT if SEES_HANDLERS else Cause.UNKNOWN
+    assert (end.cause, end.ended_by, end.exitcode) == (wanted, None, 6)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RETURNED, RAISED, SYS_EXIT = "returned", "raised", "sys_exit"
 
 _reported = False  # this process has said how its own code ended
+_rises_from = ""  # the signal whose handler has called sys.exit(), which leaves no trace in main
 _main: "CodeType | None" = None  # the code object of __main__
 _names: "dict[str, Any]" = {}  # 3.11: the dictionary of __main__
 _module: object = None  # 3.11: a weak reference to it
@@ -62,8 +63,15 @@ def install(kind: str, tells_end: bool) -> None:
 
 def forget() -> None:
     """In a forked child: nothing has ended yet."""
-    global _reported, _began_here
+    global _reported, _began_here, _rises_from
     _reported = _began_here = False
+    _rises_from = ""
+
+
+def rises_from(signal: str) -> None:
+    """A handler of that signal is about to leave by SystemExit; an empty one has returned."""
+    global _rises_from
+    _rises_from = signal
 
 
 def child_begins() -> None:
@@ -163,7 +171,8 @@ def say(
     _reported = True
     handled = handlers.handled()
     if error is None:
-        recorder.report(wire.LEFT, how, "", "", "", "", handled)
+        origin = _rises_from if how == SYS_EXIT else ""
+        recorder.report(wire.LEFT, how, "", "", "", origin, handled)
         return
     kind = type(error)
     name = kind.__qualname__
@@ -207,7 +216,8 @@ def _last_word(arguments: "tuple[Any, ...]") -> None:
     if not _reported:
         how = _left_unseen()
         if how is not None:
-            recorder.report(wire.LEFT, how, "", "", "", "", handlers.last_handled)
+            origin = _rises_from if how == SYS_EXIT else ""
+            recorder.report(wire.LEFT, how, "", "", "", origin, handlers.last_handled)
     recorder.report(wire.LAST_WORD, "exit", "")
 
 

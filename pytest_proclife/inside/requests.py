@@ -20,6 +20,7 @@ _SIGNALS = range(1, 65)  # the kernel refuses others, and 0 is a question
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
 _EVERYBODY = 1  # the group that kill(2) calls -1
 _MOST = 1000  # children that a report names
+_exit = sys.exit  # the program may have one of its own
 
 
 def install() -> None:
@@ -175,7 +176,16 @@ def _handler_is_set(frame: "FrameType") -> None:
     code = handlers.code_of(frame.f_locals.get("handler"))
     if code is not None:
         handlers.is_set(code, int(frame.f_locals["signalnum"]))
-        watch.watch(code, start=_handler_runs)
+        watch.watch(code, start=_handler_runs, returned=_handler_returned, call=_handler_calls)
+
+
+def _handler_calls(frame: "FrameType", function: object) -> None:
+    if function is _exit or (isinstance(function, type) and issubclass(function, SystemExit)):
+        leaving.rises_from(str(handlers.number_of(frame, handlers.codes[frame.f_code])))
+
+
+def _handler_returned(frame: "FrameType", value: object) -> None:
+    leaving.rises_from("")
 
 
 def _handler_was_set(frame: "FrameType", value: object) -> None:
