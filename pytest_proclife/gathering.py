@@ -220,12 +220,12 @@ class _Group:
     def __init__(self, request: Asked, known: frozenset[int]) -> None:
         self.request = request
         self.known = known  # of whom it is certain whether they got it
-        self.until: int | None = None
+        self.until: float | None = None
 
     def still_open(self, ended: Sighting) -> bool:
         wake = ended.end_wake or 0
         if self.until is None:
-            self.until = wake + 1
+            self.until = wake // 1 + 1.5  # both looks of the next wake-up
         if wake > self.until:
             return False
         self.may_have_met(ended)

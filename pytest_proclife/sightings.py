@@ -35,7 +35,7 @@ class Sighting:
     asked: list[Asked] = field(default_factory=list)
     cleanups: list[int] = field(default_factory=list)
     end: int | None = None
-    end_wake: int | None = None
+    end_wake: float | None = None  # a half more where it is known to be after others of the same
     running_then: tuple[int, ...] = ()
     reaped: int | None = None
     reaped_by_us: bool = False

@@ -24,7 +24,7 @@ class Log:
     def __init__(self, *, version: str = "3.13.0", observed: bool = True) -> None:
         self.entries: list[Entry] = []
         self.now = EPOCH
-        self.wake = 0
+        self.wake: float = 0
         self.count = 0
         self.next_pid = 100
         self.version = version
@@ -264,7 +264,7 @@ class Process:
         signal: int = 0,
         orphan: bool = False,
         running: tuple[Process, ...] = (),
-        wake: int | None = None,
+        wake: float | None = None,
     ) -> None:
         """The kernel: it has ended, and was reaped; by the supervisor if an orphan, or main."""
         self.log.wake = self.log.wake + 1 if wake is None else wake

@@ -591,6 +591,15 @@ def test_nothing_proves_the_order_of_two_ends_in_one_wake_up() -> None:
     assert pair(log)[0].orphaned is None
 
 
+def test_who_was_dead_at_the_first_look_of_a_wake_up_is_no_orphan_of_who_was_not() -> None:
+    log = Log()
+    outer = log.child(name="outer")
+    log.child(outer, name="inner").ends(signal=9, wake=1, orphan=True)
+    outer.ends(signal=9, wake=1.5)
+
+    assert pair(log)[0].orphaned is False
+
+
 def test_who_was_dead_when_the_parents_end_was_noticed_may_have_died_before_it() -> None:
     log = Log()
     outer = log.child(name="outer")

@@ -209,7 +209,7 @@ class World:
             cause = "abandoned"
         self.meets(target, signal, cause)
 
-    def meets(self, life: Life, signal: int, cause: str | None, *, wake: int | None = None) -> None:
+    def meets(self, life: Life, signal: int, cause: str | None, *, wake: float | None = None) -> None:
         """A signal arrives; `cause` is what the end is due to if it ends of it."""
         true = cause if cause is not None else "killed" if signal == KILL else "terminated"
         how = "default" if signal == KILL else life.handlers[signal]
@@ -260,7 +260,7 @@ class World:
         self.ends(life, 0, str(life.left))
 
     def dies(
-        self, life: Life, signal: int, cause: str, *, wake: int | None = None, asked: bool = False
+        self, life: Life, signal: int, cause: str, *, wake: float | None = None, asked: bool = False
     ) -> None:
         life.ended_by_signal = True
         if not asked or cause == "own":

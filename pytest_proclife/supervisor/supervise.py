@@ -20,6 +20,7 @@ _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _GATHER = 0.002  # s that wake-ups are gathered once they come faster than that
 _FEW = 8  # living processes whose news are not gathered where somebody waits for them
 _LONGEST = 86400.0  # s of one wait: epoll_wait(2) takes no more than 24 days
+_MOST = 1023  # events of one look
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
@@ -125,19 +126,24 @@ class Supervisor:
         main.register(tree.main.handle, select.POLLIN)
         before = 0.0
         while tree.reap():
-            events = dict(self.epoll.poll(self._patience()))
+            events = dict(self.epoll.poll(self._patience(), _MOST))
+            first = len(events)
             if time.monotonic() - before < _GATHER and not (tree.main.ended or self._hurries()):
                 main.poll(_GATHER * 1000)  # main's end is not kept waiting
                 for descriptor, event in self.epoll.poll(0):
                     events[descriptor] = events.get(descriptor, 0) | event
             before = time.monotonic()
             # chosen first: a new pidfd may get the number of a connection that has ended
-            ends = [item for item in events.items() if item[0] in tree.handles]
+            items = list(events.items())
+            ends = [item for item in items[:first] if item[0] in tree.handles]
+            later = [item for item in items[first:] if item[0] in tree.handles]
             # What a process reported before it ended lies in the socket by now: first read,
             # then stamp the ends; what was sent before a signal precedes the death by it.
             tree.read_reports()
             tree.note_ends(ends)
-            for descriptor, event in events.items():
+            # not there at the first look, which has all there was: after those that were
+            tree.note_ends(later, later=first < _MOST)
+            for descriptor, event in items:
                 self._serve(descriptor, event)
             self._look_at_the_clock()
             self._tell()

@@ -17,6 +17,7 @@ _KILL_GROUP, _UNSEEN, _EXEC = (
     letter.encode() for letter in (wire.KILL_GROUP, wire.UNSEEN, wire.EXEC)
 )
 _SIGKILL, _LAST_SIGNAL = 9, 64
+_HALF = 0.5  # of a wake-up: what its second look has found
 _DOES_NOT_REPORT = b"0"
 
 
@@ -175,21 +176,21 @@ class Tree:
 
     # --- ends
 
-    def note_ends(self, events: list[tuple[int, int]]) -> None:
-        """Stamp the ends and the reaps that the kernel has told of."""
+    def note_ends(self, events: list[tuple[int, int]], later: bool = False) -> None:
+        """Stamp ends and reaps; `later`: none had ended at the first look of this wake-up."""
         for handle, event in events:
             process = self.handles.get(handle)
             if process is None:
                 continue
             if not process.ended:
-                self._ended(process)
+                self._ended(process, self.wakes + later * _HALF)
             if event & select.EPOLLHUP and not process.reaped:
                 self._reaped(process, kernel.exit_status(handle))
 
-    def _ended(self, process: Process) -> None:
+    def _ended(self, process: Process, wake: float) -> None:
         process.ended = True
         running = tuple(child.number for child in _running(process.children))
-        self.note("end", process, self.wakes, running)
+        self.note("end", process, wake, running)
         if self.live:
             self.note("status", process, kernel.status_of_zombie(process.handle))
         process.children = []
