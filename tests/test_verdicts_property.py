@@ -209,7 +209,9 @@ class World:
             cause = "abandoned"
         self.meets(target, signal, cause)
 
-    def meets(self, life: Life, signal: int, cause: str | None, *, wake: float | None = None) -> None:
+    def meets(
+        self, life: Life, signal: int, cause: str | None, *, wake: float | None = None
+    ) -> None:
         """A signal arrives; `cause` is what the end is due to if it ends of it."""
         true = cause if cause is not None else "killed" if signal == KILL else "terminated"
         how = "default" if signal == KILL else life.handlers[signal]
