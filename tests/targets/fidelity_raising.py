@@ -145,8 +145,10 @@ def pools(method: str) -> None:
             except (ZeroDivisionError, ExceptionGroup):
                 traceback.print_exc()
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        future = executor.submit(divide)
+        concurrent.futures.wait([future])  # result() shows another line where it has to wait
         try:
-            executor.submit(divide).result()
+            future.result()
         except ZeroDivisionError:
             traceback.print_exc()
         try:
