@@ -158,9 +158,18 @@ def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) ->
         "except KeyboardInterrupt:\n print('interrupted', flush=True)\n"
         "raise SystemExit(9)"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [*PROCLIFE, "run", path])
+    terminal, its = pty.openpty()
+    # a program of its own takes the terminal: a fork is not for a process with threads
+    text = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    text += "os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", text, *PROCLIFE, "run", path],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
     seen = b""
     while b"ready" not in seen:
         seen += os.read(terminal, 4096)
@@ -171,10 +180,9 @@ def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) ->
     except OSError:
         pass  # EIO: the terminal is closed with its last process
     os.close(terminal)
-    _, status = os.waitpid(pid, 0)
     assert b"interrupted" in seen
     assert b"exit code 9" in seen
-    assert os.waitstatus_to_exitcode(status) == 9
+    assert process.wait(timeout=60) == 9
 
 
 def test_sigterm_to_proclife_ends_the_tree(script: Callable[[str], str]) -> None:

@@ -125,7 +125,7 @@ def test_an_exit_handler_of_a_fork_that_leaves_by_os_exit_is_its_own() -> None:
 def test_a_program_that_takes_names_out_of_its_main_is_not_mistaken(
     names: str, script: Callable[[str], str]
 ) -> None:
-    text = f"import sys\nnames = {names!r}.split(', ')\nfor name in names: del globals()[name]\n"
+    text = f"import sys\nnames = {names!r}.split(', ')\nfor name in names: globals().pop(name, 0)\n"
     ended = {}
     for end in ("", "sys.exit(0)"):
         run = pytest_proclife.run(script(text + end))
