@@ -122,6 +122,63 @@ def test_workers_that_replace_others_have_the_line_of_the_pool(guarded: Suite) -
     assert re.search(r"\(pool_worker, pid \d+\), .*, started at test_suite.py:7 in pool", said)
 
 
+@pytest.mark.parametrize("wait", ["0", "0.3"])
+def test_a_pool_that_is_just_replacing_its_only_worker_is_left(guarded: Suite, wait: str) -> None:
+    text = """
+    @pytest.fixture(scope="module")
+    def pool():
+        from multiprocessing import pool
+        make = pool.Pool.Process
+        without, go_on = threading.Event(), threading.Event()
+        def make_late(*args, **kwargs):
+            if threading.current_thread() is not threading.main_thread():
+                without.set()
+                go_on.wait()
+            return make(*args, **kwargs)
+        pool.Pool.Process = staticmethod(make_late)
+        made = FORK.Pool(1, maxtasksperchild=1)
+        yield made
+        without.wait()
+        END
+    def test_it(pool):
+        assert pool.apply(len, ["work"]) == 4
+    """
+    late = "kept.append(made); threading.Timer(0.3, go_on.set).start()"
+    result = guarded(text.replace("END", late), f"--proclife-guard-wait={wait}")
+    result.assert_outcomes(passed=1)
+    assert "fixture pool (module) of test_suite.py left 1 process behind" in result.stdout.str()
+    tidy = "go_on.set(); made.close(); made.join()"
+    result = guarded(text.replace("END", tidy), f"--proclife-guard-wait={wait}")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+
+
+def test_an_executor_that_is_just_replacing_its_only_worker_is_left(guarded: Suite) -> None:
+    result = guarded(
+        """
+    def test_it():
+        from concurrent.futures import ProcessPoolExecutor
+        spawn = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1)
+        start = executor._spawn_process
+        without, go_on = threading.Event(), threading.Event()
+        def start_late():
+            if threading.current_thread() is not threading.main_thread():
+                without.set()
+                go_on.wait()
+            start()
+        executor._spawn_process = start_late
+        executor.submit(len, "work").result()
+        executor.submit(len, "work")
+        without.wait()
+        kept.append(executor)
+        threading.Timer(0.3, go_on.set).start()
+    """
+    )
+    result.assert_outcomes(passed=1)
+    assert "test_suite.py::test_it left 1 process behind" in result.stdout.str()
+
+
 def test_what_a_fixtures_thread_starts_is_the_fixtures(guarded: Suite) -> None:
     text = """
     @pytest.fixture(scope="module")

@@ -7,18 +7,15 @@ says so to whoever uses it next; one that is shut down is replaced, where it is 
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pytest_proclife.inside.makers import EXECUTORS
+from pytest_proclife.guard.pools import executors, pools, workers
 
 _CLOSING = 1.0  # s for each, which may wait for a thread of its own
-_FINALIZERS = ("multiprocessing.util", "multiprocess.util")  # billiard's are among the first's
-_POOLS = ("multiprocessing.pool", "multiprocess.pool", "billiard.pool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,49 +39,16 @@ class Closed:
 
 def close(pids: set[int]) -> Closed:
     """Close what has one of these for a worker."""
-    pools, executors = _pools(pids), _executors(pids)
-    for pool in pools:
+    closed = [pool for pool in pools() if pids & workers(pool)]
+    looked_after = [(thread, one) for thread, one, theirs in executors() if pids & theirs]
+    for pool in closed:
         _within_bounds(pool.close)
-    for _, executor in executors:
+    for _, executor in looked_after:
         _within_bounds(partial(executor.shutdown, wait=False))
-    return Closed(pools=tuple(pools), threads=tuple(thread for thread, _ in executors))
+    return Closed(pools=tuple(closed), threads=tuple(thread for thread, _ in looked_after))
 
 
 def _within_bounds(call: Callable[[], object]) -> None:
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     thread.join(_CLOSING)
-
-
-def _pools(pids: set[int]) -> list[Any]:
-    kinds = tuple(
-        kind
-        for name in _POOLS
-        if (kind := getattr(sys.modules.get(name), "Pool", None)) is not None
-    )
-    found: list[Any] = []
-    for name in _FINALIZERS:
-        registry: Any = getattr(sys.modules.get(name), "_finalizer_registry", None)
-        for finalizer in list((registry or {}).values()):
-            reference = getattr(finalizer, "_weakref", None)
-            pool = reference() if reference is not None else None
-            if isinstance(pool, kinds) and pids & _workers(getattr(pool, "_pool", ())):
-                found.append(pool)
-    return found
-
-
-def _workers(processes: Iterable[Any]) -> set[int]:
-    """Their pids; a ThreadPool's workers have none."""
-    return {pid for one in list(processes) if isinstance(pid := getattr(one, "pid", None), int)}
-
-
-def _executors(pids: set[int]) -> list[tuple[Any, Any]]:
-    """The threads that look after the workers, and the executors."""
-    found = []
-    for name in EXECUTORS:
-        threads: Any = getattr(sys.modules.get(name), "_threads_wakeups", None)
-        for thread in list(threads or ()):
-            executor = getattr(thread, "executor_reference", lambda: None)()
-            if executor is not None and pids & {*(getattr(thread, "processes", None) or ())}:
-                found.append((thread, executor))
-    return found

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from pytest_proclife.guard import closing
+from pytest_proclife.guard import closing, pools
 from pytest_proclife.guard.register import Known, Owner, Register
 from pytest_proclife.guard.sight import seen
 
 _ENDING = 5.0  # s for SIGKILL to take effect
 _CLOSING = 1.0  # s for the workers of a Pool that is closed to end by themselves
+_REPLACING = 1.0  # s for a Pool to start a worker in place of one that has ended
+_STEP = 0.002  # s
 
 Clock = Callable[[], float]
 
@@ -27,12 +29,26 @@ def await_ends(
 ) -> list[Known]:
     """Wait up to `patience` seconds for what these owners left; what is there then."""
     until, owners = clock() + patience, tuple(owners)
-    while left := register.left_by(owners):
+    while left := _left(register, owners):
         changed = _change(left, until - clock())
         register.look()  # also after the wait: for what a process has said of itself by now
         if not changed:
-            return register.left_by(owners)
+            return _left(register, owners)
     return left
+
+
+def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
+    """What they left. Where that is a Pool that is just replacing its only worker, the new one."""
+    makers = register.makers_of(owners)
+    until = time.monotonic() + _REPLACING
+    while True:
+        replaces = bool(makers) and pools.replaces(makers)
+        if makers:
+            register.settle()  # after that question: what it had started by then is seen
+        left = register.left_by(owners)
+        if left or not replaces or time.monotonic() > until:
+            return left
+        time.sleep(_STEP)  # the Pool's own thread tells nobody
 
 
 def _change(left: list[Known], seconds: float) -> bool:

@@ -116,6 +116,11 @@ class Register:
             and not (one.seen.is_zombie and one.seen.pid in given_up)
         ]
 
+    def makers_of(self, owners: Iterable[Owner]) -> set[str]:
+        """The Pools and executors that these have made."""
+        whose = set(owners)
+        return {maker for maker, owner in self._owner_of_maker.items() if owner in whose}
+
     def settle(self) -> None:
         """Give what is new to whose it is, before somebody else's turn comes."""
         if self.has_changed():

@@ -154,9 +154,9 @@ class Guard:
         register.current = owner
         makers.attend()
         try:
-            if register.has_changed() or register.served or register.left_by(owners):
-                return self._left(item, owners)
-            return []
+            if not (register.has_changed() or register.served or self._concerns(owners)):
+                return []
+            return self._left(item, owners)
         finally:
             register.hand_over(self.outer)
             for one in owners:
@@ -165,11 +165,15 @@ class Guard:
                 register.begin_again()
                 self.reports.blind(item)
 
+    def _concerns(self, owners: list[Owner]) -> bool:
+        """Whether there is something of theirs, or that may yet start something."""
+        return bool(self.register.left_by(owners) or self.register.makers_of(owners))
+
     def _left(self, item: pytest.Item | None, owners: list[Owner]) -> list[Leak]:
         register = self.register
         register.settle()
         unjoined = register.take_unjoined(owners)
-        if not unjoined and not register.left_by(owners):
+        if not (unjoined or self._concerns(owners)):
             return []
         from pytest_proclife.guard import ending
 
