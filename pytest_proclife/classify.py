@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pytest_proclife.history import Asked, History
 from pytest_proclife.records import Cause, Ending
 from pytest_proclife.response import Unknown, ended_of, explains_itself, is_interrupt
-from pytest_proclife.suspicion import exclude_earlier, exclude_unseen
+from pytest_proclife.suspicion import exclude_earlier, exclude_unseen, exclude_unseen_kill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def _on_request(history: History, ending: Ending | None) -> Verdict | None:
         if ended_of(request, history):
             exclude_earlier(request, history)
             if history.signal == signals.SIGKILL != request.signal:
-                exclude_unseen(history)  # to be killed comes before to be terminated
+                exclude_unseen_kill(history)  # that comes before to be terminated
             verdict = _verdict_for(request, history, ending)
             if verdict is None:  # it was done by then, and its exit path was cut short
                 others = tuple(r for r in history.asked if r is not request)

@@ -33,8 +33,16 @@ def exclude_earlier(request: Asked, history: History) -> None:
 
 def exclude_unseen(history: History, until: float = math.inf) -> None:
     """Make sure that it did not end of a request, up to some time, that nobody reported."""
-    signs = _signs(history, until)
-    silent = _silently_caught(history)
+    _exclude(history, _signs(history, until), _silently_caught(history), until)
+
+
+def exclude_unseen_kill(history: History) -> None:
+    """Make sure that nobody unseen killed it on its way out, as a request had told it to end."""
+    if not by_itself(history):
+        _exclude(history, frozenset({signals.SIGKILL}), frozenset(), math.inf)
+
+
+def _exclude(history: History, signs: frozenset[int], silent: frozenset[int], until: float) -> None:
     # what came when its code was done could only have ended it by killing it
     done = history.left.at if history.left is not None else math.inf
     unsure = {

@@ -236,6 +236,18 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         PARENT,
     ),
     (
+        "it killed itself on its way out, and a program that does not report had run before",
+        history(
+            -KILL,
+            asked=(asked(state="caught"), asked(KILL, at=80, by=ME)),
+            left=EXITED_IN_HANDLER,
+            strangers=Spans([(10, 40, SIBLING)]),
+        ),
+        "terminated",
+        "signaled",
+        PARENT,
+    ),
+    (
         "of two who asked, the first one is the reason",
         history(-TERM, asked=(asked(by=SIBLING, at=60), asked(at=50, state=None))),
         "terminated",
@@ -475,6 +487,16 @@ UNKNOWN: list[tuple[str, History, str]] = [
     (
         "whether a program that does not report killed it",
         history(-KILL, strangers=Spans([(0, 100, SIBLING)])),
+        "may have sent SIGKILL",
+    ),
+    (
+        "whether a program that does not report killed it on its way out",
+        history(
+            -KILL,
+            asked=(asked(state="caught"),),
+            left=EXITED_IN_HANDLER,
+            strangers=Spans([(0, 100, SIBLING)]),
+        ),
         "may have sent SIGKILL",
     ),
     (
