@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from pytest_proclife.history import Asked, History
 from pytest_proclife.records import Cause, Ending
-from pytest_proclife.response import Unknown, ended_of, explains_itself, is_interrupt
+from pytest_proclife.response import (
+    Unknown,
+    ended_of,
+    exclude_replacement,
+    explains_itself,
+    is_interrupt,
+)
 from pytest_proclife.suspicion import exclude_earlier, exclude_unseen, exclude_unseen_kill
 
 
@@ -100,8 +106,7 @@ def _own_end(history: History, ending: Ending | None) -> Verdict | None:
     """returned, raised, sys_exit: its own code reported its end."""
     if history.left is None or history.replaced is not None:
         return None
-    if history.has_hole(start=history.left.at):
-        raise Unknown("reports of its own are missing: another program may have taken its place")
+    exclude_replacement(history)
     return Verdict(cause=Cause(history.left.how), ending=ending)
 
 

@@ -35,6 +35,7 @@ def ended_of(request: Asked, history: History) -> bool:
         return False  # another program caught it, which is gone
     done = left is not None and left.at < request.at
     if left is not None and not done and left.rose_from == request.signal:
+        exclude_replacement(history)
         return request.state != "ignored" and not _killed_instead(request, history)
     if history.signal == request.signal:
         return _died_of(request, history)
@@ -47,7 +48,16 @@ def ended_of(request: Asked, history: History) -> bool:
         if request.from_exit_path and left is None and history.has_hole(start=request.at):
             raise Unknown("reports of its own are missing: its parent's exit may have ended it")
         return False
-    return _caught(request, history)
+    if not _caught(request, history):
+        return False
+    exclude_replacement(history)
+    return True
+
+
+def exclude_replacement(history: History) -> None:
+    """Make sure that the program whose code reported its end is the one that ended."""
+    if history.left is not None and history.has_hole(start=history.left.at):
+        raise Unknown("reports of its own are missing: another program may have taken its place")
 
 
 def _left_by_its_handler(request: Asked, history: History) -> bool:

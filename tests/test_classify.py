@@ -490,6 +490,27 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "may have sent SIGKILL",
     ),
     (
+        "whether what the request made end was still its program, and not another",
+        history(
+            0,
+            asked=(asked(INT, state="caught"),),
+            left=left("raised", at=60, exception="KeyboardInterrupt", rose_from=INT),
+            holes=((60, 100),),
+        ),
+        "another program may have taken its place",
+    ),
+    (
+        "whether what drained its work was still its program, and not another",
+        history(
+            0,
+            asked=(asked(state="caught"),),
+            caught=((TERM, 55),),
+            left=left(handled=frozenset({TERM})),
+            holes=((90, 100),),
+        ),
+        "another program may have taken its place",
+    ),
+    (
         "whether a program that does not report killed it on its way out",
         history(
             -KILL,
