@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pytest_proclife.guard.ledger import Ledger, Made, Start
 from pytest_proclife.guard.pending import dropped, unjoined
@@ -30,28 +29,34 @@ _ROUNDS = 10  # of a look, where something starts processes all the time
 _LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Owner:
     """Who has to see to the end of what it starts."""
 
-    name: str
-    is_fixture: bool = False
-    is_over: bool = False  # it has had its verdict
+    __slots__ = "is_fixture", "is_over", "name"
+
+    def __init__(self, name: str, is_fixture: bool = False) -> None:
+        self.name = name
+        self.is_fixture = is_fixture
+        self.is_over = False  # it has had its verdict
 
 
-OUTSIDE = Owner(name="")  # what pytest had before, or what belongs to no test
+OUTSIDE = Owner("")  # what pytest had before, or what belongs to no test
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Known:
     """A process that is there. `start` is its own, or (not `exact`) its nearest ancestor's."""
 
-    seen: Seen
-    owner: Owner
-    start: Start | None
-    exact: bool
-    is_helper: bool = False
-    excused: bool = False  # it has been reported, or is allowed
+    __slots__ = "exact", "excused", "is_helper", "owner", "seen", "start"
+
+    def __init__(
+        self, *, seen: Seen, owner: Owner, start: Start | None, exact: bool, is_helper: bool
+    ) -> None:
+        self.seen = seen
+        self.owner = owner
+        self.start = start
+        self.exact = exact
+        self.is_helper = is_helper
+        self.excused = False  # it has been reported, or is allowed
 
     @property
     def is_opaque(self) -> bool:
@@ -91,6 +96,12 @@ class Register:
             return False  # a fork that goes on as pytest: what it starts is its parent's to see
         return self.ledger.has_news() or self._direct_children() != self._children_seen
 
+    def is_quiet(self) -> bool:
+        """Whether nothing has changed, and nobody owns anything; asked when a test is over."""
+        makers.attend()
+        owned = self.known or self.served or self._owner_of_maker
+        return not (owned or self.has_changed() or self.ledger.is_lost)
+
     def _direct_children(self) -> bytes:
         try:
             return os.pread(self._children, 1 << 16, 0)
@@ -107,6 +118,8 @@ class Register:
 
     def left_by(self, owners: Iterable[Owner]) -> list[Known]:
         """What is there of what these have started, but for what is excused."""
+        if not self.known:
+            return []
         whose, given_up = set(owners), dropped()
         return [
             one
@@ -118,6 +131,8 @@ class Register:
 
     def makers_of(self, owners: Iterable[Owner]) -> set[str]:
         """The Pools and executors that these have made."""
+        if not self._owner_of_maker:
+            return set()
         whose = set(owners)
         return {maker for maker, owner in self._owner_of_maker.items() if owner in whose}
 

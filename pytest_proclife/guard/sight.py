@@ -1,11 +1,9 @@
 """Who is there: the processes below this one, and those that carry its tag, from /proc."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_proclife.supervisor import kernel
 
@@ -14,8 +12,7 @@ _PR_GET_CHILD_SUBREAPER = 37
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given all pids once around
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """A process that is there. Pid and start name it: a pid alone is used again."""
 
     pid: int

@@ -32,6 +32,7 @@ _STARTERS = {
 }
 
 _watched: "set[str]" = set()
+_modules = 0  # how many there were when executors were looked for last
 
 
 def thread() -> str:
@@ -55,11 +56,16 @@ def maker(caller: "FrameType | None") -> str:
 
 def attend() -> None:
     """Note from here on where executors are made; of those made already, that they were."""
+    global _modules
+    if len(sys.modules) == _modules:
+        return
+    _modules = len(sys.modules)
     for name in EXECUTORS:
         if name in sys.modules and name not in _watched:
             executor: Any = getattr(sys.modules[name], "ProcessPoolExecutor", None)
             if executor is None:
-                continue  # another thread is about to import it
+                _modules = 0  # another thread is about to import it
+                continue
             _watched.add(name)
             try:
                 _watch(executor)

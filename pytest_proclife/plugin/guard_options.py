@@ -1,9 +1,7 @@
 """What the guard's options, settings and markers say."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,8 +9,7 @@ MODES = ("error", "warn", "off")
 MARKER = "proclife_guard"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """How to guard. `wait` is in seconds."""
 
     mode: str

@@ -12,7 +12,6 @@ import pytest
 
 from pytest_proclife.guard import watching
 from pytest_proclife.guard.register import Owner
-from pytest_proclife.inside import makers
 from pytest_proclife.plugin import guard_summary
 from pytest_proclife.plugin.guard_options import MARKER, Settings
 
@@ -94,7 +93,7 @@ class Guard:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         # what came since the last test is nobody's
-        self.register.turn(Owner(name=item.nodeid), is_first=True)
+        self.register.turn(Owner(item.nodeid), is_first=True)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -102,7 +101,7 @@ class Guard:
     ) -> Generator[None, object, object]:
         if fixturedef.scope == "function":
             return (yield)
-        owner = Owner(name=_name(fixturedef), is_fixture=True)
+        owner = Owner(_name(fixturedef), is_fixture=True)
         outer = self.register.turn(owner)
         self.fixtures[fixturedef] = owner
         try:
@@ -143,19 +142,19 @@ class Guard:
     def _verdict(self, item: pytest.Item) -> list[Leak]:
         """What the test left, and the fixtures that are over with it; what has to go is ended."""
         register = self.register
-        owner, register.current = register.current, self.outer
-        owners, self.over = self.over, []
+        owner, owners = register.current, self.over
+        if not owners and self.baseline is None and register.is_quiet():
+            owner.is_over = owner is not self.outer
+            register.hand_over(self.outer)
+            return []
+        self.over = []
         if owner is not self.outer:
             owners.append(owner)
         if os.getpid() != register.pid:
             return []
         if self.baseline is not None:
             self.reports.checked += [one.name for one in owners]
-        register.current = owner
-        makers.attend()
         try:
-            if not (register.has_changed() or register.served or self._concerns(owners)):
-                return []
             return self._left(item, owners)
         finally:
             register.hand_over(self.outer)
@@ -165,15 +164,11 @@ class Guard:
                 register.begin_again()
                 self.reports.blind(item)
 
-    def _concerns(self, owners: list[Owner]) -> bool:
-        """Whether there is something of theirs, or that may yet start something."""
-        return bool(self.register.left_by(owners) or self.register.makers_of(owners))
-
     def _left(self, item: pytest.Item | None, owners: list[Owner]) -> list[Leak]:
         register = self.register
         register.settle()
         unjoined = register.take_unjoined(owners)
-        if not (unjoined or self._concerns(owners)):
+        if not (unjoined or register.left_by(owners) or register.makers_of(owners)):
             return []
         from pytest_proclife.guard import ending
 
