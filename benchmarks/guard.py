@@ -1,15 +1,17 @@
 """What the guard costs: the same suite with it and without, in alternation.
 
-    python benchmarks/guard.py [--rounds N] [--python PATH]
+    python benchmarks/guard.py [--rounds N] [--python PATH] [--instructions]
 
 Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. What
-pytest's own start takes is in the times, as in real life.
+pytest's own start takes is in the times, as in real life. With --instructions valgrind counts
+what the processor is told to do outside of the kernel, which no other load of the machine moves.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -35,21 +37,47 @@ SUITES = {
     ),
 }
 MODES = {"bare": "off", "guard": "error"}
+COUNTING = (
+    *("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"),
+)
+
+
+def pytest_in(
+    folder: str, python: str, mode: str, *before: str
+) -> subprocess.CompletedProcess[str]:
+    """pytest over the suite in a folder; `before` is a command that runs it."""
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
+    env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
+    env["PYTHONPATH"] = os.environ.get("PYTHONPATH", str(ROOT))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    done = subprocess.run(
+        [*before, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return done
+
+
+def instructions(python: str, text: str) -> dict[str, int]:
+    """What pytest executes, by mode; its forks' counts have their parent's in them, and are not."""
+    counts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_suite.py").write_text(text)
+        for name, mode in MODES.items():
+            pytest_in(folder, python, mode)  # the first writes bytecode
+            said = pytest_in(folder, python, mode, *COUNTING).stderr
+            *_, last = re.findall(r"I +refs: +([\d,]+)", said)  # forks end, and say so, before
+            counts[name] = int(last.replace(",", ""))
+    return counts
 
 
 def once(python: str, folder: str, mode: str) -> tuple[float, float]:
     """Seconds from the command to the prompt, and those of the processor's among them."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
-    env["PYTHONPATH"] = os.environ.get("PYTHONPATH", str(ROOT))
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    pytest_in(folder, python, mode)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, spent
 
@@ -71,8 +99,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the guard costs")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--instructions", action="store_true", help="count them, by valgrind")
     options = parser.parse_args()
     for title, text in SUITES.items():
+        if options.instructions:
+            counts = instructions(options.python, text)
+            ratio = counts["guard"] / counts["bare"]
+            print(
+                f"{title}: {counts['bare']:,} instructions bare; with the guard {ratio:.4f} times"
+            )
+            continue
         times = measure(options.python, text, options.rounds)
         print(title)
         for place, what in enumerate(("time", "processor")):

@@ -8,22 +8,19 @@ from collections.abc import Iterable
 
 from pytest_proclife.guard.ledger import Ledger, Made, Start
 from pytest_proclife.guard.pending import dropped, unjoined
-from pytest_proclife.guard.sight import Carriers, Seen, adopts, below, is_process, position, seen
+from pytest_proclife.guard.sight import (
+    Carriers,
+    Seen,
+    adopts,
+    below,
+    is_process,
+    position,
+    seen,
+    serves,
+)
 from pytest_proclife.inside import makers
 from pytest_proclife.inside.program import SERVICES
 from pytest_proclife.supervisor import kernel
-
-# The same, and those of debuggers, by a part of their command line: who started them may be a
-# program that notes nothing.
-_COMMANDS = (
-    # billiard's, loky's and multiprocess's too
-    ".resource_tracker import main",
-    ".semaphore_tracker import main",
-    ".forkserver import main",
-    "/debugpy/adapter",
-    "/pydevd",
-)
-
 
 _ROUNDS = 10  # of a look, where something starts processes all the time
 _LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
@@ -280,10 +277,10 @@ class Register:
         parent = self._by_pid.get(one.parent)
         start = self.ledger.by_pid(one.pid)
         if start is not None and one.began_before(start.at):
-            helper = start.kind in SERVICES or _serves(start.argv)
+            helper = start.kind in SERVICES or serves(start.argv)
             whose = self._owner_of_pid.get(one.pid, self.current)
             return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
-        helper = _serves(kernel.command_line(one.pid))
+        helper = serves(kernel.command_line(one.pid))
         if parent is not None and not parent.is_helper:
             start, whose = parent.start, parent.owner
         else:
@@ -300,8 +297,3 @@ class Register:
         if start is not None and known.seen.began_before(start.at):
             known.start, known.exact = start, True
             known.owner = self._owner_of_pid.get(known.seen.pid, known.owner)
-
-
-def _serves(argv: Iterable[str]) -> bool:
-    line = " ".join(argv)
-    return any(service in line for service in _COMMANDS)

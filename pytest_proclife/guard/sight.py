@@ -11,6 +11,17 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given all pids once around
 
+# Of the helpers of multiprocessing and of debuggers, by a part of their command line: who started
+# them may be a program that notes nothing.
+_COMMANDS = (
+    # billiard's, loky's and multiprocess's too
+    ".resource_tracker import main",
+    ".semaphore_tracker import main",
+    ".forkserver import main",
+    "/debugpy/adapter",
+    "/pydevd",
+)
+
 
 class Seen(NamedTuple):
     """A process that is there. Pid and start name it: a pid alone is used again."""
@@ -74,6 +85,12 @@ def below(pid: int, children: list[int] | None = None) -> Iterator[Seen]:
         if found is not None and found.parent == pid:
             yield found
             yield from below(child)
+
+
+def serves(argv: Iterable[str]) -> bool:
+    """Whether a command line is that of a helper, which is nobody's leak."""
+    line = " ".join(argv)
+    return any(command in line for command in _COMMANDS)
 
 
 class Carriers:
