@@ -129,6 +129,34 @@ def test_what_no_longer_leaks_is_asked_to_be_struck(guarded: Suite, suite: pytes
     assert "test_suite.py::test_tidy: 1 x sleep (subprocess): it is left no more" in said[0]
 
 
+WRITES = "--proclife-guard-write-baseline"
+
+
+@pytest.mark.parametrize("path", ["no/such/folder/base.json", "."])
+def test_a_baseline_that_cannot_be_written_is_an_error_before_any_test_runs(
+    guarded: Suite, path: str
+) -> None:
+    result = guarded("def test_one(): pass\n", f"--proclife-guard-baseline={path}", WRITES)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: the baseline * cannot be written: *"])
+    assert "passed" not in result.stdout.str()
+
+
+def test_a_baseline_that_cannot_be_written_at_the_end_fails_the_run(
+    guarded: Suite, suite: pytest.Pytester
+) -> None:
+    folder = suite.mkdir("folder")
+    text = f"""
+    def test_one():
+        pathlib.Path({str(folder)!r}).rmdir()
+    """
+    path = "--proclife-guard-baseline=folder/base.json"
+    result = guarded("    import pathlib\n" + text, path, WRITES)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["NOT written: *No such file*"])
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"format": "proclife-guard-baseline", "version": 2, "leaks": []}']
 )

@@ -28,6 +28,7 @@ class Summary:
         self.texts: list[tuple[str, str]] = []  # title, what is left
         self.blind: list[str] = []  # tests
         self.failed_at_end = False
+        self.not_written = ""  # why the baseline is not
 
     def listen(self, manager: pytest.PytestPluginManager) -> None:
         """Hear of reports from here on."""
@@ -63,10 +64,13 @@ class Summary:
         if self.settings.writes_baseline and self.settings.baseline is not None:
             from pytest_proclife.guard.allowance import Baseline
 
-            Baseline.of(leak for leak in self.leaks if not leak.is_allowed).write(
-                self.settings.baseline
-            )
-        if self.failed_at_end and session.exitstatus == pytest.ExitCode.OK:
+            try:
+                Baseline.of(leak for leak in self.leaks if not leak.is_allowed).write(
+                    self.settings.baseline
+                )
+            except OSError as error:
+                self.not_written = str(error)
+        if (self.failed_at_end or self.not_written) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -76,7 +80,7 @@ class Summary:
         for title, text in self.texts:
             terminalreporter.write_sep("_", title, red=True, bold=True)
             terminalreporter.write_line(text)
-        if not (self.leaks or stale or self.blind):
+        if not (self.leaks or stale or self.blind or self.not_written):
             return
         terminalreporter.write_sep("=", "proclife guard")
         for name in self.blind:
@@ -85,7 +89,9 @@ class Summary:
             )
         if self.leaks:
             self._write_leaks(terminalreporter)
-        if self.settings.writes_baseline:
+        if self.not_written:
+            terminalreporter.write_line(f"NOT written: {self.not_written}", red=True)
+        elif self.settings.writes_baseline:
             terminalreporter.write_line(f"written to {self.settings.baseline}")
         for (owner, kind, name), count in sorted(stale.items()):
             terminalreporter.write_line(

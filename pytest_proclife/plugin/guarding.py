@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,8 +38,8 @@ def start(config: pytest.Config, settings: Settings) -> None:
     missing = watching.lacking()
     if missing:
         raise pytest.UsageError(f"the guard cannot work here: {missing}")
-    baseline = _baseline(settings)
     worker = hasattr(config, "workerinput")
+    baseline = None if settings.baseline is None else _baseline(settings, settings.baseline, worker)
     if not worker:
         summary = guard_summary.Summary(settings, baseline)
         config.pluginmanager.register(summary, "proclife-guard-summary")
@@ -49,18 +50,21 @@ def start(config: pytest.Config, settings: Settings) -> None:
         config.pluginmanager.register(guard, "proclife-guard")
 
 
-def _baseline(settings: Settings) -> Baseline | None:
-    if settings.baseline is None or settings.writes_baseline:
-        return None
+def _baseline(settings: Settings, path: Path, worker: bool) -> Baseline | None:
+    """What it says; where it is to be written, whether that can be."""
     from pytest_proclife.guard.allowance import Baseline
 
     try:
-        return Baseline.read(settings.baseline)
+        if not settings.writes_baseline:
+            return Baseline.read(path)
+        if not worker:
+            Baseline.try_writing(path)
     except (OSError, ValueError) as error:
-        raise pytest.UsageError(
-            f"the baseline {settings.baseline} cannot be read: {error}; "
-            "--proclife-guard-write-baseline writes it"
-        ) from None
+        deed, advice = "read", "; --proclife-guard-write-baseline writes it"
+        if settings.writes_baseline:
+            deed, advice = "written", ""
+        raise pytest.UsageError(f"the baseline {path} cannot be {deed}: {error}{advice}") from None
+    return None
 
 
 class Guard:
