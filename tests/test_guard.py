@@ -132,7 +132,10 @@ def test_a_process_that_ends_by_itself_within_the_wait_and_is_waited_for_is_no_l
 def test_the_tests_own_failure_comes_first_and_the_leak_is_an_error_beside_it(
     guarded: Suite,
 ) -> None:
-    text = LEAVE_ONE + "    def test_both():\n        leave()\n        assert kept == 'its own'\n"
+    # for the run without the guard
+    end = "    import atexit\n    atexit.register(lambda: [one.kill() for one in kept])\n"
+    test = "    def test_both():\n        leave()\n        assert kept == 'its own'\n"
+    text = LEAVE_ONE + end + test
     bare = guarded(text, "--tb=short", guard="--proclife-guard=off")
     result = guarded(text, "--tb=short", "--proclife-guard-wait=0")
     result.assert_outcomes(failed=1)
