@@ -58,7 +58,11 @@ def _grade(
     progress = screen.Progress(len(submissions), known=len(results))
     missing = [one for one in submissions if one.name not in results]
     exercise.keep = store.folder / "changed"
-    for result in exercise.results(missing, keys, options.jobs):
+    width = desk.at_once(options.jobs)
+    if width < options.jobs:
+        words = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
+        print(f"proclife: {words}", file=sys.stderr)
+    for result in exercise.results(missing, keys, width):
         store.keep(result)
         results[result.submission] = result
         progress.show(result)

@@ -37,6 +37,25 @@ def test_scripts_and_notebooks_and_folders_have_their_points(tmp_path: Path) -> 
     assert "3 graded: out/summary.csv" in done.stderr
 
 
+def test_no_more_are_graded_at_a_time_than_there_are_descriptors_for(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        (tmp_path / f"in/{number}.py").write_text("pass")
+    command = (sys.executable, "-m", "pytest_proclife", "grade", "exercise.py", "in", "-j", "12")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 80 && exec "$@"', "sh", *command, "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {result["status"] for result in results(tmp_path).values()} == {"graded"}
+    words = "proclife: more than 2 at a time would need more descriptors than `ulimit -n` allows"
+    assert words in done.stderr
+
+
 def test_the_summary_has_its_columns_in_the_order_of_the_submissions(tmp_path: Path) -> None:
     graded(tmp_path, zoe="pass", ada="x = (")
     with (tmp_path / "out/summary.csv").open() as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import select
 import signal
 import sys
@@ -21,6 +22,8 @@ _MOST = 8 << 20  # bytes that a grader may say
 _CHUNK = 1 << 16
 _STRAYS = 10.0  # s at most to end what outlived a grader
 _LOOK = 1.0  # s between two looks whether a grader has been stopped: no event tells of that
+_DESCRIPTORS = 4  # of a seat, which its neighbours' graders inherit
+_OTHERS = 64  # descriptors, of a grader's own and of who started it all
 _CRASHED = 70  # EX_SOFTWARE: the exit code of a grader that raised
 
 # What a grader does, given the descriptor to write to, and what waits for its turn.
@@ -56,6 +59,14 @@ class _Seat:
     said: bytearray = field(default_factory=bytearray)
     late: bool = False
     stopped: bool = False
+
+
+def at_once(wanted: int) -> int:
+    """How many of these can be graded at a time, with the descriptors that a process may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, (limit - _OTHERS) // (2 * _DESCRIPTORS)))
 
 
 def grade(jobs: Sequence[Examine], width: int, deadline: float) -> Iterator[tuple[int, Answer]]:
