@@ -37,9 +37,7 @@ SUITES = {
     ),
 }
 MODES = {"bare": "off", "guard": "error"}
-COUNTING = (
-    *("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"),
-)
+COUNTING = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 
 def pytest_in(

@@ -58,8 +58,9 @@ def _grade(
     progress = screen.Progress(len(submissions), known=len(results))
     missing = [one for one in submissions if one.name not in results]
     exercise.keep = store.folder / "changed"
-    width = desk.at_once(options.jobs)
-    if width < options.jobs:
+    wanted = min(options.jobs, max(1, len(missing)))
+    width = desk.at_once(wanted)
+    if width < wanted:
         words = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
         print(f"proclife: {words}", file=sys.stderr)
     for result in exercise.results(missing, keys, width):

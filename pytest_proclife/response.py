@@ -35,8 +35,10 @@ def ended_of(request: Asked, history: History) -> bool:
         return False  # another program caught it, which is gone
     done = left is not None and left.at < request.at
     if left is not None and not done and left.rose_from == request.signal:
+        if request.state == "ignored" or _killed_instead(request, history):
+            return False
         exclude_replacement(history)
-        return request.state != "ignored" and not _killed_instead(request, history)
+        return True
     if history.signal == request.signal:
         return _died_of(request, history)
     if done or request.state == "ignored":

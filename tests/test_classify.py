@@ -236,6 +236,18 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         PARENT,
     ),
     (
+        "it was killed on its way out, whatever its missing reports would have said",
+        history(
+            -KILL,
+            asked=(asked(state="caught"), asked(KILL, at=80)),
+            left=EXITED_IN_HANDLER,
+            holes=((60, 70),),
+        ),
+        "killed",
+        "signaled",
+        PARENT,
+    ),
+    (
         "it killed itself on its way out, and a program that does not report had run before",
         history(
             -KILL,

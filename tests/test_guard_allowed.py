@@ -142,6 +142,15 @@ def test_a_baseline_that_cannot_be_written_is_an_error_before_any_test_runs(
     assert "passed" not in result.stdout.str()
 
 
+def test_to_try_to_write_a_baseline_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    (tmp_path / "base.json").write_text("old")
+    for name in ("link", "base.json", "new"):
+        Baseline.try_writing(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "link"]
+    assert (tmp_path / "base.json").read_text() == "old"
+
+
 def test_a_baseline_that_cannot_be_written_at_the_end_fails_the_run(
     guarded: Suite, suite: pytest.Pytester
 ) -> None:

@@ -88,6 +88,7 @@ class Baseline:
     @staticmethod
     def try_writing(path: Path) -> None:
         """OSError where a baseline could not be written there; nothing is changed."""
+        path = path.resolve()  # or a link to nothing would be unlinked below
         is_there = path.exists()
         path.open("ab").close()
         if not is_there:
