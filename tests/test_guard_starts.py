@@ -12,12 +12,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAD = """
 import json, os, subprocess, sys
-from pytest_proclife.guard import watching
-from pytest_proclife.guard.register import Owner
-register = watching.register()
-register.current = mine = Owner(name="mine")
+from pytest_proclife.guard.turns import Owner, of_this_process
+turns = of_this_process()
+turns.current = mine = Owner(name="mine")
+register = turns.register
 def left():
-    register.settle()
+    turns.settle()
     there = register.left_by([mine])
     return [(one.seen.pid, one.start and one.start.kind, one.exact) for one in there]
 def tell(**facts):
@@ -81,7 +81,7 @@ shells = [
         stdout=subprocess.PIPE) for _ in range(2)
 ]
 pids = [int(shell.stdout) for shell in shells]
-register.settle()
+turns.settle()
 whose = {one.seen.pid: (one.start.name, one.exact) for one in register.left_by([mine])}
 tell(pids=pids, whose=whose)
 os.close(writer)
@@ -96,7 +96,7 @@ def test_a_shell_of_os_system_hands_the_tag_down() -> None:
 reader, writer = os.pipe()
 os.set_inheritable(reader, True)
 os.system(f"cat <&{reader} & echo $! >&2")
-register.settle()
+turns.settle()
 one, = register.left_by([mine])
 tell(name=one.start.name, where=one.start.where)
 os.close(writer)
@@ -163,7 +163,7 @@ early = "multiprocessing" in sys.modules
 import multiprocessing, threading
 process = multiprocessing.get_context("fork").Process(target=threading.Event().wait, name="late")
 process.start()
-register.settle()
+turns.settle()
 one, = register.left_by([mine])
 tell(early=early, name=one.start.name, kind=one.start.kind, exact=one.exact)
 process.kill()
@@ -189,8 +189,8 @@ child = os.fork()
 if child == 0:
     os._exit(3)
 status = os.waitpid(child, 0)[1]
-news = register.ledger.has_news()
-tell(code=code, status=status, news=news, lost=register.ledger.is_lost)
+news = turns.notes.forks_have_news()
+tell(code=code, status=status, news=news, lost=turns.notes.is_lost)
 """)
     assert facts == {"code": 0, "status": 3 << 8, "news": False, "lost": True}
 
@@ -250,7 +250,7 @@ def read_and_let_go():
         os.read(closed, 1)
     return news
 register._read_news = read_and_let_go
-register.settle()
+turns.settle()
 found = [(one.start.kind, one.exact) for one in register.left_by([mine])]
 tell(found=found)
 for one in register.left_by([mine]):
@@ -280,7 +280,7 @@ child = os.fork()
 if child == 0:
     below()
 os.read(ready, 1)
-register.settle()
+turns.settle()
 found = {one.start.kind: one.start.where for one in register.left_by([mine])}
 tell(found=found)
 for one in register.left_by([mine]):

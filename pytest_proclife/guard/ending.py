@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from pytest_proclife.guard import closing, pools
-from pytest_proclife.guard.register import Known, Owner, Register
+from pytest_proclife.guard.register import Known, Register
 from pytest_proclife.guard.sight import seen
+from pytest_proclife.guard.turns import Owner
 
 _ENDING = 5.0  # s for SIGKILL to take effect
 _CLOSING = 1.0  # s for the workers of a Pool that is closed to end by themselves
@@ -44,7 +45,7 @@ def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
     while True:
         replaces = bool(makers) and pools.replaces(makers)
         if makers:
-            register.settle()  # after that question: what it had started by then is seen
+            register.turns.settle()  # after that question: what it had started by then is seen
         left = register.left_by(owners)
         if left or not replaces or time.monotonic() > until:
             return left

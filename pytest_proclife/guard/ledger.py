@@ -1,14 +1,10 @@
-"""What the tests' process has started so far, as it was noted there (`inside/starts.py`)."""
+"""What has been started so far, by what was noted of it."""
 
-import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
-from pytest_proclife import wire
-from pytest_proclife.inside import starts, tagging
-
-# Named tuples, which are made at an import in a fifth of the time that a dataclass takes: all this
-# is loaded in every guarded suite, whether or not it starts anything.
+from pytest_proclife.guard.notes import Notes
+from pytest_proclife.inside import tagging
 
 
 class Start(NamedTuple):
@@ -47,47 +43,17 @@ class Made(NamedTuple):
 
 
 class Ledger:
-    """The notes, read from where they were read last. One for each process, made at first use."""
+    """What the notes have said, by pid and by tag."""
 
-    def __init__(self) -> None:
-        starts.enter()
-        self._open()
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
         self._tags: dict[int, Start] = {}
         self._pids: dict[int, Start] = {}
         self._made_at: dict[tuple[int, str], str] = {}  # by the process, and the maker
 
-    def _open(self) -> None:
-        self.tag, self.link = tagging.tag, tagging.link
-        status = os.fstat(self.tag)
-        self._identity = status.st_ino, status.st_dev
-        self.is_lost = False  # something closed its descriptor: nothing more can be known
-        self._read = 0
-
-    def begin_again(self) -> None:
-        """Where it is lost: what has been noted and not read stays unknown."""
-        tagging.begin()
-        self._open()
-
-    def has_news(self) -> bool:
-        """Whether anything has been noted: asked of every test, hence by the cheapest call."""
-        try:
-            return bool(os.pread(self.tag, 1, self._read)) and self._is_there()
-        except OSError:
-            self._is_there()
-            return False
-
-    def _is_there(self) -> bool:
-        """Whether the descriptor is still ours; once it is not, it is lost."""
-        try:
-            status = os.fstat(self.tag)
-            self.is_lost |= (status.st_ino, status.st_dev) != self._identity
-        except OSError:
-            self.is_lost = True
-        return not self.is_lost
-
     def news(self) -> list[Start | Made]:
         """What has been started since the last call; a fork that said its pid comes twice."""
-        return [each for note in self._notes() if (each := self._taken(*note)) is not None]
+        return [each for note in self._notes.take() if (each := self._taken(*note)) is not None]
 
     def by_tag(self, tag: int) -> Start | None:
         return self._tags.get(tag)
@@ -95,23 +61,7 @@ class Ledger:
     def by_pid(self, pid: int) -> Start | None:
         return self._pids.get(pid)
 
-    def _notes(self) -> Iterator[tuple[str, int, int, list[str]]]:
-        if not self._is_there():
-            return
-        # no larger than it has to be: a megabyte costs the mapping of its pages
-        data = os.pread(self.tag, os.fstat(self.tag).st_size - self._read, self._read)
-        start = 0
-        while start + tagging.LENGTH < len(data):
-            size = int.from_bytes(data[start : start + tagging.LENGTH], "little")
-            end = start + tagging.LENGTH + size
-            note = wire.unpack(data[start + tagging.LENGTH : end])
-            start = end
-            if note is not None:
-                kind, _, pid, at, fields = note
-                yield kind, pid, at, fields
-        self._read += len(data)
-
-    def _taken(self, kind: str, pid: int, at: int, fields: list[str]) -> Start | Made | None:
+    def _taken(self, kind: str, pid: int, at: int, fields: Sequence[str]) -> Start | Made | None:
         if kind == tagging.MADE:
             maker, where, thread = fields
             self._made_at[pid, maker] = where

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 from collections.abc import Iterable
 
@@ -18,26 +17,11 @@ from pytest_proclife.guard.sight import (
     seen,
     serves,
 )
-from pytest_proclife.inside import makers
-from pytest_proclife.inside.program import SERVICES
+from pytest_proclife.guard.turns import OUTSIDE, Owner, Turns
+from pytest_proclife.inside.forkexec import SERVICES
 from pytest_proclife.supervisor import kernel
 
 _ROUNDS = 10  # of a look, where something starts processes all the time
-_LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
-
-
-class Owner:
-    """Who has to see to the end of what it starts."""
-
-    __slots__ = "is_fixture", "is_over", "name"
-
-    def __init__(self, name: str, is_fixture: bool = False) -> None:
-        self.name = name
-        self.is_fixture = is_fixture
-        self.is_over = False  # it has had its verdict
-
-
-OUTSIDE = Owner("")  # what pytest had before, or what belongs to no test
 
 
 class Known:
@@ -63,55 +47,34 @@ class Known:
 
 
 class Register:
-    """All that is there of what this process has started; asked often, so cheap when quiet."""
+    """All that is there of what this process has started."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.pid = os.getpid()
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+        self.pid = turns.pid
+        self.ledger = Ledger(turns.notes)
         self.known: dict[tuple[int, int], Known] = {}
-        self._carriers = Carriers(ledger.tag, ledger.link)
+        self._carriers = Carriers(turns.notes.tag, turns.notes.link)
         self._by_pid: dict[int, Known] = {}
         self._owner_of_tag: dict[int, Owner] = {}
         self._owner_of_pid: dict[int, Owner] = {}
-        self._owner_of_thread: dict[int, Owner] = {}  # of those that run beside this one
         self._owner_of_maker: dict[str, Owner] = {}
         self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
-        # of the main thread; what other threads start stands in the ledger
-        self._children = -1
-        self._children_seen = b""
-        self.current = OUTSIDE  # whose what is started now is
-        self.look()
 
     def begin_again(self) -> None:
-        """Have the descriptors again that something has closed."""
-        self.ledger.begin_again()
-        self._carriers = Carriers(self.ledger.tag, self.ledger.link)
+        """See by the descriptors that there are now."""
+        self._carriers = Carriers(self.turns.notes.tag, self.turns.notes.link)
 
-    def has_changed(self) -> bool:
-        """Whether anything was started, or one of the children has come or gone."""
-        if os.getpid() != self.pid:
-            return False  # a fork that goes on as pytest: what it starts is its parent's to see
-        return self.ledger.has_news() or self._direct_children() != self._children_seen
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has changed, and nobody owns anything; asked when a test is over."""
-        makers.attend()
-        owned = self.known or self.served or self._owner_of_maker
-        return not (owned or self.has_changed() or self.ledger.is_lost)
-
-    def _direct_children(self) -> bytes:
-        try:
-            return os.pread(self._children, 1 << 16, 0)
-        except OSError:  # a test closed it
-            path = f"/proc/self/task/{self.pid}/children"
-            self._children = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            return os.pread(self._children, 1 << 16, 0)
+    @property
+    def is_owned(self) -> bool:
+        """Whether anybody has anything to see to."""
+        return bool(self.known or self.served or self._owner_of_maker)
 
     def _children_now(self) -> list[int]:
         """The pids of the children of all threads."""
-        if os.stat("/proc/self/task").st_nlink == _LINKS + 1:
-            return [int(word) for word in self._children_seen.split()]
-        return kernel.children(self.pid)
+        if self.turns.has_threads():
+            return kernel.children(self.pid)
+        return [int(word) for word in self.turns.children_seen.split()]
 
     def left_by(self, owners: Iterable[Owner]) -> list[Known]:
         """What is there of what these have started, but for what is excused."""
@@ -133,33 +96,6 @@ class Register:
         whose = set(owners)
         return {maker for maker, owner in self._owner_of_maker.items() if owner in whose}
 
-    def settle(self) -> None:
-        """Give what is new to whose it is, before somebody else's turn comes."""
-        if self.has_changed():
-            self.look()
-
-    def turn(self, owner: Owner, *, is_first: bool = False) -> Owner:
-        """Let it be another's turn; whose it was. At the first of a test's there is no need to
-        look at what C has started since the last one.
-        """
-        makers.attend()
-        if self.ledger.has_news() if is_first else self.has_changed():
-            self.look()
-        return self.hand_over(owner)
-
-    def hand_over(self, owner: Owner) -> Owner:
-        """The same, where it is up to date."""
-        if self._owner_of_thread or _thread._count():
-            self._attend_threads()
-        before, self.current = self.current, owner
-        return before
-
-    def _attend_threads(self) -> None:
-        own = _thread.get_native_id()
-        there = {int(name) for name in os.listdir("/proc/self/task")} - {own}
-        whose = self._owner_of_thread
-        self._owner_of_thread = {one: whose.get(one, self.current) for one in there}
-
     def take_unjoined(self, owners: Iterable[Owner]) -> list[tuple[Start, Owner]]:
         """What a fork server started and collected, and nobody has joined; told of once."""
         if not self.served:
@@ -174,7 +110,9 @@ class Register:
         return found
 
     def look(self) -> None:
-        """Bring it up to date: what is new is `current`'s, where nothing tells otherwise."""
+        """Bring it up to date: what is new is whose turn it is, where nothing tells otherwise."""
+        if os.getpid() != self.pid:
+            return  # a fork that goes on as pytest: what it starts is its parent's to see
         there = self._all_there()
         known: dict[tuple[int, int], Known] = {}
         self._by_pid = {}
@@ -198,11 +136,11 @@ class Register:
         carriers: set[int] = set()
         for _ in range(_ROUNDS):
             news += self._read_news()
-            self._children_seen = self._direct_children()
+            self.turns.children_seen = self.turns.children()
             if self._may_have_missed(news):
                 carriers.update(self._carriers.look())
             there = self._those_there(carriers.union(filter(None, map(self._elsewhere, news))))
-            if not self.ledger.has_news():
+            if not self.turns.notes.has_news():
                 break
         return there
 
@@ -233,11 +171,13 @@ class Register:
             starter = self._by_pid.get(start.by)
             if starter is not None:
                 return starter.owner
-            return self._owner_of_pid.get(start.by, self.current)
-        older = [self._owner_of_thread.get(start.thread)]
+            return self._owner_of_pid.get(start.by, self.turns.current)
+        older = [self.turns.owner_of_thread.get(start.thread)]
         if isinstance(start, Start):
             older.insert(0, self._owner_of_maker.get(start.maker))
-        return next((one for one in older if one is not None and not one.is_over), self.current)
+        return next(
+            (one for one in older if one is not None and not one.is_over), self.turns.current
+        )
 
     def _elsewhere(self, start: Start) -> int:
         """The pid of one that need not be our child: one that is, and is not there, is gone."""
@@ -260,7 +200,7 @@ class Register:
 
     def _is_meant(self, one: Seen) -> bool:
         """Whether it is the process that had this pid, and not a later one."""
-        if one.identity in self.known or position(one.pid, self.ledger.tag):
+        if one.identity in self.known or position(one.pid, self.turns.notes.tag):
             return True
         start = self.ledger.by_pid(one.pid)
         return start is not None and one.began_before(start.at)
@@ -278,17 +218,20 @@ class Register:
         start = self.ledger.by_pid(one.pid)
         if start is not None and one.began_before(start.at):
             helper = start.kind in SERVICES or serves(start.argv)
-            whose = self._owner_of_pid.get(one.pid, self.current)
+            whose = self._owner_of_pid.get(one.pid, self.turns.current)
             return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
         helper = serves(kernel.command_line(one.pid))
         if parent is not None and not parent.is_helper:
             start, whose = parent.start, parent.owner
         else:
-            tag = position(one.pid, self.ledger.tag)
-            start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.current)
+            tag = position(one.pid, self.turns.notes.tag)
+            start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.turns.current)
             forked = start is not None and start.is_silent_fork
             if one.parent == self.pid and not forked and not adopts(self.pid):
-                start, whose = None, self.current  # C has forked it: the tag is of what came before
+                start, whose = (
+                    None,
+                    self.turns.current,
+                )  # C has forked it: the tag is of what came before
         exact = start is not None and start.is_silent_fork
         return Known(seen=one, owner=whose, start=start, exact=exact, is_helper=helper)
 

@@ -4,13 +4,14 @@ import posix
 import sys
 
 from pytest_proclife.inside import planted
+from pytest_proclife.inside.forkexec import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    Path = Any  # str, bytes or os.PathLike
+    from pytest_proclife.inside.forkexec import Path
 
 END = "_proclife.end"  # an audit event of ours
 _AT_END = f"\n__import__('sys').audit('{END}')"
@@ -127,14 +128,6 @@ def candidates(path: "Path", search: bool) -> "list[str]":
         return [name]
     folders = text(posix.environ.get(b"PATH", b"/bin:/usr/bin")).split(":")
     return [f"{folder}/{name}" if folder else name for folder in folders]
-
-
-def text(path: "Path") -> str:
-    """What `os.fsdecode` makes of it."""
-    name: str | bytes = posix.fspath(path)
-    if isinstance(name, str):
-        return name
-    return name.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def is_interpreter(path: str) -> bool:

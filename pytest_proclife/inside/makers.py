@@ -1,15 +1,13 @@
-"""On whose behalf a process is started: the thread that starts it, the Pool or executor it is for.
+"""The Pool or executor that a process is started for.
 
-Neither need have come with the line that runs now: an executor starts its workers when work
+It need not have come with the line that runs now: an executor starts its workers when work
 comes, and a Pool's own thread replaces those that have ended.
 """
 
-import _thread
 import sys
 
 from pytest_proclife.inside import callsite, tagging, watch
 from pytest_proclife.inside.borrow import borrow
-from pytest_proclife.inside.handlers import is_ours
 
 if sys.version_info < (3, 12):
     from pytest_proclife.inside import rewrite
@@ -32,12 +30,6 @@ _STARTERS = {
 }
 
 _watched: "set[str]" = set()
-_modules = 0  # how many there were when executors were looked for last
-
-
-def thread() -> str:
-    """Which thread runs now, by the kernel's number for it."""
-    return str(_thread.get_native_id())
 
 
 def maker(caller: "FrameType | None") -> str:
@@ -54,24 +46,20 @@ def maker(caller: "FrameType | None") -> str:
     return number
 
 
-def attend() -> None:
-    """Note from here on where executors are made; of those made already, that they were."""
-    global _modules
-    if len(sys.modules) == _modules:
-        return
-    _modules = len(sys.modules)
+def watch_executors() -> bool:
+    """Note from here on where executors are made; of those made already, that they were. Whether
+    that could be: a module may be there that has not run yet.
+    """
+    complete = True
     for name in EXECUTORS:
         if name in sys.modules and name not in _watched:
             executor: Any = getattr(sys.modules[name], "ProcessPoolExecutor", None)
             if executor is None:
-                _modules = 0  # another thread is about to import it
+                complete = False
                 continue
             _watched.add(name)
-            try:
-                _watch(executor)
-            except Exception as error:
-                if not is_ours(error):
-                    raise
+            _watch(executor)
+    return complete
 
 
 def _watch(executor: "Any") -> None:
@@ -91,4 +79,4 @@ def _made(frame: "FrameType") -> None:
 
 
 def _note(number: str, frame: "FrameType | None") -> None:
-    tagging.note(tagging.MADE, number, callsite.where(frame), thread())
+    tagging.note(tagging.MADE, number, callsite.where(frame), tagging.thread())

@@ -8,7 +8,7 @@ import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, commandline, recorder, watch
+from pytest_proclife.inside import callsite, commandline, forkexec, recorder, watch
 from pytest_proclife.inside.handlers import is_ours
 from pytest_proclife.inside.standin import stand_in
 
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
     from typing import Any
 
-    from pytest_proclife.inside.standin import Instead
-
     Real = Callable[..., Any]
 
 _site = b""
 _environment: "dict[bytes, bytes]" = {}  # that of C, which os.putenv changes and os.environ not
-SERVICES = ("resource_tracker", "forkserver")  # multiprocessing's own processes
 
 _replaced: "list[ModuleType]" = []
 _TICKET = wire.VARIABLE.encode()
@@ -79,17 +76,7 @@ def _take_fork_exec(arguments: object = None) -> None:
     """
     if "_posixsubprocess" in sys.modules and not _replaced:
         _replaced.append(sys.modules["_posixsubprocess"])
-        replace_fork_exec(_fork_exec)
-
-
-def replace_fork_exec(instead: "Instead") -> None:
-    """Stand in for it, in `subprocess` too, which has a name of its own for it."""
-    module: Any = sys.modules["_posixsubprocess"]
-    real = module.fork_exec
-    stand_in(module, "fork_exec", instead)
-    subprocess = sys.modules.get("subprocess")
-    if subprocess is not None and getattr(subprocess, "_fork_exec", None) is real:
-        subprocess.__dict__["_fork_exec"] = module.fork_exec
+        forkexec.replace(_fork_exec)
 
 
 def _with_ticket(
@@ -118,15 +105,11 @@ def _bytes(value: "Any") -> bytes:
     return encoded
 
 
-def texts(arguments: "Sequence[Any]") -> "list[str]":
-    return [wire.clip(commandline.text(a), 1000) for a in arguments[: wire.ARGV_LIMIT]]
-
-
 def _report_start(
     pid: int, kind: str, observed: str, args: "Sequence[Any]", caller: "FrameType | None"
 ) -> None:
     try:
-        words = texts(args)
+        words = forkexec.texts(args)
         where = callsite.where(caller)
         name = words[0].rsplit("/", 1)[-1] if words else ""
         recorder.report_about(
@@ -148,7 +131,7 @@ def _fork_exec(
     try:
         arguments, executables, close, keep, cwd, env, *rest = args
         arguments = list(arguments)
-        kind = kind_of(caller)
+        kind = forkexec.kind_of(caller)
         plan = commandline.plan(executables, arguments, cwd)
         recorder.prepare()
         if plan.observed:
@@ -199,18 +182,6 @@ def _restore_environment(before: "dict[bytes, bytes | None]") -> None:
 def _split(item: bytes) -> "tuple[bytes, bytes]":
     name, _, value = item.partition(b"=")
     return name, value
-
-
-def kind_of(caller: "FrameType | None") -> str:
-    if caller is None:
-        return "subprocess"
-    if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
-        path = caller.f_back.f_code.co_filename
-        for kind in SERVICES:
-            if path.endswith(f"/{kind}.py"):
-                return kind
-        return "process"
-    return "subprocess"
 
 
 # --- posix_spawn, also as subprocess calls it
@@ -273,7 +244,7 @@ def _replace(path: "Any", argv: "Any", env: "Any") -> None:
             path_known = path
             posix.stat(path)  # a PATH search tries many; what is not there replaces nothing
         plan = commandline.plan([path_known], list(argv))
-        recorder.report(wire.EXEC, wire.flag(plan.observed), *texts(list(argv)))
+        recorder.report(wire.EXEC, wire.flag(plan.observed), *forkexec.texts(list(argv)))
         if plan.observed:
             _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", "-1", plan))
     except Exception as error:

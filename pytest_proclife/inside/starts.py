@@ -7,13 +7,9 @@ import _thread
 import posix
 import sys
 
-from pytest_proclife import wire
-from pytest_proclife.inside import callsite, makers, program, tagging, target, watch
+from pytest_proclife.inside import callsite, forkexec, tagging
 from pytest_proclife.inside.handlers import OWN, is_ours
 from pytest_proclife.inside.standin import stand_in
-
-if sys.version_info < (3, 12):
-    from pytest_proclife.inside import rewrite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 1.0  # s for the lock; only a start in another thread holds it, for a moment
 _PACKAGE = OWN[: OWN.rindex("/", 0, -1) + 1]
+_PROCESS = "multiprocessing.process"
 _POPEN_FORK = "/multiprocessing/popen_fork.py"
 _LIBRARIES = "/site-packages/"
 _CALLERS = 4  # frames from fork_exec up to who called Popen
@@ -32,9 +29,8 @@ _CALLERS = 4  # frames from fork_exec up to who called Popen
 _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
-_watches = False  # the start of a Process
-_numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
-_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
+numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
+_modules = 0  # how many there were at the last look for what is to be watched
 
 
 def enter() -> None:
@@ -48,32 +44,27 @@ def enter() -> None:
     stand_in(posix, "system", _system)
     import _posixsubprocess  # noqa: F401 - where subprocess takes it from, if it comes later
 
-    program.replace_fork_exec(_fork_exec)
+    forkexec.replace(_fork_exec)
     if sys.version_info < (3, 12):
         import multiprocessing.process  # noqa: F401 - a function that runs cannot be rewritten
-    _watch_processes()
+    attend()
 
 
-def _watch_processes() -> None:
-    """Watch the start of a Process. Where multiprocessing comes later, its first start is the
-    moment: a function that is running can be watched too, to its return.
-    """
-    global _watches
-    module: Any = sys.modules.get("multiprocessing.process")
-    function = getattr(getattr(module, "BaseProcess", None), "start", None)
-    if function is None:
+def attend() -> None:
+    """Watch what imports have brought since the last call: Process, and who has workers."""
+    global _modules
+    if len(sys.modules) == _modules:
         return
-    _watches = True
-    watch.ensure()
-    if sys.version_info >= (3, 12):
-        watch.watch(function.__code__, start=_process_starts, returned=_process_started)
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
-            if frame.f_code is function.__code__:
-                _process_starts(frame)
-            frame = frame.f_back
-    else:
-        rewrite.instrument(function, _process_starts, _process_started)
+    _modules = len(sys.modules)
+    if _PROCESS in sys.modules:
+        try:
+            from pytest_proclife.inside import makers, processes
+
+            if not (processes.watch_starts() and makers.watch_executors()):
+                _modules = 0  # another thread is about to import them
+        except Exception as error:
+            if not is_ours(error):
+                raise
 
 
 # --- forks
@@ -84,17 +75,16 @@ def _forks_now() -> None:
     if _becoming == _thread.get_ident():
         return
     try:
-        if not _watches:
-            _watch_processes()
+        attend()
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
         number, caller = tagging.new_tag(), sys._getframe(1)
         # a Process says more when it has been started
         own = caller.f_code.co_filename.endswith(_POPEN_FORK)
         if own:
-            _numbers[_thread.get_ident()] = number
-        where = "" if own else _where(caller)
-        tagging.note(tagging.FORKING, str(number), where, makers.thread())
+            numbers[_thread.get_ident()] = number
+        where = "" if own else where_of(caller)
+        tagging.note(tagging.FORKING, str(number), where, tagging.thread())
     except Exception as error:
         if not is_ours(error):
             raise
@@ -111,7 +101,7 @@ def _forked() -> None:
     if _becoming == _thread.get_ident():
         return
     _has_forked()
-    if _numbers.pop(_thread.get_ident(), 0):
+    if numbers.pop(_thread.get_ident(), 0):
         return  # a Process: its parent says its pid
     try:
         tagging.note(tagging.FORKED, str(tagging.current()))
@@ -132,9 +122,8 @@ def _fork_exec(
     locked = _lock.acquire(timeout=_PATIENCE)
     before = _becoming
     try:
-        if not _watches:
-            _watch_processes()
-        number, kind = tagging.new_tag(), program.kind_of(caller)
+        attend()
+        number, kind = tagging.new_tag(), forkexec.kind_of(caller)
         changed = _with_tag(args, kind) if number else args
         _becoming = _thread.get_ident()
         pid = real(*changed, **kwargs)
@@ -212,7 +201,7 @@ def _system(
 ) -> "Any":
     number = tagging.new_tag()
     try:
-        tagging.note(tagging.SYSTEM, str(number), _where(caller), makers.thread())
+        tagging.note(tagging.SYSTEM, str(number), where_of(caller), tagging.thread())
     except Exception as error:
         if not is_ours(error):
             raise
@@ -223,16 +212,16 @@ def _note_program(
     pid: int, number: int, kind: str, args: "tuple[Any, ...]", caller: "FrameType | None"
 ) -> None:
     try:
-        words = program.texts(list(args[0])) if args else []
+        words = forkexec.texts(list(args[0])) if args else []
         name = words[0].rsplit("/", 1)[-1] if words else ""
-        facts = (str(pid), str(number), kind, name, "", "", _where(caller), makers.thread(), "")
+        facts = (str(pid), str(number), kind, name, "", "", where_of(caller), tagging.thread(), "")
         tagging.note(tagging.STARTED, *facts, *words)
     except Exception as error:
         if not is_ours(error):
             raise
 
 
-def _where(frame: "FrameType | None") -> str:
+def where_of(frame: "FrameType | None") -> str:
     """The innermost line that is not of the standard library's plumbing; and where that is a
     library's, the innermost that is the suite's own.
     """
@@ -258,31 +247,3 @@ def _is_own(frame: "FrameType | None") -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-# --- multiprocessing
-
-
-def _process_starts(frame: "FrameType") -> None:
-    process = frame.f_locals["self"]
-    if process._popen is None:
-        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
-
-
-def _process_started(frame: "FrameType", value: object) -> None:
-    process = frame.f_locals["self"]
-    popen = process._popen
-    method = getattr(popen, "method", "") or ""
-    number = _numbers.pop(_thread.get_ident(), 0)
-    tagging.note(
-        tagging.STARTED,
-        str(popen.pid),
-        str(number) if number and method == "fork" else "",
-        _kinds.pop(id(process), "process"),
-        wire.clip(process._name, 200),
-        wire.flag(process._config.get("daemon", False)),
-        method,
-        _where(frame.f_back),
-        makers.thread(),
-        makers.maker(frame.f_back),
-    )

@@ -1,11 +1,12 @@
 """The ledger of what is started, and the tag that all of it inherits.
 
-The ledger is a file in memory that a process and its forks append to. Nobody has to read along,
-so nobody is kept waiting, and "has anything been started?" is a look at its size. What is
-started inherits one descriptor of it, the tag, whose position says which start it came from: by
-that an orphan is known whose parents are all gone.
+The guarded process keeps its own notes in a list. The ledger is a file in memory that its forks
+append theirs to: nobody has to read along, so nobody is kept waiting. What is started inherits
+one descriptor of it, the tag, whose position says which start it came from: by that an orphan is
+known whose parents are all gone.
 """
 
+import _thread
 import posix
 import time
 
@@ -15,9 +16,9 @@ from pytest_proclife.inside.handlers import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    Note = tuple[str, int, int, tuple[str, ...]]  # kind, pid, monotonic ns, fields
 
-# Kinds of note, written as `wire.pack` does, each after its length in LENGTH bytes.
+# Kinds of note; in the ledger written as `wire.pack` does, each after its length in LENGTH bytes.
 FORKING = "f"  # tag, where, thread: a fork follows
 SYSTEM = "y"  # tag, where, thread: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
@@ -29,40 +30,50 @@ LENGTH = 4
 _NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
 _COUNT_BITS = 20  # of a tag; the pid of who starts stands above
 
+notes: "list[Note]" = []  # the guarded process's own, that nobody has read
 tag = -1
 ledger = -1
 link = ""  # what the tag is a link to in /proc
+_pid = 0  # of the guarded process
 _identity = (-1, -1)
 _count = 0
 
 
 def begin() -> None:
-    """Make the ledger and its tag."""
-    global tag, ledger, link, _identity
-    fcntl = borrow("fcntl")
+    """Make the ledger and its tag: this process is the guarded one."""
+    global tag, ledger, link, _pid, _identity
+    _pid = posix.getpid()
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
-    tag = _high(fcntl, fcntl.F_DUPFD, file)
-    ledger = _high(fcntl, fcntl.F_DUPFD_CLOEXEC, _opened(file, posix.O_WRONLY | posix.O_APPEND))
-    posix.close(file)
+    ledger = raised(_opened(file, posix.O_WRONLY | posix.O_APPEND))
+    tag = raised(file, inherited=True)
     link = posix.readlink("/proc/self/fd/%d" % tag)
     status = posix.fstat(tag)
     _identity = status.st_dev, status.st_ino
     _retag()
 
 
-def current() -> int:
-    """Which start this process came from, as long as it has started nothing itself."""
-    return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
+def thread() -> str:
+    """Which thread runs now, by the kernel's number for it."""
+    return str(_thread.get_native_id())
 
 
-def _high(fcntl: "Any", command: int, file: int) -> int:
+def raised(file: int, inherited: bool = False) -> int:
+    """The same file by a number that programs do not count on; the one it had is free."""
+    fcntl = borrow("fcntl")
+    command = fcntl.F_DUPFD if inherited else fcntl.F_DUPFD_CLOEXEC
     for number in _NUMBERS:
         try:
             found: int = fcntl.fcntl(file, command, number)
         except OSError:
             continue  # above the limit
+        posix.close(file)
         return found
     raise OSError("no descriptor is left for the guard")
+
+
+def current() -> int:
+    """Which start this process came from, as long as it has started nothing itself."""
+    return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
 
 
 def _opened(file: int, flags: int) -> int:
@@ -78,8 +89,11 @@ def _is_ours(number: int) -> bool:
 
 
 def note(kind: str, *fields: str) -> None:
-    if _is_ours(ledger):
-        data = wire.pack(kind, 0, posix.getpid(), time.monotonic_ns(), fields)
+    pid, at = posix.getpid(), time.monotonic_ns()
+    if pid == _pid:
+        notes.append((kind, pid, at, fields))
+    elif _is_ours(ledger):
+        data = wire.pack(kind, 0, pid, at, fields)
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
 
 

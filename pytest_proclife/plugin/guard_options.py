@@ -1,7 +1,6 @@
 """What the guard's options, settings and markers say."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -9,14 +8,17 @@ MODES = ("error", "warn", "off")
 MARKER = "proclife_guard"
 
 
-class Settings(NamedTuple):
-    """How to guard. `wait` is in seconds."""
+class Settings:
+    """How to guard. `wait` is in seconds. A plain class, since it costs every guarded suite."""
 
-    mode: str
-    wait: float
-    keep: bool
-    baseline: Path | None
-    writes_baseline: bool
+    def __init__(
+        self, *, mode: str, wait: float, keep: bool, baseline: Path | None, writes_baseline: bool
+    ) -> None:
+        self.mode = mode
+        self.wait = wait
+        self.keep = keep
+        self.baseline = baseline
+        self.writes_baseline = writes_baseline
 
 
 def configure(config: pytest.Config) -> None:

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from pytest_proclife.guard.leak import Leak
 
 _SUITE = "the end of the session"
+_NAME = "proclife-guard-summary"
+
+
+def begun(config: pytest.Config, settings: Settings, baseline: Baseline | None) -> Summary:
+    """The session's summary; a plugin from the first call on."""
+    summary: Any = config.pluginmanager.get_plugin(_NAME)
+    if summary is None:
+        summary = Summary(settings, baseline)
+        config.pluginmanager.register(summary, _NAME)
+    made: Summary = summary
+    return made
 
 
 class Summary:

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_proclife.guard import watching
-from pytest_proclife.guard.register import Owner
-from pytest_proclife.plugin import guard_summary
+from pytest_proclife.guard import turns
+from pytest_proclife.guard.turns import Owner
 from pytest_proclife.plugin.guard_options import MARKER, Settings
 
 TYPE_CHECKING = False  # what tells of leaks is imported at the first one
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from pytest_proclife.plugin.leakage import Reports
 
 # the fixtures that pytest makes of these functions of a module or a class
-_XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_(.*)")
+_XUNIT = r"_(?:xunit|unittest)_(\w+?)_fixture_(.*)"
+
+_FIXTURES = "proclife-guard-fixtures"  # the plugin that hears of their ends
 
 _XUNIT_NAMES = {
     "setup_module": "setup_module/teardown_module",
@@ -35,17 +36,19 @@ _XUNIT_NAMES = {
 
 def start(config: pytest.Config, settings: Settings) -> None:
     """Guard this process's tests; with pytest-xdist the workers do, and the controller sums up."""
-    missing = watching.lacking()
+    missing = turns.lacking()
     if missing:
         raise pytest.UsageError(f"the guard cannot work here: {missing}")
     worker = hasattr(config, "workerinput")
     baseline = None if settings.baseline is None else _baseline(settings, settings.baseline, worker)
-    if not worker:
-        summary = guard_summary.Summary(settings, baseline)
-        config.pluginmanager.register(summary, "proclife-guard-summary")
-    if not worker and getattr(config.option, "dist", "no") != "no":
-        summary.listen(config.pluginmanager)
-    else:
+    runs_tests = worker or getattr(config.option, "dist", "no") == "no"
+    if not worker and (settings.baseline is not None or not runs_tests):
+        from pytest_proclife.plugin import guard_summary  # else it is made when there is a leak
+
+        summary = guard_summary.begun(config, settings, baseline)
+        if not runs_tests:
+            summary.listen(config.pluginmanager)
+    if runs_tests:
         guard = Guard(config, settings, baseline)
         config.pluginmanager.register(guard, "proclife-guard")
 
@@ -74,30 +77,33 @@ class Guard:
         self.settings = settings
         self.baseline = baseline
         self.root = f"{config.rootpath}/"
-        self.register = watching.register()
-        self.outer = self.register.current  # of a session around this one
+        self.turns = turns.of_this_process()
+        self.outer = self.turns.current  # of a session around this one
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.over: list[Owner] = []  # those that are over and wait for their verdict
         self.config = config
         self.made: Reports | None = None
         if baseline is not None:
             self.reports.begin()  # it says of each test that it was checked
-        self.register.look()
+        self.turns.settle()
 
     @property
     def reports(self) -> Reports:
         if self.made is None:
             from pytest_proclife.plugin.leakage import Reports
 
-            self.made = Reports(self.config)
+            self.made = Reports(self.config, self.settings, self.baseline)
         return self.made
 
     # --- whose turn it is
 
+    def pytest_collection_finish(self) -> None:
+        self.turns.turn(self.outer)  # what was imported and started before belongs to no test
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         # what came since the last test is nobody's
-        self.register.turn(Owner(item.nodeid), is_first=True)
+        self.turns.begin(Owner(item.nodeid))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -105,24 +111,26 @@ class Guard:
     ) -> Generator[None, object, object]:
         if fixturedef.scope == "function":
             return (yield)
+        manager = self.config.pluginmanager
+        if not manager.has_plugin(_FIXTURES):
+            manager.register(Fixtures(self), _FIXTURES)
         owner = Owner(_name(fixturedef), is_fixture=True)
-        outer = self.register.turn(owner)
+        outer = self.turns.turn(owner)
         self.fixtures[fixturedef] = owner
         try:
             return (yield)
         finally:
-            self.register.turn(outer)
+            self.turns.turn(outer)
 
-    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+    def finalized(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         if not self.fixtures:
             return
         owner = self.fixtures.pop(fixturedef, None)
-        register = self.register
         if owner is None:
-            register.settle()  # before one of wider scope is over, whose start it could seem
+            self.turns.settle()  # before one of wider scope is over, whose start it could seem
             return
-        outer, register.current = register.current, owner
-        register.turn(outer)
+        outer, self.turns.current = self.turns.current, owner
+        self.turns.turn(outer)
         self.over.append(owner)
 
     # --- the verdict
@@ -130,47 +138,46 @@ class Guard:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         if self.fixtures:
-            self.register.settle()  # before one of wider scope is over, whose start it could seem
+            self.turns.settle()  # before one of wider scope is over, whose start it could seem
         try:
             result = yield
         except (Exception, pytest.fail.Exception, pytest.skip.Exception):
-            leaks = self._verdict(item)
+            leaks = [] if self._ends_quietly() else self._verdict(item)
             if leaks:
                 self.reports.tell_beside(item, leaks, self.settings.mode)
             raise
-        leaks = self._verdict(item)
-        if leaks:
-            self.reports.tell(item, leaks, self.settings.mode)
+        if not self._ends_quietly():
+            leaks = self._verdict(item)
+            if leaks:
+                self.reports.tell(item, leaks, self.settings.mode)
         return result
+
+    def _ends_quietly(self) -> bool:
+        is_alone = not self.over and self.baseline is None
+        return is_alone and self.turns.ends_quietly(self.outer)
 
     def _verdict(self, item: pytest.Item) -> list[Leak]:
         """What the test left, and the fixtures that are over with it; what has to go is ended."""
-        register = self.register
-        owner, owners = register.current, self.over
-        if not owners and self.baseline is None and register.is_quiet():
-            owner.is_over = owner is not self.outer
-            register.hand_over(self.outer)
-            return []
-        self.over = []
+        owner, owners, self.over = self.turns.current, self.over, []
         if owner is not self.outer:
             owners.append(owner)
-        if os.getpid() != register.pid:
+        if os.getpid() != self.turns.pid:
             return []
         if self.baseline is not None:
             self.reports.checked += [one.name for one in owners]
         try:
             return self._left(item, owners)
         finally:
-            register.hand_over(self.outer)
+            self.turns.hand_over(self.outer)
             for one in owners:
                 one.is_over = one is not self.outer
-            if register.ledger.is_lost:
-                register.begin_again()
+            if self.turns.notes.is_lost:
+                self.turns.begin_again()
                 self.reports.blind(item)
 
     def _left(self, item: pytest.Item | None, owners: list[Owner]) -> list[Leak]:
-        register = self.register
-        register.settle()
+        self.turns.settle()
+        register = self.turns.register
         unjoined = register.take_unjoined(owners)
         if not (unjoined or register.left_by(owners) or register.makers_of(owners)):
             return []
@@ -199,14 +206,24 @@ class Guard:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """What ended with the session itself, as after -x, has no test to be told with."""
         result = yield
-        owner = self.register.turn(self.outer)
+        owner = self.turns.turn(self.outer)
         if owner is not self.outer:
             self.over.append(owner)  # a test that was interrupted
-        if self.over and os.getpid() == self.register.pid:
+        if self.over and os.getpid() == self.turns.pid:
             leaks = self._left(None, self.over)
             if leaks:
                 self.reports.tell_at_end(session, leaks, self.settings.mode)
         return result
+
+
+class Fixtures:
+    """Hears of their ends, from the first one of wider scope on."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        self.guard.finalized(fixturedef)
 
 
 def _below(root: str, leak: Leak) -> Leak:
@@ -227,7 +244,7 @@ def _allowed(item: pytest.Item, leaks: list[Leak]) -> list[Leak]:
 
 def _name(fixturedef: pytest.FixtureDef[Any]) -> str:
     place = fixturedef.baseid or "the suite"
-    made = _XUNIT.fullmatch(fixturedef.argname)
+    made = re.fullmatch(_XUNIT, fixturedef.argname)
     if made is not None:
         return f"{_XUNIT_NAMES.get(made[1], made[1])} of {place}"
     return f"fixture {fixturedef.argname} ({fixturedef.scope}) of {place}"

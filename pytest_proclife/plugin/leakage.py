@@ -10,6 +10,12 @@ import pytest
 
 from pytest_proclife.guard.leak import Leak, in_words
 from pytest_proclife.guard.warning import ProcessLeakWarning
+from pytest_proclife.plugin.guard_options import Settings
+from pytest_proclife.plugin.guard_summary import Summary, begun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_proclife.guard.allowance import Baseline
 
 _LEAKS = pytest.StashKey[list[Leak]]()
 _TOLD = pytest.StashKey[bool]()  # the error of the teardown is the guard's own
@@ -20,8 +26,12 @@ _BESIDE = pytest.StashKey[str]()  # what is told in a report of its own
 class Reports:
     """Makes the reports, where the tests run. They carry the leaks as plain values."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, baseline: Baseline | None
+    ) -> None:
         self.config = config
+        self.settings = settings
+        self.baseline = baseline
         self.checked: list[str] = []  # owners, where a baseline has to know
 
     def begin(self) -> None:
@@ -29,9 +39,11 @@ class Reports:
         manager = self.config.pluginmanager
         if not manager.is_registered(self):
             manager.register(self, "proclife-guard-reports")
-            summary: Any = manager.get_plugin("proclife-guard-summary")
-            if summary is not None:
-                summary.listen(manager)
+            if not hasattr(self.config, "workerinput"):
+                self._summary().listen(manager)
+
+    def _summary(self) -> Summary:
+        return begun(self.config, self.settings, self.baseline)
 
     def blind(self, item: pytest.Item) -> None:
         """Say that not all could be seen of a test: no warning, which a filter makes an error."""
@@ -81,8 +93,7 @@ class Reports:
         if output is not None:
             output["proclife_guard"] = told
             return
-        summary: Any = session.config.pluginmanager.get_plugin("proclife-guard-summary")
-        summary.take_end(told)
+        self._summary().take_end(told)
         if failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

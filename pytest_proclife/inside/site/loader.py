@@ -22,6 +22,7 @@ _MODULES = (
     "inside.recorder",
     "inside.tool" if sys.version_info >= (3, 12) else "inside.rewrite",
     "inside.watch",
+    "inside.forkexec",
     "inside.planted",
     "inside.commandline",
     "inside.leaving",

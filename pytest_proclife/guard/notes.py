@@ -1,0 +1,85 @@
+"""What the tests' process and its forks have noted of what they start (`inside/tagging.py`)."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_proclife import wire
+from pytest_proclife.inside import starts, tagging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Note = tuple[str, int, int, Sequence[str]]  # kind, pid of who notes, monotonic ns, fields
+
+
+class Notes:
+    """The notes, from where they were read last. One for each process, made at first use."""
+
+    def __init__(self) -> None:
+        starts.enter()
+        self._open()
+
+    def _open(self) -> None:
+        self.tag, self.link = tagging.tag, tagging.link
+        status = os.fstat(self.tag)
+        self._identity = status.st_ino, status.st_dev
+        self.is_lost = False  # something closed its descriptor: nothing more can be known
+        self._read = 0  # bytes of the ledger
+
+    def begin_again(self) -> None:
+        """Where they are lost: what forks have noted and was not read stays unknown."""
+        tagging.begin()
+        self._open()
+
+    def has_news(self) -> bool:
+        """Whether anything has been noted, by this process or by a fork of it."""
+        return bool(tagging.notes) or self.forks_have_news()
+
+    def forks_have_news(self) -> bool:
+        try:
+            return bool(os.pread(self.tag, 1, self._read)) and self.is_there()
+        except OSError:
+            self.is_there()
+            return False
+
+    def is_there(self) -> bool:
+        """Whether the descriptor is still ours; once it is not, it is lost."""
+        try:
+            status = os.fstat(self.tag)
+            self.is_lost |= (status.st_ino, status.st_dev) != self._identity
+        except OSError:
+            self.is_lost = True
+        return not self.is_lost
+
+    def take(self) -> list[Note]:
+        """What is new. This process's own first, as it notes a fork before the fork can note
+        anything; and read last, so that each fork is among them that is in the ledger.
+        """
+        of_forks = self._of_forks()
+        own: list[Note] = [*tagging.notes]
+        self.drop(len(own))
+        return own + of_forks
+
+    def drop(self, number: int) -> None:
+        """Take so many of this process's own notes as read."""
+        del tagging.notes[:number]
+
+    def _of_forks(self) -> list[Note]:
+        if not self.is_there():
+            return []
+        # no larger than it has to be: a megabyte costs the mapping of its pages
+        data = os.pread(self.tag, os.fstat(self.tag).st_size - self._read, self._read)
+        found: list[Note] = []
+        start = 0
+        while start + tagging.LENGTH < len(data):
+            size = int.from_bytes(data[start : start + tagging.LENGTH], "little")
+            end = start + tagging.LENGTH + size
+            note = wire.unpack(data[start + tagging.LENGTH : end])
+            start = end
+            if note is not None:
+                kind, _, pid, at, fields = note
+                found.append((kind, pid, at, fields))
+        self._read += len(data)
+        return found

@@ -1,0 +1,66 @@
+"""The start of a Process of multiprocessing's, as it is noted for the guard."""
+
+import _thread
+import sys
+
+from pytest_proclife import wire
+from pytest_proclife.inside import makers, starts, tagging, target, watch
+
+if sys.version_info < (3, 12):
+    from pytest_proclife.inside import rewrite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+_is_watched = False
+_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
+
+
+def watch_starts() -> bool:
+    """Watch them from here on, whether that could be. Where multiprocessing comes late, its first
+    start is the moment: a function that is running can be watched too, to its return.
+    """
+    global _is_watched
+    module: Any = sys.modules["multiprocessing.process"]
+    function = getattr(getattr(module, "BaseProcess", None), "start", None)
+    if function is None or _is_watched:
+        return _is_watched
+    _is_watched = True
+    watch.ensure()
+    if sys.version_info >= (3, 12):
+        watch.watch(function.__code__, start=_starts, returned=_started)
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_code is function.__code__:
+                _starts(frame)
+            frame = frame.f_back
+    else:
+        rewrite.instrument(function, _starts, _started)
+    return True
+
+
+def _starts(frame: "FrameType") -> None:
+    process = frame.f_locals["self"]
+    if process._popen is None:
+        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
+
+
+def _started(frame: "FrameType", value: object) -> None:
+    process = frame.f_locals["self"]
+    popen = process._popen
+    method = getattr(popen, "method", "") or ""
+    number = starts.numbers.pop(_thread.get_ident(), 0)
+    tagging.note(
+        tagging.STARTED,
+        str(popen.pid),
+        str(number) if number and method == "fork" else "",
+        _kinds.pop(id(process), "process"),
+        wire.clip(process._name, 200),
+        wire.flag(process._config.get("daemon", False)),
+        method,
+        starts.where_of(frame.f_back),
+        tagging.thread(),
+        makers.maker(frame.f_back),
+    )
