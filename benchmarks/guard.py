@@ -1,10 +1,13 @@
 """What the guard costs: the same suite with it and without, in alternation.
 
-    python benchmarks/guard.py [--rounds N] [--python PATH] [--instructions]
+    python benchmarks/guard.py [--rounds N] [--python PATH] [--within | --instructions]
 
 Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. What
-pytest's own start takes is in the times, as in real life. With --instructions valgrind counts
-what the processor is told to do outside of the kernel, which no other load of the machine moves.
+pytest's own start takes is in the times, as in real life. On a machine on which other programs
+run these times move by more than the guard costs. With --within it is turned off and on every few
+tests of one run (from Python 3.12 on), and what it adds to a test and to the start is related to
+the time of the whole suite without it. With --instructions valgrind counts what the processor is
+told to do outside of the kernel.
 """
 
 from __future__ import annotations
@@ -41,13 +44,15 @@ COUNTING = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out
 
 
 def pytest_in(
-    folder: str, python: str, mode: str, *before: str
+    folder: str, python: str, mode: str, *before: str, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """pytest over the suite in a folder; `before` is a command that runs it."""
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
     env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
-    env["PYTHONPATH"] = os.environ.get("PYTHONPATH", str(ROOT))
+    paths = [os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT / "benchmarks")]
+    env["PYTHONPATH"] = os.pathsep.join(paths)
+    env.update(more)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     done = subprocess.run(
         [*before, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
@@ -55,6 +60,26 @@ def pytest_in(
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return done
+
+
+def within(python: str, text: str, rounds: int) -> None:
+    """Say what the guard adds to a test and to the start, and what that makes of the suite."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_suite.py").write_text(text)
+        more = {"PYTEST_PLUGINS": "switched,pytest_proclife.plugin", "SWITCHED": f"{folder}/times"}
+        for _ in range(rounds):
+            pytest_in(folder, python, MODES["guard"], **more)
+            found.append([float(word) for word in Path(folder, "times").read_text().split()])
+            found[-1].append(once(python, folder, MODES["bare"])[0])
+    columns = [statistics.median(column) for column in zip(*found, strict=True)]
+    start, low_off, off, low_on, on, bare = columns
+    tests = int(re.findall(r"range\((\d+)\)", text)[0])
+    for what, added in (("median", on - off), ("lower quartile", low_on - low_off)):
+        print(
+            f"  by a test's {what}: {added * 1e6:+.0f} us for each, {start * 1e3:+.1f} ms for the "
+            f"start: {1 + (start + added * tests) / bare:.4f} times {bare:.2f} s"
+        )
 
 
 def instructions(python: str, text: str) -> dict[str, int]:
@@ -97,9 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the guard costs")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--within", action="store_true", help="turn it off and on in one run")
     parser.add_argument("--instructions", action="store_true", help="count them, by valgrind")
     options = parser.parse_args()
     for title, text in SUITES.items():
+        if options.within:
+            print(title)
+            within(options.python, text, options.rounds)
+            continue
         if options.instructions:
             counts = instructions(options.python, text)
             ratio = counts["guard"] / counts["bare"]

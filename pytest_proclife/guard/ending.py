@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import select
 import signal
 import threading
@@ -22,11 +22,16 @@ _STEP = 0.002  # s
 Clock = Callable[[], float]
 
 
+def now() -> float:
+    """The time in seconds, also where a library has frozen what `time.monotonic` says."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def await_ends(
     register: Register,
     owners: Iterable[Owner],
     patience: float,
-    clock: Clock = time.monotonic,
+    clock: Clock = now,
 ) -> list[Known]:
     """Wait up to `patience` seconds for what these owners left; what is there then."""
     until, owners = clock() + patience, tuple(owners)
@@ -41,13 +46,13 @@ def await_ends(
 def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
     """What they left. Where that is a Pool that is just replacing its only worker, the new one."""
     makers = register.makers_of(owners)
-    until = time.monotonic() + _REPLACING
+    until = now() + _REPLACING
     while True:
         replaces = bool(makers) and pools.replaces(makers)
         if makers:
             register.turns.settle()  # after that question: what it had started by then is seen
         left = register.left_by(owners)
-        if left or not replaces or time.monotonic() > until:
+        if left or not replaces or now() > until:
             return left
         time.sleep(_STEP)  # the Pool's own thread tells nobody
 
@@ -69,19 +74,19 @@ def _change(left: list[Known], seconds: float) -> bool:
         return bool(handles and seconds > 0 and poll.poll(seconds * 1000))
     finally:
         for handle in handles:
-            os.close(handle)
+            posix.close(handle)
 
 
 def _pidfd(one: Known) -> int | None:
     """A pidfd of this very process; None if it is gone."""
     try:
-        handle = os.pidfd_open(one.seen.pid)
+        handle = posix.pidfd_open(one.seen.pid)
     except OSError:
         return None
     now = seen(one.seen.pid)
     if now is not None and now.identity == one.seen.identity:
         return handle
-    os.close(handle)
+    posix.close(handle)
     return None
 
 
@@ -98,8 +103,8 @@ def end(register: Register, left: list[Known]) -> None:
 def _kill_all(register: Register, left: list[Known]) -> None:
     owners = {one.owner for one in left}
     doomed = {one.seen.identity for one in left}
-    until = time.monotonic() + _ENDING
-    while time.monotonic() < until:
+    until = now() + _ENDING
+    while now() < until:
         alive = [
             one
             for one in register.known.values()
@@ -112,7 +117,7 @@ def _kill_all(register: Register, left: list[Known]) -> None:
         for one in alive:
             doomed.add(one.seen.identity)
             _kill(one)
-        _change(alive, until - time.monotonic())
+        _change(alive, until - now())
         register.look()
 
 
@@ -124,13 +129,13 @@ def _kill(one: Known) -> None:
         except OSError:
             pass  # it has ended, or become somebody else's
         finally:
-            os.close(handle)
+            posix.close(handle)
 
 
 def _await_workers(register: Register, workers: set[tuple[int, int]]) -> None:
-    until = time.monotonic() + _CLOSING
+    until = now() + _CLOSING
     while True:
         left = [one for one in register.known.values() if one.seen.identity in workers]
-        if not left or not _change(left, until - time.monotonic()):
+        if not left or not _change(left, until - now()):
             return
         register.look()

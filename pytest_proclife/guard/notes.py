@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from pytest_proclife import wire
 from pytest_proclife.inside import starts, tagging
@@ -23,7 +23,7 @@ class Notes:
 
     def _open(self) -> None:
         self.tag, self.link = tagging.tag, tagging.link
-        status = os.fstat(self.tag)
+        status = posix.fstat(self.tag)
         self._identity = status.st_ino, status.st_dev
         self.is_lost = False  # something closed its descriptor: nothing more can be known
         self._read = 0  # bytes of the ledger
@@ -39,7 +39,7 @@ class Notes:
 
     def forks_have_news(self) -> bool:
         try:
-            return bool(os.pread(self.tag, 1, self._read)) and self.is_there()
+            return bool(posix.pread(self.tag, 1, self._read)) and self.is_there()
         except OSError:
             self.is_there()
             return False
@@ -47,7 +47,7 @@ class Notes:
     def is_there(self) -> bool:
         """Whether the descriptor is still ours; once it is not, it is lost."""
         try:
-            status = os.fstat(self.tag)
+            status = posix.fstat(self.tag)
             self.is_lost |= (status.st_ino, status.st_dev) != self._identity
         except OSError:
             self.is_lost = True
@@ -70,7 +70,7 @@ class Notes:
         if not self.is_there():
             return []
         # no larger than it has to be: a megabyte costs the mapping of its pages
-        data = os.pread(self.tag, os.fstat(self.tag).st_size - self._read, self._read)
+        data = posix.pread(self.tag, posix.fstat(self.tag).st_size - self._read, self._read)
         found: list[Note] = []
         start = 0
         while start + tagging.LENGTH < len(data):

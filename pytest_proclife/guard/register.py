@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from collections.abc import Iterable
 
 from pytest_proclife.guard.ledger import Ledger, Made, Start
@@ -59,6 +59,7 @@ class Register:
         self._owner_of_tag: dict[int, Owner] = {}
         self._owner_of_pid: dict[int, Owner] = {}
         self._owner_of_maker: dict[str, Owner] = {}
+        self._silent: set[int] = set()  # tags of forks that were seen before they said their pid
         self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
 
     def begin_again(self) -> None:
@@ -111,7 +112,7 @@ class Register:
 
     def look(self) -> None:
         """Bring it up to date: what is new is whose turn it is, where nothing tells otherwise."""
-        if os.getpid() != self.pid:
+        if posix.getpid() != self.pid:
             return  # a fork that goes on as pytest: what it starts is its parent's to see
         there = self._all_there()
         known: dict[tuple[int, int], Known] = {}
@@ -220,20 +221,19 @@ class Register:
             helper = start.kind in SERVICES or serves(start.argv)
             whose = self._owner_of_pid.get(one.pid, self.turns.current)
             return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
-        helper = serves(kernel.command_line(one.pid))
+        helper, is_fork = serves(kernel.command_line(one.pid)), False
         if parent is not None and not parent.is_helper:
             start, whose = parent.start, parent.owner
         else:
             tag = position(one.pid, self.turns.notes.tag)
             start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.turns.current)
-            forked = start is not None and start.is_silent_fork
-            if one.parent == self.pid and not forked and not adopts(self.pid):
-                start, whose = (
-                    None,
-                    self.turns.current,
-                )  # C has forked it: the tag is of what came before
-        exact = start is not None and start.is_silent_fork
-        return Known(seen=one, owner=whose, start=start, exact=exact, is_helper=helper)
+            if start is not None and start.is_silent_fork and not whose.is_over:
+                is_fork = tag not in self._silent  # there is one such fork; others came after it
+                self._silent.add(tag)
+            if one.parent == self.pid and not is_fork and not adopts(self.pid):
+                # C has forked it: the tag is of what came before
+                start, whose = None, self.turns.current
+        return Known(seen=one, owner=whose, start=start, exact=is_fork, is_helper=helper)
 
     def _learn(self, known: Known) -> None:
         start = self.ledger.by_pid(known.seen.pid)

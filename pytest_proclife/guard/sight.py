@@ -1,13 +1,14 @@
 """Who is there: the processes below this one, and those that carry its tag, from /proc."""
 
-import os
+import posix
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from pytest_proclife.inside import tagging
 from pytest_proclife.supervisor import kernel
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS = posix.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given all pids once around
 
@@ -46,15 +47,14 @@ class Seen(NamedTuple):
 
     def began_before(self, at: int) -> bool:
         """Whether it had started at a moment (monotonic ns), to a clock tick."""
-        ahead = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+        ahead = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - tagging.now()
         return self.began / _TICKS <= (at + ahead) / 1e9 + 1 / _TICKS
 
 
 def seen(pid: int) -> Seen | None:
     """A process as it is now; None if there is none with this pid."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
+        fields = kernel.contents(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
     except OSError:
         return None
     return Seen(pid=pid, parent=int(fields[1]), state=fields[0].decode(), began=int(fields[19]))
@@ -72,8 +72,7 @@ def adopts(pid: int) -> bool:
 def is_process(pid: int) -> bool:
     """Whether it is no thread of some process: /proc has these by number too."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return b"\nTgid:\t%d\n" % pid in file.read()
+        return b"\nTgid:\t%d\n" % pid in kernel.contents(f"/proc/{pid}/status")
     except OSError:
         return False
 
@@ -100,7 +99,7 @@ class Carriers:
         self.tag = tag
         self.link = link
         # its last word is the pid given last: proc_loadavg(5)
-        self._counter = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        self._counter = posix.open("/proc/loadavg", posix.O_RDONLY | posix.O_CLOEXEC)
         # of the last look and of the one before: pids that were given just then may not have
         # been there yet to be seen
         self._last: tuple[float, int] = (float("-inf"), 0)
@@ -113,19 +112,21 @@ class Carriers:
         if 0 <= now - then < _FULL_CIRCLE and first <= last:
             given: Iterable[int] = range(first + 1, last + 1)
         else:
-            given = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+            given = [int(name) for name in posix.listdir("/proc") if name.isdecimal()]
         return [pid for pid in given if self._carries(pid)]
 
     def _now(self) -> tuple[float, int]:
         """The time, and the pid that the kernel has given last."""
         try:
-            return time.monotonic(), int(os.pread(self._counter, 100, 0).split()[4])
+            return time.clock_gettime(time.CLOCK_MONOTONIC), int(
+                posix.pread(self._counter, 100, 0).split()[4]
+            )
         except (OSError, IndexError, ValueError):  # a test closed it, or put something in its place
             return float("-inf"), 0
 
     def _carries(self, pid: int) -> bool:
         try:
-            link = os.readlink(f"/proc/{pid}/fd/{self.tag}")
+            link = posix.readlink(f"/proc/{pid}/fd/{self.tag}")
         except OSError:
             return False  # it has ended, or is somebody else's
         return link == self.link and is_process(pid)
@@ -134,7 +135,6 @@ class Carriers:
 def position(pid: int, tag: int) -> int:
     """Which start a carrier of the tag came from; 0 where that cannot be seen."""
     try:
-        with open(f"/proc/{pid}/fdinfo/{tag}", "rb") as file:
-            return int(file.readline().split()[1])
+        return int(kernel.contents(f"/proc/{pid}/fdinfo/{tag}").split()[1])
     except (OSError, IndexError, ValueError):
         return 0

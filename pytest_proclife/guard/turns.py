@@ -1,14 +1,14 @@
 """Whose turn it is, and whether anything has happened in it.
 
 This is asked of every test, so it costs little: one system call where nothing has happened. What
-finds out more (`register.py`) is loaded when something has.
+finds out more (`register.py`) is loaded when something has. What is asked of the kernel here and
+there goes by `posix`: tests put other things in place of `os`'s functions, and of `open`.
 """
 
 from __future__ import annotations
 
 import _thread
-import os
-import sys
+import posix
 
 from pytest_proclife.guard.notes import Notes
 from pytest_proclife.inside import starts, tagging
@@ -40,7 +40,7 @@ class Turns:
     """The turns of the owners: `current` is whose what is started now is."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid = posix.getpid()
         self.notes = Notes()
         self.current = OUTSIDE
         self.owner_of_thread: dict[int, Owner] = {}  # of those that run beside this one
@@ -62,16 +62,16 @@ class Turns:
     def children(self) -> bytes:
         """The children of the main thread; what other threads start is noted."""
         try:
-            found = os.pread(self._children, _FEW, 0)
-            return found if len(found) < _FEW else os.pread(self._children, _MANY, 0)
+            found = posix.pread(self._children, _FEW, 0)
+            return found if len(found) < _FEW else posix.pread(self._children, _MANY, 0)
         except OSError:  # a test closed it, and perhaps its neighbours
             path = f"/proc/self/task/{self.pid}/children"
-            self._children = tagging.raised(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            self._children = tagging.raised(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
             self.notes.is_there()
-            return os.pread(self._children, _MANY, 0)
+            return posix.pread(self._children, _MANY, 0)
 
     def has_threads(self) -> bool:
-        return os.stat("/proc/self/task").st_nlink != _LINKS + 1
+        return posix.stat("/proc/self/task").st_nlink != _LINKS + 1
 
     def has_changed(self) -> bool:
         """Whether anything was started, or one of the children has come or gone."""
@@ -143,7 +143,7 @@ class Turns:
 
     def _attend_threads(self) -> None:
         own = _thread.get_native_id()
-        there = {int(name) for name in os.listdir("/proc/self/task")} - {own}
+        there = {int(name) for name in posix.listdir("/proc/self/task")} - {own}
         whose = self.owner_of_thread
         self.owner_of_thread = {one: whose.get(one, self.current) for one in there}
 
@@ -157,20 +157,9 @@ class Turns:
 _turns: dict[int, Turns] = {}  # by the process that they are of
 
 
-def lacking() -> str:
-    """What the platform lacks for the guard, in words; empty where there is all."""
-    if sys.platform != "linux":
-        return f"{sys.platform} has no /proc that tells of children, and no pidfds"
-    if not hasattr(os, "pidfd_open") or not hasattr(os, "memfd_create"):
-        return "this Python was built without os.pidfd_open or os.memfd_create"
-    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
-        return "/proc is not mounted, or does not tell of children (CONFIG_PROC_CHILDREN)"
-    return ""
-
-
 def of_this_process() -> Turns:
     """The turns: the same for all sessions of pytest that run in this process."""
-    if os.getpid() not in _turns:
+    if posix.getpid() not in _turns:
         _turns.clear()
-        _turns[os.getpid()] = Turns()
-    return _turns[os.getpid()]
+        _turns[posix.getpid()] = Turns()
+    return _turns[posix.getpid()]

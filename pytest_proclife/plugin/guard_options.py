@@ -1,5 +1,7 @@
 """What the guard's options, settings and markers say."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,23 @@ class Settings:
 
 def configure(config: pytest.Config) -> None:
     """Set the guard up. UsageError says what is wrong with an option."""
+    settings, missing = _settings(config), _lacking()
+    if missing:
+        raise pytest.UsageError(f"the guard cannot work here: {missing}")
     from pytest_proclife.plugin import guarding
 
-    guarding.start(config, _settings(config))
+    guarding.start(config, settings)
+
+
+def _lacking() -> str:
+    """What the platform lacks for the guard, in words; empty where there is all."""
+    if sys.platform != "linux":
+        return f"{sys.platform} has no /proc that tells of children, and no pidfds"
+    if not hasattr(os, "pidfd_open") or not hasattr(os, "memfd_create"):
+        return "this Python was built without os.pidfd_open or os.memfd_create"
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return "/proc is not mounted, or does not tell of children (CONFIG_PROC_CHILDREN)"
+    return ""
 
 
 def _settings(config: pytest.Config) -> Settings:

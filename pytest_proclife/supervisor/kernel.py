@@ -103,8 +103,7 @@ def status_of_zombie(pidfd: int) -> int | None:
 def signal_state(pid: int, signal: int) -> str | None:
     """What a process would do with a signal now: caught, ignored, blocked, default, or None."""
     try:
-        with open("/proc/%d/status" % pid, "rb") as file:
-            text = file.read()
+        text = contents("/proc/%d/status" % pid)
     except OSError:
         return None
     if b"\nState:\tZ" in text or b"\nState:\tX" in text:
@@ -117,6 +116,19 @@ def signal_state(pid: int, signal: int) -> str | None:
     return "default"
 
 
+def contents(path: str) -> bytes:
+    """A file of /proc. By system calls, since a test may have put something in place of `open`."""
+    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        found = part = posix.read(file, 1 << 16)
+        while part:
+            part = posix.read(file, 1 << 16)
+            found += part
+        return found
+    finally:
+        posix.close(file)
+
+
 def children(pid: int) -> list[int]:
     """The pids of the children of every thread of a process: proc_pid_task_children(5)."""
     found: list[int] = []
@@ -126,8 +138,7 @@ def children(pid: int) -> list[int]:
         return found
     for thread in threads:
         try:
-            with open("/proc/%d/task/%s/children" % (pid, thread), "rb") as file:
-                found += map(int, file.read().split())
+            found += map(int, contents("/proc/%d/task/%s/children" % (pid, thread)).split())
         except OSError:
             continue  # the thread has ended
     return found
@@ -136,8 +147,7 @@ def children(pid: int) -> list[int]:
 def state(pid: int) -> str:
     """The letter of a process's state: proc_pid_stat(5); empty if there is none of that pid."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0].decode()
+        return contents("/proc/%d/stat" % pid).rpartition(b")")[2].split()[0].decode()
     except (OSError, IndexError):
         return ""
 
@@ -145,11 +155,9 @@ def state(pid: int) -> str:
 def command_line(pid: int) -> tuple[str, ...]:
     """The arguments of a process, as text; its name alone where it has none."""
     try:
-        with open("/proc/%d/cmdline" % pid, "rb") as file:
-            parts = file.read(65536).split(b"\0")[:-1]
+        parts = contents("/proc/%d/cmdline" % pid).split(b"\0")[:-1]
         if not parts:
-            with open("/proc/%d/comm" % pid, "rb") as file:
-                parts = [file.read().strip()]
+            parts = [contents("/proc/%d/comm" % pid).strip()]
     except OSError:
         return ()
     return tuple(part.decode("utf-8", "backslashreplace") for part in parts[:64])
