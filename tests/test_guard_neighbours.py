@@ -142,6 +142,7 @@ def test_the_options_are_gone_where_the_plugin_is_left_out(
 def test_pytest_within_a_guarded_test_has_a_guard_of_its_own(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         test_suite="""
+        import os
         pytest_plugins = ["pytester"]
         INNER = "import subprocess\\ndef test_it(): subprocess.Popen(['sleep', '600'])\\n"
         WARNS = ("-W", "ignore", "--proclife-guard-wait=0")
@@ -153,10 +154,20 @@ def test_pytest_within_a_guarded_test_has_a_guard_of_its_own(suite: pytest.Pytes
             pytester.makepyfile(INNER)
             result = pytester.runpytest_subprocess("--proclife-guard", *WARNS)
             assert "1 leaked" in result.stdout.str()
+        def test_in_a_fork(pytester):
+            pytester.makepyfile(INNER)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    result = pytester.runpytest_inprocess("--proclife-guard", *WARNS)
+                    os._exit(0 if "1 leaked" in result.stdout.str() else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitpid(pid, 0)[1] == 0
         """
     )
     result = suite.runpytest_subprocess(*GUARD, "-W", "ignore")
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=3)
     assert result.ret == 0  # what the inner ones ended is not the outer's to find
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posix
+from operator import itemgetter
 
 from pytest_proclife import wire
 from pytest_proclife.inside import starts, tagging
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Note = tuple[str, int, int, Sequence[str]]  # kind, pid of who notes, monotonic ns, fields
+
+_AT = itemgetter(2)
 
 
 class Notes:
@@ -54,13 +57,13 @@ class Notes:
         return not self.is_lost
 
     def take(self) -> list[Note]:
-        """What is new. This process's own first, as it notes a fork before the fork can note
-        anything; and read last, so that each fork is among them that is in the ledger.
+        """What is new, in the order of time. This process's own are read last: a fork is among
+        them before anything of the fork's can be in the ledger.
         """
         of_forks = self._of_forks()
         own: list[Note] = [*tagging.notes]
         self.drop(len(own))
-        return own + of_forks
+        return sorted(own + of_forks, key=_AT)
 
     def drop(self, number: int) -> None:
         """Take so many of this process's own notes as read."""

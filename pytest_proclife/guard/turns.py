@@ -65,7 +65,7 @@ class Turns:
             found = posix.pread(self._children, _FEW, 0)
             return found if len(found) < _FEW else posix.pread(self._children, _MANY, 0)
         except OSError:  # a test closed it, and perhaps its neighbours
-            path = f"/proc/self/task/{self.pid}/children"
+            path = f"/proc/{self.pid}/task/{self.pid}/children"
             self._children = tagging.raised(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
             self.notes.is_there()
             return posix.pread(self._children, _MANY, 0)

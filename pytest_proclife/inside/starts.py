@@ -37,6 +37,8 @@ def enter() -> None:
     """Begin to note, whatever has been imported by then."""
     global _lock
     tagging.begin()
+    if _lock is not None:
+        return  # a fork, in which the stand-ins are already
     _lock = _thread.RLock()
     posix.register_at_fork(before=_forks_now, after_in_parent=_has_forked, after_in_child=_forked)
     for name in ("posix_spawn", "posix_spawnp"):

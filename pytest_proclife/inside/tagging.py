@@ -42,7 +42,9 @@ _count = 0
 def begin() -> None:
     """Make the ledger and its tag: this process is the guarded one."""
     global tag, ledger, link, _pid, _identity
-    _pid = posix.getpid()
+    if _pid != posix.getpid():
+        _pid = posix.getpid()
+        notes.clear()  # a fork's begin with what its parent had not read
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
     ledger = raised(_opened(file, posix.O_WRONLY | posix.O_APPEND))
     tag = raised(file, inherited=True)
