@@ -71,6 +71,7 @@ class Guard:
     def __init__(
         self, config: pytest.Config, settings: Settings, baseline: Baseline | None
     ) -> None:
+        self.config = config
         self.settings = settings
         self.baseline = baseline
         self.root = f"{config.rootpath}/"
@@ -78,7 +79,6 @@ class Guard:
         self.outer = self.turns.current  # of a session around this one
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.over: list[Owner] = []  # those that are over and wait for their verdict
-        self.config = config
         self.made: Reports | None = None
         if baseline is not None:
             self.reports.begin()  # it says of each test that it was checked
@@ -139,22 +139,19 @@ class Guard:
         try:
             result = yield
         except (Exception, pytest.fail.Exception, pytest.skip.Exception):
-            leaks = [] if self._ends_quietly() else self._verdict(item)
+            leaks = self._verdict(item)
             if leaks:
                 self.reports.tell_beside(item, leaks, self.settings.mode)
             raise
-        if not self._ends_quietly():
-            leaks = self._verdict(item)
-            if leaks:
-                self.reports.tell(item, leaks, self.settings.mode)
+        leaks = self._verdict(item)
+        if leaks:
+            self.reports.tell(item, leaks, self.settings.mode)
         return result
-
-    def _ends_quietly(self) -> bool:
-        is_alone = not self.over and self.baseline is None
-        return is_alone and self.turns.ends_quietly(self.outer)
 
     def _verdict(self, item: pytest.Item) -> list[Leak]:
         """What the test left, and the fixtures that are over with it; what has to go is ended."""
+        if not self.over and self.baseline is None and self.turns.ends_quietly(self.outer):
+            return []
         owner, owners, self.over = self.turns.current, self.over, []
         if owner is not self.outer:
             owners.append(owner)
