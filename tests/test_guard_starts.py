@@ -189,10 +189,11 @@ child = os.fork()
 if child == 0:
     os._exit(3)
 status = os.waitpid(child, 0)[1]
-news = turns.notes.forks_have_news()
-tell(code=code, status=status, news=news, lost=turns.notes.is_lost)
+quiet = turns.end_quietly(mine)
+turns.settle()
+tell(code=code, status=status, quiet=quiet, lost=turns.notes.is_lost)
 """)
-    assert facts == {"code": 0, "status": 3 << 8, "news": False, "lost": True}
+    assert facts == {"code": 0, "status": 3 << 8, "quiet": False, "lost": True}
 
 
 def test_a_number_that_the_program_took_over_is_not_written_to(tmp_path: Path) -> None:

@@ -42,8 +42,7 @@ def test_a_suite_that_joins_its_processes_loads_nothing_that_tells_of_leaks(
         process.start()
         process.join()
     def test_has_loaded():
-        loaded = [name for name in sys.modules if name.startswith("pytest_proclife.guard.")]
-        assert sorted(loaded) == ["pytest_proclife.guard.notes", "pytest_proclife.guard.turns"]
+        assert not {"pytest_proclife.guard.ending", "pytest_proclife.guard.leak"} & {*sys.modules}
     """)
     result.assert_outcomes(passed=4)
     assert result.ret == 0
@@ -129,6 +128,132 @@ def test_it_sees_the_same_whatever_tests_put_in_place_of_functions(guarded: Suit
     assert re.search(r"test_leaves_an_orphan: s(leep|h) .*in test_leaves_an_orphan", said)
 
 
+@pytest.mark.once
+def test_what_is_left_while_no_file_can_be_read_is_told_of_later(guarded: Suite) -> None:
+    result = guarded("""
+    class TestWithoutFiles:
+        @pytest.fixture(scope="class", autouse=True)
+        def no_files(self):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("builtins.open", lambda *args, **kwargs: 1 / 0)
+                yield
+        def test_runs(self): subprocess.run(["true"])
+        def test_leaves(self): kept.append(subprocess.Popen(["sleep", "600"]))
+        def test_is_fine(self): pass
+    def test_after(): pass
+    """)
+    result.assert_outcomes(passed=4)
+    assert "1 process left by 1 test" in result.stdout.str()
+    assert "TestWithoutFiles::test_leaves: sleep (" in result.stdout.str()
+
+
+@pytest.mark.once
+def test_it_changes_no_outcome_where_a_test_has_no_descriptor_left(guarded: Suite) -> None:
+    result = guarded("""
+    @pytest.fixture(scope="module", autouse=True)
+    def filled():
+        yield
+        for number in kept: os.close(number)
+    def test_fills():
+        FORK.Process(target=len, args=("",)).start()
+        with pytest.raises(OSError):
+            while True: kept.append(os.open("/dev/null", os.O_RDONLY))
+    def test_next(): pass
+    """)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+
+
+@pytest.mark.once
+def test_a_test_that_counts_its_descriptors_finds_none_of_ours_come(guarded: Suite) -> None:
+    result = guarded("""
+    def numbers():
+        found = os.listdir("/proc/self/fd")
+        return {n for n in found if os.path.exists(f"/proc/self/fd/{n}") and int(n) < 900}
+    @pytest.fixture(scope="module", autouse=True)
+    def wider(): yield
+    @pytest.fixture(autouse=True)
+    def counted():
+        before = numbers()
+        yield
+        assert numbers() == before
+    def test_runs(): subprocess.run(["true"])
+    def test_leaves_an_orphan(): subprocess.run("sleep 600 >&- 2>&- &", shell=True)
+    def test_joins():
+        process = FORK.Process(target=len, args=("",))
+        process.start()
+        process.join()
+        process.close()
+    """)
+    result.assert_outcomes(passed=3)
+    assert "1 leaked" in result.stdout.str()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("what", ["multiprocessing.popen_fork.Popen", "os.fork"])
+def test_a_process_whose_popen_is_a_mock_is_none(guarded: Suite, what: str) -> None:
+    result = guarded(f"""
+    from unittest import mock
+    def test_mocked():
+        import multiprocessing.popen_fork
+        with mock.patch("{what}"):
+            FORK.Process(target=len, args=("",)).start()
+        multiprocessing.process._children.clear()
+    def test_next(): pass
+    """)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+
+
+@pytest.mark.once
+def test_what_replaces_multiprocessing_for_a_while_does_not_blind_it(guarded: Suite) -> None:
+    result = guarded("""
+    from unittest import mock
+    class TestWithout:
+        @pytest.fixture(scope="class", autouse=True)
+        def faked(self):
+            name = "multiprocessing.process"
+            with mock.patch.dict(sys.modules, {name: mock.MagicMock()}): yield
+        def test_it(self): os.waitpid(os.fork() or os._exit(0), 0)
+    def test_leaves(): FORK.Process(target=len, args=("",)).start()
+    """)
+    result.assert_outcomes(passed=2)
+    assert "test_leaves: ForkProcess-1 (process" in result.stdout.str()
+
+
+@pytest.mark.once
+def test_an_executor_that_is_made_between_tests_is_neithers(
+    guarded: Suite, suite: pytest.Pytester
+) -> None:
+    suite.makeconftest("""
+    made = []
+    def pytest_runtest_logstart():
+        if not made:
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+            made.append(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")))
+    """)
+    result = guarded("""
+    @pytest.mark.parametrize("n", range(2))
+    def test_uses(n):
+        made = sys.modules["conftest"].made
+        assert made[0].submit(len, "abc").result() == 3
+    """)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+
+
+@pytest.mark.once
+def test_a_word_that_is_no_text_is_told_as_far_as_it_is(guarded: Suite) -> None:
+    result = guarded(r"""
+    def test_it():
+        kept.append(subprocess.Popen(["true", b"\xff"]))
+        os.waitid(os.P_PID, kept[0].pid, os.WEXITED | os.WNOWAIT)
+    """)
+    result.assert_outcomes(passed=1)
+    assert r"command line: true '\udcff'" in result.stdout.str()
+
+
 # What may be done in a turn, and how many processes it leaves. The word is the function's name.
 DEEDS = {
     "joins": 0,
@@ -143,6 +268,7 @@ DEEDS = {
     "joins_what_leaves_a_program": 1,
     "runs_what_leaves_one": 1,
     "forks_by_c": 1,
+    "forks_by_c_what_leaves_one": 1,
 }
 PROGRAM = """
 import ctypes, json, multiprocessing, os, signal, subprocess, sys, threading, time
@@ -192,6 +318,12 @@ def runs_what_leaves_one():
 def forks_by_c():
     if c.fork() == 0:
         os.execv("/bin/sleep", ["sleep", "600"])
+def forks_by_c_what_leaves_one():
+    pid = c.fork()
+    if pid == 0:
+        subprocess.Popen(["sleep", "600"])
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 kept, found = [], []
 turns = of_this_process()
@@ -200,7 +332,7 @@ for number, deeds in enumerate(json.loads(sys.argv[1])):
     turns.begin(owner)
     for deed in deeds:
         globals()[deed]()
-    if turns.ends_quietly(OUTSIDE):
+    if turns.end_quietly(OUTSIDE):
         found.append(0)
         continue
     turns.settle()

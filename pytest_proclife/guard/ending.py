@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from pytest_proclife.guard import closing, pools
-from pytest_proclife.guard.register import Known, Register
-from pytest_proclife.guard.sight import seen
-from pytest_proclife.guard.turns import Owner
+from pytest_proclife.guard.register import Known, Owner, Register
+from pytest_proclife.guard.sight import monotonic, seen
 
 _ENDING = 5.0  # s for SIGKILL to take effect
 _CLOSING = 1.0  # s for the workers of a Pool that is closed to end by themselves
@@ -22,16 +21,11 @@ _STEP = 0.002  # s
 Clock = Callable[[], float]
 
 
-def now() -> float:
-    """The time in seconds, also where a library has frozen what `time.monotonic` says."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
 def await_ends(
     register: Register,
     owners: Iterable[Owner],
     patience: float,
-    clock: Clock = now,
+    clock: Clock = monotonic,
 ) -> list[Known]:
     """Wait up to `patience` seconds for what these owners left; what is there then."""
     until, owners = clock() + patience, tuple(owners)
@@ -46,13 +40,13 @@ def await_ends(
 def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
     """What they left. Where that is a Pool that is just replacing its only worker, the new one."""
     makers = register.makers_of(owners)
-    until = now() + _REPLACING
+    until = monotonic() + _REPLACING
     while True:
         replaces = bool(makers) and pools.replaces(makers)
         if makers:
             register.turns.settle()  # after that question: what it had started by then is seen
         left = register.left_by(owners)
-        if left or not replaces or now() > until:
+        if left or not replaces or monotonic() > until:
             return left
         time.sleep(_STEP)  # the Pool's own thread tells nobody
 
@@ -83,8 +77,8 @@ def _pidfd(one: Known) -> int | None:
         handle = posix.pidfd_open(one.seen.pid)
     except OSError:
         return None
-    now = seen(one.seen.pid)
-    if now is not None and now.identity == one.seen.identity:
+    there = seen(one.seen.pid)
+    if there is not None and there.identity == one.seen.identity:
         return handle
     posix.close(handle)
     return None
@@ -103,8 +97,8 @@ def end(register: Register, left: list[Known]) -> None:
 def _kill_all(register: Register, left: list[Known]) -> None:
     owners = {one.owner for one in left}
     doomed = {one.seen.identity for one in left}
-    until = now() + _ENDING
-    while now() < until:
+    until = monotonic() + _ENDING
+    while monotonic() < until:
         alive = [
             one
             for one in register.known.values()
@@ -117,7 +111,7 @@ def _kill_all(register: Register, left: list[Known]) -> None:
         for one in alive:
             doomed.add(one.seen.identity)
             _kill(one)
-        _change(alive, until - now())
+        _change(alive, until - monotonic())
         register.look()
 
 
@@ -133,9 +127,9 @@ def _kill(one: Known) -> None:
 
 
 def _await_workers(register: Register, workers: set[tuple[int, int]]) -> None:
-    until = now() + _CLOSING
+    until = monotonic() + _CLOSING
     while True:
         left = [one for one in register.known.values() if one.seen.identity in workers]
-        if not left or not _change(left, until - now()):
+        if not left or not _change(left, until - monotonic()):
             return
         register.look()

@@ -9,8 +9,7 @@ from typing import Any
 
 from pytest_proclife.description import plain
 from pytest_proclife.guard.ledger import Start
-from pytest_proclife.guard.register import Known
-from pytest_proclife.guard.turns import Owner
+from pytest_proclife.guard.register import Known, Owner
 from pytest_proclife.records import MULTIPROCESSING_KINDS
 from pytest_proclife.supervisor import kernel
 

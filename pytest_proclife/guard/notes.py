@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import posix
-from operator import itemgetter
+from collections.abc import Iterable
 
 from pytest_proclife import wire
 from pytest_proclife.inside import starts, tagging
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    Note = tuple[str, int, int, Sequence[str]]  # kind, pid of who notes, monotonic ns, fields
-
-_AT = itemgetter(2)
+Note = tuple[str, int, int, list[str]]  # kind, pid of who notes, monotonic ns, fields
 
 
 class Notes:
@@ -38,14 +32,10 @@ class Notes:
 
     def has_news(self) -> bool:
         """Whether anything has been noted, by this process or by a fork of it."""
-        return bool(tagging.notes) or self.forks_have_news()
+        return bool(tagging.notes or tagging.news[0])
 
     def forks_have_news(self) -> bool:
-        try:
-            return bool(posix.pread(self.tag, 1, self._read)) and self.is_there()
-        except OSError:
-            self.is_there()
-            return False
+        return bool(tagging.news[0])
 
     def is_there(self) -> bool:
         """Whether the descriptor is still ours; once it is not, it is lost."""
@@ -57,32 +47,38 @@ class Notes:
         return not self.is_lost
 
     def take(self) -> list[Note]:
-        """What is new, in the order of time. This process's own are read last: a fork is among
-        them before anything of the fork's can be in the ledger.
+        """What is new, in the order of time. This process's own are read last, since it notes a
+        fork before the fork can note anything: one that is in the ledger is among them.
         """
         of_forks = self._of_forks()
-        own: list[Note] = [*tagging.notes]
+        own = self.own()
         self.drop(len(own))
-        return sorted(own + of_forks, key=_AT)
+        return sorted(own + of_forks, key=lambda note: note[2])
+
+    def own(self) -> list[Note]:
+        """This process's own; they are still to be taken."""
+        return _read(tagging.notes[:])
 
     def drop(self, number: int) -> None:
-        """Take so many of this process's own notes as read."""
+        """Take so many of this process's own as read."""
         del tagging.notes[:number]
 
     def _of_forks(self) -> list[Note]:
+        tagging.news[0] = 0  # before they are read: what comes meanwhile is news again
         if not self.is_there():
             return []
         # no larger than it has to be: a megabyte costs the mapping of its pages
         data = posix.pread(self.tag, posix.fstat(self.tag).st_size - self._read, self._read)
-        found: list[Note] = []
-        start = 0
+        found, start = [], 0
         while start + tagging.LENGTH < len(data):
             size = int.from_bytes(data[start : start + tagging.LENGTH], "little")
             end = start + tagging.LENGTH + size
-            note = wire.unpack(data[start + tagging.LENGTH : end])
+            found.append(data[start + tagging.LENGTH : end])
             start = end
-            if note is not None:
-                kind, _, pid, at, fields = note
-                found.append((kind, pid, at, fields))
         self._read += len(data)
-        return found
+        return _read(found)
+
+
+def _read(packed: Iterable[bytes]) -> list[Note]:
+    found = (wire.unpack(data) for data in packed)
+    return [(kind, pid, at, fields) for kind, _, pid, at, fields in filter(None, found)]

@@ -17,11 +17,28 @@ from pytest_proclife.guard.sight import (
     seen,
     serves,
 )
-from pytest_proclife.guard.turns import OUTSIDE, Owner, Turns
 from pytest_proclife.inside.forkexec import SERVICES
 from pytest_proclife.supervisor import kernel
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_proclife.guard.turns import Turns
+
 _ROUNDS = 10  # of a look, where something starts processes all the time
+
+
+class Owner:
+    """Who has to see to the end of what it starts."""
+
+    __slots__ = "is_fixture", "is_over", "name"
+
+    def __init__(self, name: str, is_fixture: bool = False) -> None:
+        self.name = name
+        self.is_fixture = is_fixture
+        self.is_over = False  # it has had its verdict
+
+
+OUTSIDE = Owner("")  # what pytest had before, or what belongs to no test
 
 
 class Known:
@@ -61,21 +78,17 @@ class Register:
         self._owner_of_maker: dict[str, Owner] = {}
         self._silent: set[int] = set()  # tags of forks that were seen before they said their pid
         self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
+        self.is_owned = False  # anybody has anything to see to
 
     def begin_again(self) -> None:
         """See by the descriptors that there are now."""
         self._carriers = Carriers(self.turns.notes.tag, self.turns.notes.link)
 
-    @property
-    def is_owned(self) -> bool:
-        """Whether anybody has anything to see to."""
-        return bool(self.known or self.served or self._owner_of_maker)
-
     def _children_now(self) -> list[int]:
         """The pids of the children of all threads."""
         if self.turns.has_threads():
             return kernel.children(self.pid)
-        return [int(word) for word in self.turns.children_seen.split()]
+        return [int(word) for word in self.turns.children_seen.split() if word.isdigit()]
 
     def left_by(self, owners: Iterable[Owner]) -> list[Known]:
         """What is there of what these have started, but for what is excused."""
@@ -128,6 +141,7 @@ class Register:
         self.known = known
         self._owner_of_pid = {p: o for p, o in self._owner_of_pid.items() if p in self._by_pid}
         self.ledger.keep_only(self._by_pid)
+        self.is_owned = bool(known or self.served or self._owner_of_maker)
 
     def _all_there(self) -> list[Seen]:
         """All that is there. A fork says its pid before it can lose the tag, so who is not seen

@@ -3,7 +3,6 @@
 import posix
 import time
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from pytest_proclife.inside import tagging
 from pytest_proclife.supervisor import kernel
@@ -24,13 +23,16 @@ _COMMANDS = (
 )
 
 
-class Seen(NamedTuple):
+class Seen:
     """A process that is there. Pid and start name it: a pid alone is used again."""
 
-    pid: int
-    parent: int
-    state: str  # as in proc_pid_stat(5)
-    began: int  # clock ticks since the system's start
+    __slots__ = "began", "parent", "pid", "state"
+
+    def __init__(self, *, pid: int, parent: int, state: str, began: int) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.state = state  # as in proc_pid_stat(5)
+        self.began = began  # clock ticks since the system's start
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -49,6 +51,11 @@ class Seen(NamedTuple):
         """Whether it had started at a moment (monotonic ns), to a clock tick."""
         ahead = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - tagging.now()
         return self.began / _TICKS <= (at + ahead) / 1e9 + 1 / _TICKS
+
+
+def monotonic() -> float:
+    """Seconds, by the clock of the notes."""
+    return tagging.now() / 1e9
 
 
 def seen(pid: int) -> Seen | None:
@@ -99,7 +106,8 @@ class Carriers:
         self.tag = tag
         self.link = link
         # its last word is the pid given last: proc_loadavg(5)
-        self._counter = posix.open("/proc/loadavg", posix.O_RDONLY | posix.O_CLOEXEC)
+        flags = posix.O_RDONLY | posix.O_CLOEXEC
+        self._counter = tagging.raised(posix.open("/proc/loadavg", flags))
         # of the last look and of the one before: pids that were given just then may not have
         # been there yet to be seen
         self._last: tuple[float, int] = (float("-inf"), 0)
@@ -118,9 +126,7 @@ class Carriers:
     def _now(self) -> tuple[float, int]:
         """The time, and the pid that the kernel has given last."""
         try:
-            return time.clock_gettime(time.CLOCK_MONOTONIC), int(
-                posix.pread(self._counter, 100, 0).split()[4]
-            )
+            return monotonic(), int(posix.pread(self._counter, 100, 0).split()[4])
         except (OSError, IndexError, ValueError):  # a test closed it, or put something in its place
             return float("-inf"), 0
 

@@ -54,11 +54,11 @@ def watch_executors() -> bool:
     for name in EXECUTORS:
         if name in sys.modules and name not in _watched:
             executor: Any = getattr(sys.modules[name], "ProcessPoolExecutor", None)
-            if executor is None:
+            if not isinstance(executor, type):
                 complete = False
                 continue
-            _watched.add(name)
             _watch(executor)
+            _watched.add(name)
     return complete
 
 

@@ -23,11 +23,12 @@ def watch_starts() -> bool:
     start is the moment: a function that is running can be watched too, to its return.
     """
     global _is_watched
+    if _is_watched:
+        return True
     module: Any = sys.modules["multiprocessing.process"]
     function = getattr(getattr(module, "BaseProcess", None), "start", None)
-    if function is None or _is_watched:
-        return _is_watched
-    _is_watched = True
+    if type(function) is not type(watch_starts):
+        return False
     watch.ensure()
     if sys.version_info >= (3, 12):
         watch.watch(function.__code__, start=_starts, returned=_started)
@@ -38,6 +39,7 @@ def watch_starts() -> bool:
             frame = frame.f_back
     else:
         rewrite.instrument(function, _starts, _started)
+    _is_watched = True
     return True
 
 

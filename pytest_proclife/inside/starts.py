@@ -1,4 +1,4 @@
-"""What a living process starts, and from which line: noted in a ledger, for the guard.
+"""What a living process starts, and from which line: noted for the guard.
 
 But for its tag nothing is put in the way of what is started: no variable, no option, no recorder.
 """
@@ -55,18 +55,19 @@ def enter() -> None:
 def attend() -> None:
     """Watch what imports have brought since the last call: Process, and who has workers."""
     global _modules
-    if len(sys.modules) == _modules:
+    number = len(sys.modules)
+    if number == _modules:
         return
-    _modules = len(sys.modules)
-    if _PROCESS in sys.modules:
-        try:
+    try:
+        if _PROCESS in sys.modules:
             from pytest_proclife.inside import makers, processes
 
             if not (processes.watch_starts() and makers.watch_executors()):
-                _modules = 0  # another thread is about to import them
-        except Exception as error:
-            if not is_ours(error):
-                raise
+                return  # another thread is about to import them, or a test has replaced them
+        _modules = number
+    except Exception as error:
+        if not is_ours(error):
+            raise
 
 
 # --- forks

@@ -16,21 +16,23 @@ from pytest_proclife.inside.handlers import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Note = tuple[str, int, int, tuple[str, ...]]  # kind, pid, monotonic ns, fields
+    from typing import Any
 
-# Kinds of note; in the ledger written as `wire.pack` does, each after its length in LENGTH bytes.
+# Kinds of note, written as `wire.pack` does; in the ledger each after its length in LENGTH bytes.
 FORKING = "f"  # tag, where, thread: a fork follows
 SYSTEM = "y"  # tag, where, thread: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
 # child's pid, tag, kind, name, daemon, start method, where, thread, maker, argv...
 STARTED = "s"
+TAG, METHOD = 1, 5  # the places of these among the fields of STARTED
 MADE = "m"  # maker, where, thread: something that will have workers
 LENGTH = 4
 
 _NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
 _COUNT_BITS = 20  # of a tag; the pid of who starts stands above
 
-notes: "list[Note]" = []  # the guarded process's own, that nobody has read
+notes: "list[bytes]" = []  # the guarded process's own, that nobody has read
+news: "Any" = b"\0"  # memory that forks share: not 0 where one of them has noted something
 tag = -1
 ledger = -1
 link = ""  # what the tag is a link to in /proc
@@ -41,10 +43,11 @@ _count = 0
 
 def begin() -> None:
     """Make the ledger and its tag: this process is the guarded one."""
-    global tag, ledger, link, _pid, _identity
+    global tag, ledger, link, news, _pid, _identity
     if _pid != posix.getpid():
         _pid = posix.getpid()
         notes.clear()  # a fork's begin with what its parent had not read
+        news = borrow("mmap").mmap(-1, 1)
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
     ledger = raised(_opened(file, posix.O_WRONLY | posix.O_APPEND))
     tag = raised(file, inherited=True)
@@ -96,12 +99,14 @@ def now() -> int:
 
 
 def note(kind: str, *fields: str) -> None:
-    pid, at = posix.getpid(), now()
+    pid = posix.getpid()
+    data = wire.pack(kind, 0, pid, now(), fields)
     if pid == _pid:
-        notes.append((kind, pid, at, fields))
-    elif _is_ours(ledger):
-        data = wire.pack(kind, 0, pid, at, fields)
+        notes.append(data)
+        return
+    if _is_ours(ledger):
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
+    news[0] = 1  # after the note; and where that is lost, so that this is noticed
 
 
 def _retag() -> int:

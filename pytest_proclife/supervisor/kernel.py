@@ -63,8 +63,7 @@ def is_below(parent: int | None, above: set[int]) -> bool:
         while parent is not None and parent > 1:
             if parent in above:
                 return True
-            with open("/proc/%d/stat" % parent, "rb") as file:
-                parent = int(file.read().rpartition(b") ")[2].split()[1])
+            parent = int(contents("/proc/%d/stat" % parent).rpartition(b") ")[2].split()[1])
     except (OSError, IndexError):
         pass  # it is gone
     return False
@@ -90,8 +89,7 @@ def status_of_zombie(pidfd: int) -> int | None:
         pid = pid_and_parent(pidfd)[0]
         if pid is None:
             return None
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
+        fields = contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
         # still its own, so the file was not that of another process with its number
         if fields[0] == b"Z" and pid_and_parent(pidfd)[0] == pid:
             return int(fields[49])
