@@ -148,6 +148,22 @@ def test_what_is_left_while_no_file_can_be_read_is_told_of_later(guarded: Suite)
 
 
 @pytest.mark.once
+def test_the_line_is_known_of_what_is_started_while_no_file_can_be_read(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile("""
+    def test_it(monkeypatch):
+        import multiprocessing.popen_fork
+        monkeypatch.setattr("builtins.open", lambda *args, **kwargs: 1 / 0)
+        multiprocessing.get_context("fork").Process(target=len, args=("",)).start()
+    """)
+    result = suite.runpytest_subprocess("--proclife-guard", "--proclife-guard-wait=0.1")
+    result.assert_outcomes(passed=1)
+    assert "ForkProcess-1 (process, " in result.stdout.str()
+    assert ".py:4 in test_it" in result.stdout.str()
+
+
+@pytest.mark.once
 def test_it_changes_no_outcome_where_a_test_has_no_descriptor_left(guarded: Suite) -> None:
     result = guarded("""
     @pytest.fixture(scope="module", autouse=True)

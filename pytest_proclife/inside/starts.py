@@ -35,6 +35,9 @@ _modules = 0  # how many there were at the last look for what is to be watched
 
 def enter() -> None:
     """Begin to note, whatever has been imported by then."""
+    # beforehand: a test may keep files from being read when it imports multiprocessing
+    from pytest_proclife.inside import makers, processes  # noqa: F401
+
     global _lock
     tagging.begin()
     if _lock is not None:
