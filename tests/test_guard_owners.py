@@ -153,6 +153,30 @@ def test_a_pool_that_is_just_replacing_its_only_worker_is_left(guarded: Suite, w
     assert result.ret == 0
 
 
+def test_a_process_that_a_thread_is_just_starting_is_known_when_it_has_been_started(
+    guarded: Suite,
+) -> None:
+    result = guarded(
+        """
+    import time
+    def test_it():
+        forked = threading.Event()
+        def hold():
+            if threading.current_thread() is not threading.main_thread():
+                forked.set()
+                time.sleep(0.3)
+        def start():
+            FORK.Process(target=time.sleep, args=(600,), daemon=True).start()
+        os.register_at_fork(after_in_parent=hold)
+        threading.Thread(target=start).start()
+        forked.wait()
+    """
+    )
+    result.assert_outcomes(passed=1)
+    said = result.stdout.str()
+    assert re.search(r"ForkProcess-1 \(process, pid \d+\), .*, started at .*:13 in start", said)
+
+
 def test_an_executor_that_is_just_replacing_its_only_worker_is_left(guarded: Suite) -> None:
     result = guarded(
         """

@@ -37,10 +37,18 @@ class Closed:
             thread.join(_CLOSING)
 
 
-def close(pids: set[int]) -> Closed:
-    """Close what has one of these for a worker."""
-    closed = [pool for pool in pools() if pids & workers(pool)]
-    looked_after = [(thread, one) for thread, one, theirs in executors() if pids & theirs]
+def close(pids: set[int], makers: set[str]) -> Closed:
+    """Close what has one of these for a worker, or is one of these makers: it may have started a
+    worker that it does not list yet.
+    """
+    closed = [
+        p for p in pools() if pids & workers(p) or str(id(getattr(p, "_pool", None))) in makers
+    ]
+    looked_after = [
+        (thread, one)
+        for thread, one, theirs in executors()
+        if pids & theirs or str(id(one)) in makers
+    ]
     for pool in closed:
         _within_bounds(pool.close)
     for _, executor in looked_after:

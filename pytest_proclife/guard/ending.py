@@ -38,7 +38,9 @@ def await_ends(
 
 
 def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
-    """What they left. Where that is a Pool that is just replacing its only worker, the new one."""
+    """What they left, when it is known what it is. Where that is a Pool that is just replacing its
+    only worker, the new one.
+    """
     makers = register.makers_of(owners)
     until = monotonic() + _REPLACING
     while True:
@@ -46,9 +48,12 @@ def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
         if makers:
             register.turns.settle()  # after that question: what it had started by then is seen
         left = register.left_by(owners)
-        if left or not replaces or monotonic() > until:
+        starting = any(one.is_being_started for one in left)
+        if (not starting and (left or not replaces)) or monotonic() > until:
             return left
-        time.sleep(_STEP)  # the Pool's own thread tells nobody
+        time.sleep(_STEP)  # the thread that starts it tells nobody
+        if starting:
+            register.look()
 
 
 def _change(left: list[Known], seconds: float) -> bool:
@@ -86,7 +91,8 @@ def _pidfd(one: Known) -> int | None:
 
 def end(register: Register, left: list[Known]) -> None:
     """End these and all below them, whatever they do."""
-    closed = closing.close({one.seen.pid for one in left})
+    makers = {one.start.maker for one in left if one.start is not None and one.start.maker}
+    closed = closing.close({one.seen.pid for one in left}, makers)
     if closed:
         _await_workers(register, {one.seen.identity for one in left})
         closed.before_the_kill()

@@ -57,6 +57,11 @@ class Known:
         self.excused = False  # it has been reported, or is allowed
 
     @property
+    def is_being_started(self) -> bool:
+        """Whether it is a Process of which the thread that starts it has not said more yet."""
+        return self.start is not None and self.start.is_silent_fork and not self.start.where
+
+    @property
     def is_opaque(self) -> bool:
         """Whether it may start what nobody notes."""
         noted = self.exact and self.start is not None and self.start.reports
