@@ -5,18 +5,20 @@ What other programs do on the machine moves both alike, so a hundredth can be to
 
 from __future__ import annotations
 
-import _thread
+import functools
+import operator
 import os
+import posix
 import statistics
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 import pytest_proclife.plugin
-from pytest_proclife.inside import starts
+from pytest_proclife.inside import tool
 
 TURN = 4  # tests; the first of each is not counted, as what it needs is in no cache
 _monitoring: Any = getattr(sys, "monitoring", None)
@@ -25,12 +27,30 @@ _start = [0.0]
 _configure = pytest_proclife.plugin.pytest_configure
 
 
+_register_at_fork: Callable[..., None] = posix.register_at_fork
+_at_fork: list[tuple[list[Any], Any]] = []  # what is called at a fork, and what to put in there
+
+
+def _switchable(**callbacks: Any) -> None:
+    """What is registered cannot be taken back; but it can be C that calls what is in a list, with
+    no frame between that and the fork.
+    """
+    for when, callback in callbacks.items():
+        listed = [callback]
+        _at_fork.append((listed, callback))
+        calls = functools.partial(map, operator.call, listed)
+        iterable = type("Calls", (), {"__iter__": staticmethod(calls)})()
+        _register_at_fork(**{when: functools.partial(any, iterable)})
+
+
 def _timed(config: pytest.Config) -> None:
     if _monitoring is None:
         raise pytest.UsageError("what is rewritten on 3.11 cannot be turned off")
+    posix.register_at_fork = _switchable
     began = time.perf_counter()
     _configure(config)
     _start[0] = time.perf_counter() - began
+    posix.register_at_fork = _register_at_fork
 
 
 # before it is registered, which comes after this plugin
@@ -38,7 +58,7 @@ pytest_proclife.plugin.pytest_configure = _timed
 
 
 class Switch:
-    """Takes the guard's hooks out, and has its stand-ins do nothing."""
+    """Takes out the guard's hooks, what it does at forks, and its watch over Process."""
 
     def __init__(self, manager: pytest.PytestPluginManager) -> None:
         self.manager = manager
@@ -47,7 +67,6 @@ class Switch:
             for name in ("proclife-guard", "proclife-guard-fixtures")
             if (plugin := manager.get_plugin(name)) is not None
         }
-        self.events: list[tuple[int, Any, int]] = []
         self.is_on = True
 
     def turn(self, is_on: bool) -> None:
@@ -59,18 +78,10 @@ class Switch:
                 self.manager.register(plugin, name)
             else:
                 self.manager.unregister(plugin)
-        starts._becoming = 0 if is_on else _thread.get_ident()
-        for tool, code, events in self.events or self._watched():
-            _monitoring.set_local_events(tool, code, events if is_on else 0)
-
-    def _watched(self) -> list[tuple[int, Any, int]]:
-        module: Any = sys.modules.get("multiprocessing.process")
-        if module is not None:
-            code = module.BaseProcess.start.__code__
-            for tool in filter(_monitoring.get_tool, range(6)):
-                if events := _monitoring.get_local_events(tool, code):
-                    self.events.append((tool, code, events))
-        return self.events
+        for listed, callback in _at_fork:
+            listed[:] = [callback] if is_on else []
+        for code, events in tool._wanted.items():
+            _monitoring.set_local_events(tool._id, code, events if is_on else 0)
 
 
 _switch: list[Switch] = []

@@ -3,8 +3,11 @@
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
+from pytest_proclife import wire
 from pytest_proclife.guard.notes import Notes
 from pytest_proclife.inside import tagging
+
+_NAME_LIMIT = 200  # characters
 
 
 class Start(NamedTuple):
@@ -74,16 +77,16 @@ class Ledger:
 
     def _taken(self, kind: str, pid: int, at: int, fields: Sequence[str]) -> Start | Made | None:
         if kind == tagging.MADE:
-            maker, where, thread = fields
+            thread, maker, where = fields
             self._made_at[pid, maker] = where
             return Made(by=pid, maker=maker, thread=int(thread))
         if kind in (tagging.FORKING, tagging.SYSTEM):
-            tag, where, thread = fields
+            thread, tag, where = fields
             start = Start(by=pid, at=at, where=where, tag=int(tag), thread=int(thread))
             if kind == tagging.SYSTEM:
                 start = start._replace(kind="subprocess", name="sh")
         elif kind == tagging.FORKED:
-            fork = self._tags.get(int(fields[0]))
+            fork = self._tags.get(int(fields[tagging.FORKING_TAG]))
             if fork is None:
                 return None
             known = self._pids.get(pid)
@@ -92,7 +95,7 @@ class Ledger:
             else:
                 start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
         else:
-            child, tag, what, name, daemon, method, where, thread, maker, *argv = fields
+            thread, child, tag, what, name, daemon, method, where, maker, *argv = fields
             known = self._pids.get(int(child))
             if not tag and known is not None and known.by == pid:
                 tag = str(known.tag)  # a Process, whose fork or program was noted before
@@ -103,7 +106,7 @@ class Ledger:
                 pid=int(child),
                 tag=int(tag or 0),
                 kind=what,
-                name=name,
+                name=wire.clip(name, _NAME_LIMIT),
                 daemon={"1": True, "0": False}.get(daemon),
                 method=method,
                 argv=tuple(argv),

@@ -34,9 +34,6 @@ class Notes:
         """Whether anything has been noted, by this process or by a fork of it."""
         return bool(tagging.notes or tagging.news[0])
 
-    def forks_have_news(self) -> bool:
-        return bool(tagging.news[0])
-
     def is_there(self) -> bool:
         """Whether the descriptor is still ours; once it is not, it is lost."""
         try:
@@ -51,17 +48,9 @@ class Notes:
         fork before the fork can note anything: one that is in the ledger is among them.
         """
         of_forks = self._of_forks()
-        own = self.own()
-        self.drop(len(own))
-        return sorted(own + of_forks, key=lambda note: note[2])
-
-    def own(self) -> list[Note]:
-        """This process's own; they are still to be taken."""
-        return _read(tagging.notes[:])
-
-    def drop(self, number: int) -> None:
-        """Take so many of this process's own as read."""
-        del tagging.notes[:number]
+        own = tagging.notes[:]
+        del tagging.notes[: len(own)]
+        return sorted(_read(map(tagging.packed, own)) + of_forks, key=lambda note: note[2])
 
     def _of_forks(self) -> list[Note]:
         tagging.news[0] = 0  # before they are read: what comes meanwhile is news again

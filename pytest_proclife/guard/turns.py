@@ -63,33 +63,37 @@ class Turns:
         anything. Whether that was so.
         """
         starts.attend()
-        if self.register.is_owned:
-            return False
-        gone = self._forks_only() if self.notes.has_news() else 0
+        noted = len(tagging.notes)
         # the children last: none may come between them and the notes
-        if gone is None or self.children() or self.children_seen or self.notes.is_lost:
+        if (
+            self.register.is_owned
+            or self.children_seen
+            or self.notes.is_lost
+            or tagging.news[0]
+            or (noted and not self._are_forks(tagging.notes[:noted]))
+            or self.children()
+        ):
             return False
-        if gone:
-            self.notes.drop(gone)
+        del tagging.notes[:noted]
         self.current.is_over = self.current is not outer
         self.hand_over(outer)
         return True
 
-    def _forks_only(self) -> int | None:
-        """How many notes there are, if they tell of nothing but forks of multiprocessing's, which
-        have started nothing themselves; None if not, or if a thread may be about to note more.
+    def _are_forks(self, noted: list[tagging.Note]) -> bool:
+        """Whether they tell of nothing but forks of multiprocessing's by the main thread, with no
+        other beside: those that are there are among its children.
         """
-        if self.notes.forks_have_news() or self.has_threads():
-            return None
-        noted, tags = self.notes.own(), set()
+        tags, own = set(), str(self.pid)
         for kind, _, _, fields in noted:
+            if fields[tagging.THREAD] != own:
+                return False
             if kind == tagging.FORKING:
-                tags.add(fields[0])
+                tags.add(fields[tagging.FORKING_TAG])
             elif kind == tagging.STARTED and fields[tagging.METHOD] == "fork":
-                tags.discard(fields[tagging.TAG])
+                tags.discard(fields[tagging.STARTED_TAG])
             else:
-                return None
-        return None if tags else len(noted)
+                return False
+        return not tags and not _thread._count()
 
     # --- turns
 

@@ -23,7 +23,7 @@ EXECUTORS = (
     "joblib.externals.loky.process_executor",
 )
 # what calls the start() of a worker -> its variable that names who has the worker
-_STARTERS = {
+STARTERS = {
     "_repopulate_pool_static": "pool",  # multiprocessing.pool: the list of the Pool's workers
     "_spawn_process": "self",  # concurrent.futures.process
     "_adjust_process_count": "self",  # the same, and loky's
@@ -32,12 +32,10 @@ _STARTERS = {
 _watched: "set[str]" = set()
 
 
-def maker(caller: "FrameType | None") -> str:
-    """Who has the worker whose start() was called there; empty where it is for itself."""
-    if caller is None:
-        return ""
-    name = _STARTERS.get(caller.f_code.co_name)
-    if name is None or name not in caller.f_locals:
+def maker(caller: "FrameType") -> str:
+    """Who has the worker that was started there, by one of STARTERS."""
+    name = STARTERS[caller.f_code.co_name]
+    if name not in caller.f_locals:
         return ""
     number = str(id(caller.f_locals[name]))
     above = caller.f_back.f_back if caller.f_back is not None else None
@@ -79,4 +77,4 @@ def _made(frame: "FrameType") -> None:
 
 
 def _note(number: str, frame: "FrameType | None") -> None:
-    tagging.note(tagging.MADE, number, callsite.where(frame), tagging.thread())
+    tagging.note(tagging.MADE, number, callsite.where(frame))

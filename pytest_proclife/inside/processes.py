@@ -3,8 +3,7 @@
 import _thread
 import sys
 
-from pytest_proclife import wire
-from pytest_proclife.inside import makers, starts, tagging, target, watch
+from pytest_proclife.inside import callsite, makers, starts, tagging, watch
 
 if sys.version_info < (3, 12):
     from pytest_proclife.inside import rewrite
@@ -14,8 +13,10 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+# what it is for, by whose code starts it
+_KINDS = {"Pool": "pool_worker", "executor": "executor_worker", "manager": "manager"}
+
 _is_watched = False
-_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 
 
 def watch_starts() -> bool:
@@ -31,38 +32,26 @@ def watch_starts() -> bool:
         return False
     watch.ensure()
     if sys.version_info >= (3, 12):
-        watch.watch(function.__code__, start=_starts, returned=_started)
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
-            if frame.f_code is function.__code__:
-                _starts(frame)
-            frame = frame.f_back
+        watch.watch(function.__code__, returned=_started)
     else:
-        rewrite.instrument(function, _starts, _started)
+        rewrite.instrument(function, returned=_started)
     _is_watched = True
     return True
 
 
-def _starts(frame: "FrameType") -> None:
-    process = frame.f_locals["self"]
-    if process._popen is None:
-        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
-
-
 def _started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
-    popen = process._popen
+    popen, caller = process._popen, frame.f_back
     method = getattr(popen, "method", "") or ""
     number = starts.numbers.pop(_thread.get_ident(), 0)
     tagging.note(
         tagging.STARTED,
         str(popen.pid),
         str(number) if number and method == "fork" else "",
-        _kinds.pop(id(process), "process"),
-        wire.clip(process._name, 200),
-        wire.flag(process._config.get("daemon", False)),
+        _KINDS.get(callsite.library(caller), "process"),
+        process._name,
+        "1" if process._config.get("daemon", False) else "0",
         method,
-        starts.where_of(frame.f_back),
-        tagging.thread(),
-        makers.maker(frame.f_back),
+        starts.where_of(caller),
+        makers.maker(caller) if caller and caller.f_code.co_name in makers.STARTERS else "",
     )

@@ -85,12 +85,12 @@ def _forks_now() -> None:
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
         number, caller = tagging.new_tag(), sys._getframe(1)
-        # a Process says more when it has been started
-        own = caller.f_code.co_filename.endswith(_POPEN_FORK)
-        if own:
+        if caller.f_code.co_filename.endswith(_POPEN_FORK):
             numbers[_thread.get_ident()] = number
-        where = "" if own else where_of(caller)
-        tagging.note(tagging.FORKING, str(number), where, tagging.thread())
+            where = ""  # a Process says more when it has been started
+        else:
+            where = where_of(caller)
+        tagging.note(tagging.FORKING, str(number), where)
     except Exception as error:
         if not is_ours(error):
             raise
@@ -205,9 +205,14 @@ def _kept_open(actions: "Any") -> "Any":
 def _system(
     real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
-    number = tagging.new_tag()
+    locked = _lock.acquire(timeout=_PATIENCE)
     try:
-        tagging.note(tagging.SYSTEM, str(number), where_of(caller), tagging.thread())
+        number = tagging.new_tag()
+    finally:
+        if locked:
+            _lock.release()
+    try:
+        tagging.note(tagging.SYSTEM, str(number), where_of(caller))
     except Exception as error:
         if not is_ours(error):
             raise
@@ -220,7 +225,7 @@ def _note_program(
     try:
         words = forkexec.texts(list(args[0])) if args else []
         name = words[0].rsplit("/", 1)[-1] if words else ""
-        facts = (str(pid), str(number), kind, name, "", "", where_of(caller), tagging.thread(), "")
+        facts = (str(pid), str(number), kind, name, "", "", where_of(caller), "")
         tagging.note(tagging.STARTED, *facts, *words)
     except Exception as error:
         if not is_ours(error):

@@ -18,48 +18,52 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Kinds of note, written as `wire.pack` does; in the ledger each after its length in LENGTH bytes.
-FORKING = "f"  # tag, where, thread: a fork follows
-SYSTEM = "y"  # tag, where, thread: a shell follows, which system(3) starts and waits for
+    Note = tuple[str, int, int, "tuple[str, ...]"]  # kind, pid of who notes, monotonic ns, fields
+
+# Kinds of note, each with its fields; before those stands the thread that notes.
+FORKING = "f"  # tag, where: a fork follows
+SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
-# child's pid, tag, kind, name, daemon, start method, where, thread, maker, argv...
-STARTED = "s"
-TAG, METHOD = 1, 5  # the places of these among the fields of STARTED
-MADE = "m"  # maker, where, thread: something that will have workers
+STARTED = "s"  # child's pid, tag, kind, name, daemon, start method, where, maker, argv...
+THREAD, FORKING_TAG = 0, 1  # the places of these among the fields
+STARTED_TAG, METHOD = 2, 6
+MADE = "m"  # maker, where: something that will have workers
+
+# In the ledger each stands as `wire.pack` writes it, after its length in LENGTH bytes.
 LENGTH = 4
 
 _NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
 _COUNT_BITS = 20  # of a tag; the pid of who starts stands above
 
-notes: "list[bytes]" = []  # the guarded process's own, that nobody has read
+notes: "list[Note]" = []  # the guarded process's own, that nobody has read
 news: "Any" = b"\0"  # memory that forks share: not 0 where one of them has noted something
 tag = -1
 ledger = -1
 link = ""  # what the tag is a link to in /proc
 _pid = 0  # of the guarded process
 _identity = (-1, -1)
+_path = ""  # of the tag's file, to open it anew
 _count = 0
+_position = 0  # of the tag
 
 
 def begin() -> None:
     """Make the ledger and its tag: this process is the guarded one."""
-    global tag, ledger, link, news, _pid, _identity
+    global tag, ledger, link, news, _pid, _identity, _path, _position
     if _pid != posix.getpid():
         _pid = posix.getpid()
         notes.clear()  # a fork's begin with what its parent had not read
         news = borrow("mmap").mmap(-1, 1)
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
-    ledger = raised(_opened(file, posix.O_WRONLY | posix.O_APPEND))
-    tag = raised(file, inherited=True)
-    link = posix.readlink("/proc/self/fd/%d" % tag)
+    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
+    ledger = raised(posix.open("/proc/self/fd/%d" % file, flags))
+    tag, _position = raised(file, inherited=True), 0
+    _path = "/proc/self/fd/%d" % tag
+    link = posix.readlink(_path)
     status = posix.fstat(tag)
     _identity = status.st_dev, status.st_ino
-    _retag()
-
-
-def thread() -> str:
-    """Which thread runs now, by the kernel's number for it."""
-    return str(_thread.get_native_id())
+    if not new_tag():
+        raise OSError("the guard's tag cannot be set")
 
 
 def raised(file: int, inherited: bool = False) -> int:
@@ -81,10 +85,6 @@ def current() -> int:
     return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
 
 
-def _opened(file: int, flags: int) -> int:
-    return posix.open("/proc/self/fd/%d" % file, flags | posix.O_CLOEXEC)
-
-
 def _is_ours(number: int) -> bool:
     try:
         status = posix.fstat(number)
@@ -99,34 +99,43 @@ def now() -> int:
 
 
 def note(kind: str, *fields: str) -> None:
-    pid = posix.getpid()
-    data = wire.pack(kind, 0, pid, now(), fields)
+    pid, at = posix.getpid(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    one = kind, pid, at, (str(_thread.get_native_id()), *fields)
     if pid == _pid:
-        notes.append(data)
+        notes.append(one)
         return
     if _is_ours(ledger):
+        data = packed(one)
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
     news[0] = 1  # after the note; and where that is lost, so that this is noticed
 
 
-def _retag() -> int:
-    """From here on what is started has a tag of its own; its number."""
-    global _count
-    _count += 1
-    number = posix.getpid() << _COUNT_BITS | _count & (1 << _COUNT_BITS) - 1
-    fresh = _opened(tag, posix.O_RDONLY)
-    try:
-        posix.lseek(fresh, number, 0)
-        posix.dup2(fresh, tag)
-    finally:
-        posix.close(fresh)
-    return number
+def packed(note: "Note") -> bytes:
+    """The note as it stands in the ledger."""
+    kind, pid, at, fields = note
+    return wire.pack(kind, 0, pid, at, tuple(map(wire.clip, fields)))
 
 
 def new_tag() -> int:
-    """As `_retag`, for the stand-ins: 0 where that cannot be."""
+    """From here on what is started has a tag of its own; its number, 0 where that cannot be.
+
+    All in one: after a fork each function that runs and each object that is made costs the copy
+    of its page. So the tag is known by its position first.
+    """
+    global _count, _position
     try:
-        return _retag() if _is_ours(tag) else 0
+        if posix.lseek(tag, 0, 1) != _position and not _is_ours(tag):
+            return 0
+        fresh = posix.open(_path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            _count += 1
+            number = posix.getpid() << _COUNT_BITS | _count & (1 << _COUNT_BITS) - 1
+            posix.lseek(fresh, number, 0)
+            posix.dup2(fresh, tag)
+            _position = number
+        finally:
+            posix.close(fresh)
+        return number
     except Exception as error:
         if not is_ours(error):
             raise
