@@ -289,7 +289,7 @@ DEEDS = {
 PROGRAM = """
 import ctypes, json, multiprocessing, os, signal, subprocess, sys, threading, time
 from pytest_proclife.guard import ending
-from pytest_proclife.guard.turns import OUTSIDE, Owner, of_this_process
+from pytest_proclife.guard.turns import OUTSIDE, of_this_process
 
 fork = multiprocessing.get_context("fork")
 c = ctypes.CDLL(None)
@@ -344,14 +344,14 @@ def forks_by_c_what_leaves_one():
 kept, found = [], []
 turns = of_this_process()
 for number, deeds in enumerate(json.loads(sys.argv[1])):
-    owner = Owner(str(number))
-    turns.begin(owner)
+    turns.begin(str(number))
     for deed in deeds:
         globals()[deed]()
     if turns.end_quietly(OUTSIDE):
         found.append(0)
         continue
     turns.settle()
+    owner = turns.current
     left = turns.register.left_by([owner])
     found.append(len(left))
     ending.end(turns.register, left)

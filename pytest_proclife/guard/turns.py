@@ -1,14 +1,16 @@
 """Whose turn it is, and whether anything has happened in it.
 
-This is asked of every test, so it costs little: one system call where nothing has happened. What
-is asked of the kernel here and in the modules beside goes by `posix`: tests put other things in
-place of `os`'s functions, and of `open`. For the same reason all of them are loaded beforehand.
+This is asked of every test, so it costs little: one system call where nothing has happened, and
+few functions and objects, for of what is touched between two forks the page has to be copied.
+What is asked of the kernel here and in the modules beside goes by `posix`: tests put other things
+in place of `os`'s functions, and of `open`. For the same reason all of them are loaded beforehand.
 """
 
 from __future__ import annotations
 
 import _thread
 import posix
+import sys
 
 from pytest_proclife.guard.notes import Notes
 from pytest_proclife.guard.register import OUTSIDE, Owner, Register
@@ -19,7 +21,7 @@ _LINKS = 2  # of a folder, besides those of the folders in it; one of these for 
 
 
 class Turns:
-    """The turns of the owners: `current` is whose what is started now is."""
+    """The turns of the owners."""
 
     def __init__(self) -> None:
         self.pid = posix.getpid()
@@ -27,10 +29,22 @@ class Turns:
         self._children = self._opened()
         self.children_seen = b""  # at the last look
         self.notes = Notes()
-        self.current = OUTSIDE
+        self._current: Owner | None = OUTSIDE
+        self._name = ""  # of the test whose turn it is, while nobody has asked for its owner
         self.owner_of_thread: dict[int, Owner] = {}  # of those that run beside this one
         self.register = Register(self)
         self.register.look()
+
+    @property
+    def current(self) -> Owner:
+        """Whose is what is started now."""
+        if self._current is None:
+            self._current = Owner(self._name)
+        return self._current
+
+    @current.setter
+    def current(self, owner: Owner) -> None:
+        self._current = owner
 
     def _opened(self) -> int:
         path = f"/proc/self/task/{self.pid}/children"
@@ -62,21 +76,25 @@ class Turns:
         """Go on to the turn of `outer`, if nothing has happened in this one and nobody owns
         anything. Whether that was so.
         """
-        starts.attend()
+        if starts.modules != len(sys.modules):
+            starts.attend()
         noted = len(tagging.notes)
-        # the children last: none may come between them and the notes
+        # the children after the notes: none may come between; and whether those are lost shows then
         if (
             self.register.is_owned
             or self.children_seen
-            or self.notes.is_lost
             or tagging.news[0]
             or (noted and not self._are_forks(tagging.notes[:noted]))
             or self.children()
+            or self.notes.is_lost
         ):
             return False
         del tagging.notes[:noted]
-        self.current.is_over = self.current is not outer
-        self.hand_over(outer)
+        if self.owner_of_thread or _thread._count():
+            self._attend_threads()
+        if self._current is not None:
+            self._current.is_over = self._current is not outer
+        self._current = outer
         return True
 
     def _are_forks(self, noted: list[tagging.Note]) -> bool:
@@ -97,12 +115,15 @@ class Turns:
 
     # --- turns
 
-    def begin(self, owner: Owner) -> None:
+    def begin(self, name: str) -> None:
         """Let it be a test's turn. What C has started since the last one is not looked for."""
-        starts.attend()
-        if self.notes.has_news():
+        if starts.modules != len(sys.modules):
+            starts.attend()
+        if tagging.notes or tagging.news[0]:
             self.register.look()
-        self.hand_over(owner)
+        if self.owner_of_thread or _thread._count():
+            self._attend_threads()
+        self._current, self._name = None, name
 
     def turn(self, owner: Owner) -> Owner:
         """Let it be another's turn; whose it was."""

@@ -32,10 +32,12 @@ STARTERS = {
 _watched: "set[str]" = set()
 
 
-def maker(caller: "FrameType") -> str:
-    """Who has the worker that was started there, by one of STARTERS."""
-    name = STARTERS[caller.f_code.co_name]
-    if name not in caller.f_locals:
+def maker(caller: "FrameType | None") -> str:
+    """Who has the worker whose start() was called there; empty where it is for itself."""
+    if caller is None:
+        return ""
+    name = STARTERS.get(caller.f_code.co_name)
+    if name is None or name not in caller.f_locals:
         return ""
     number = str(id(caller.f_locals[name]))
     above = caller.f_back.f_back if caller.f_back is not None else None

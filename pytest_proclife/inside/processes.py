@@ -40,18 +40,25 @@ def watch_starts() -> bool:
 
 
 def _started(frame: "FrameType", value: object) -> None:
-    process = frame.f_locals["self"]
-    popen, caller = process._popen, frame.f_back
+    process, caller = frame.f_locals["self"], frame.f_back
+    popen = process._popen
     method = getattr(popen, "method", "") or ""
     number = starts.numbers.pop(_thread.get_ident(), 0)
+    path, name = (caller.f_code.co_filename, caller.f_code.co_name) if caller else ("", "")
+    kind, where, maker = "process", "", ""
+    if name in makers.STARTERS or path.endswith(callsite.PLUMBING) or starts.LIBRARIES in path:
+        kind = _KINDS.get(callsite.library(caller), kind)
+        where, maker = starts.where_of(caller), makers.maker(caller)
+    elif caller:
+        where = f"{path}:{caller.f_lineno} in {name}"
     tagging.note(
         tagging.STARTED,
         str(popen.pid),
         str(number) if number and method == "fork" else "",
-        _KINDS.get(callsite.library(caller), "process"),
+        kind,
         process._name,
         "1" if process._config.get("daemon", False) else "0",
         method,
-        starts.where_of(caller),
-        makers.maker(caller) if caller and caller.f_code.co_name in makers.STARTERS else "",
+        where,
+        maker,
     )

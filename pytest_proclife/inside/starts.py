@@ -23,14 +23,14 @@ _PATIENCE = 1.0  # s for the lock; only a start in another thread holds it, for 
 _PACKAGE = OWN[: OWN.rindex("/", 0, -1) + 1]
 _PROCESS = "multiprocessing.process"
 _POPEN_FORK = "/multiprocessing/popen_fork.py"
-_LIBRARIES = "/site-packages/"
+LIBRARIES = "/site-packages/"
 _CALLERS = 4  # frames from fork_exec up to who called Popen
 
 _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
 numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
-_modules = 0  # how many there were at the last look for what is to be watched
+modules = 0  # how many there were at the last look for what is to be watched
 
 
 def enter() -> None:
@@ -57,9 +57,9 @@ def enter() -> None:
 
 def attend() -> None:
     """Watch what imports have brought since the last call: Process, and who has workers."""
-    global _modules
+    global modules
     number = len(sys.modules)
-    if number == _modules:
+    if number == modules:
         return
     try:
         if _PROCESS in sys.modules:
@@ -67,7 +67,7 @@ def attend() -> None:
 
             if not (processes.watch_starts() and makers.watch_executors()):
                 return  # another thread is about to import them, or a test has replaced them
-        _modules = number
+        modules = number
     except Exception as error:
         if not is_ours(error):
             raise
@@ -81,7 +81,8 @@ def _forks_now() -> None:
     if _becoming == _thread.get_ident():
         return
     try:
-        attend()
+        if modules != len(sys.modules):
+            attend()
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
         number, caller = tagging.new_tag(), sys._getframe(1)
@@ -237,13 +238,13 @@ def where_of(frame: "FrameType | None") -> str:
     library's, the innermost that is the suite's own.
     """
     where = callsite.where(frame)
-    if _LIBRARIES not in where:
+    if LIBRARIES not in where:
         return where
     standard = sys.modules["os"].__file__ or ""
     standard = standard[: standard.rfind("/") + 1]
     while frame is not None:
         path = frame.f_code.co_filename
-        if _LIBRARIES not in path and not path.startswith((standard, "<frozen")):
+        if LIBRARIES not in path and not path.startswith((standard, "<frozen")):
             return f"{where}, called at {path}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return where

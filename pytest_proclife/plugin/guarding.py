@@ -107,7 +107,7 @@ class Guard:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         # what came since the last test is nobody's
-        self.turns.begin(Owner(item.nodeid))
+        self.turns.begin(item.nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
