@@ -98,8 +98,8 @@ class Turns:
         return True
 
     def _are_forks(self, noted: list[tagging.Note]) -> bool:
-        """Whether they tell of nothing but forks of multiprocessing's by the main thread, with no
-        other beside: those that are there are among its children.
+        """Whether they tell of nothing but forks of multiprocessing's by the main thread, which
+        are among its children as long as they are there.
         """
         tags, own = set(), str(self.pid)
         for kind, _, _, fields in noted:
@@ -111,7 +111,7 @@ class Turns:
                 tags.discard(fields[tagging.STARTED_TAG])
             else:
                 return False
-        return not tags and not _thread._count()
+        return not tags
 
     # --- turns
 

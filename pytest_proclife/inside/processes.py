@@ -56,7 +56,7 @@ def _started(frame: "FrameType", value: object) -> None:
         str(popen.pid),
         str(number) if number and method == "fork" else "",
         kind,
-        process._name,
+        str(process._name),
         "1" if process._config.get("daemon", False) else "0",
         method,
         where,
