@@ -25,8 +25,6 @@ _monitoring: Any = getattr(sys, "monitoring", None)
 _times: dict[bool, list[float]] = {True: [], False: []}
 _start = [0.0]
 _configure = pytest_proclife.plugin.pytest_configure
-
-
 _register_at_fork: Callable[..., None] = posix.register_at_fork
 _at_fork: list[tuple[list[Any], Any]] = []  # what is called at a fork, and what to put in there
 
@@ -48,9 +46,11 @@ def _timed(config: pytest.Config) -> None:
         raise pytest.UsageError("what is rewritten on 3.11 cannot be turned off")
     posix.register_at_fork = _switchable
     began = time.perf_counter()
-    _configure(config)
+    try:
+        _configure(config)
+    finally:
+        posix.register_at_fork = _register_at_fork
     _start[0] = time.perf_counter() - began
-    posix.register_at_fork = _register_at_fork
 
 
 # before it is registered, which comes after this plugin

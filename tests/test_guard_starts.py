@@ -291,3 +291,46 @@ for one in register.left_by([mine]):
     assert isinstance(found, dict)
     assert found["subprocess"].endswith(" in below")
     assert found["os_fork"].endswith(" in <module>")
+
+
+def test_a_worker_is_one_where_its_own_start_does_more() -> None:
+    facts = told("""
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import context
+class Process(context.ForkProcess):
+    def start(self):
+        super().start()
+class Context(context.ForkContext):
+    pass
+Context.Process = Process
+pool, manager = Context().Pool(1), Context().Manager()
+executor = ProcessPoolExecutor(1, mp_context=Context())
+executor.submit(len, "").result()
+turns.settle()
+tell(kinds=sorted(one.start.kind for one in register.left_by([mine])))
+executor.shutdown()
+manager.shutdown()
+pool.terminate()
+""")
+    assert facts["kinds"] == ["executor_worker", "manager", "pool_worker"]
+
+
+@pytest.mark.parametrize("how", ["os.posix_spawn('/bin/sleep', ['sleep', '600'], {})", ""])
+def test_what_a_signal_handler_starts_in_the_midst_of_our_code_is_known(how: str) -> None:
+    facts = told(f"""
+from pytest_proclife.inside import tagging
+real, kept = tagging.new_tag, []
+def new_tag():
+    tagging.new_tag = real
+    {how or "kept.append(subprocess.Popen(['sleep', '600']))"}
+    return real()
+tagging.new_tag = new_tag
+if os.fork() == 0:
+    os._exit(0)
+turns.settle()
+found = {{one.seen.pid: one.start.name for one in register.left_by([mine]) if one.exact}}
+tell(found=sorted(found.values()))
+for pid in found:
+    os.kill(pid, 9)
+""")
+    assert facts["found"] == ["", "sleep"]

@@ -270,6 +270,48 @@ def test_a_word_that_is_no_text_is_told_as_far_as_it_is(guarded: Suite) -> None:
     assert r"command line: true '\udcff'" in result.stdout.str()
 
 
+@pytest.mark.once
+def test_a_name_that_raises_an_error_does_no_harm(guarded: Suite) -> None:
+    result = guarded("""
+    class Odd(str):
+        def __str__(self): return self
+        def __contains__(self, one): raise RuntimeError("odd")
+    def test_leaves():
+        kept.append(FORK.Process(target=time.sleep, args=(600,), name=Odd("odd")))
+        kept[0].start()
+    def test_next(): pass
+    """)
+    result.assert_outcomes(passed=2, errors=0)
+    said = result.stdout.str()
+    assert "1 leaked" in said
+    assert "test_suite.py::test_leaves left 1 process behind" in said
+
+
+@pytest.mark.once
+def test_what_c_forks_in_a_thread_is_the_tests_that_joins_a_process_too(guarded: Suite) -> None:
+    result = guarded("""
+    import ctypes, threading
+    def test_leaves():
+        forked, over = threading.Event(), threading.Event()
+        kept.append(over)
+        def forks():
+            if ctypes.CDLL(None).fork() == 0:
+                os.execv("/bin/sleep", ["sleep", "600"])
+            forked.set()
+            over.wait()
+        threading.Thread(target=forks, daemon=True).start()
+        assert forked.wait(60)
+        process = FORK.Process(target=len, args=("",))
+        process.start()
+        process.join()
+    def test_next(): subprocess.run(["true"])
+    """)
+    result.assert_outcomes(passed=2)
+    said = result.stdout.str()
+    assert "1 leaked" in said
+    assert "test_suite.py::test_leaves left 1 process behind" in said
+
+
 # What may be done in a turn, and how many processes it leaves. The word is the function's name.
 DEEDS = {
     "joins": 0,

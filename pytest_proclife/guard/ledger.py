@@ -20,7 +20,6 @@ class Start(NamedTuple):
     tag: int = 0
     kind: str = "os_fork"
     name: str = ""
-    daemon: bool | None = None
     method: str = ""
     argv: tuple[str, ...] = ()
     thread: int = 0  # the one that started it
@@ -95,7 +94,7 @@ class Ledger:
             else:
                 start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
         else:
-            thread, child, tag, what, name, daemon, method, where, maker, *argv = fields
+            thread, child, tag, what, name, method, where, maker, *argv = fields
             known = self._pids.get(int(child))
             if not tag and known is not None and known.by == pid:
                 tag = str(known.tag)  # a Process, whose fork or program was noted before
@@ -107,7 +106,6 @@ class Ledger:
                 tag=int(tag or 0),
                 kind=what,
                 name=wire.clip(name, _NAME_LIMIT),
-                daemon={"1": True, "0": False}.get(daemon),
                 method=method,
                 argv=tuple(argv),
                 thread=int(thread),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pytest_proclife import wire
 from pytest_proclife.inside import starts, tagging
@@ -50,7 +50,7 @@ class Notes:
         of_forks = self._of_forks()
         own = tagging.notes[:]
         del tagging.notes[: len(own)]
-        return sorted(_read(map(tagging.packed, own)) + of_forks, key=lambda note: note[2])
+        return sorted(_read(_packed(own)) + of_forks, key=lambda note: note[2])
 
     def _of_forks(self) -> list[Note]:
         tagging.news[0] = 0  # before they are read: what comes meanwhile is news again
@@ -66,6 +66,15 @@ class Notes:
             start = end
         self._read += len(data)
         return _read(found)
+
+
+def _packed(notes: list[tagging.Note]) -> Iterator[bytes]:
+    """Those that can be: the name of a Process may be of any type, and raise an error."""
+    for note in notes:
+        try:
+            yield tagging.packed(note)
+        except Exception:  # noqa: BLE001
+            continue
 
 
 def _read(packed: Iterable[bytes]) -> list[Note]:

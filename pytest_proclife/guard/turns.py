@@ -76,7 +76,7 @@ class Turns:
         """Go on to the turn of `outer`, if nothing has happened in this one and nobody owns
         anything. Whether that was so.
         """
-        if starts.modules != len(sys.modules):
+        if starts.modules_seen != len(sys.modules):
             starts.attend()
         noted = len(tagging.notes)
         # the children after the notes: none may come between; and whether those are lost shows then
@@ -99,7 +99,7 @@ class Turns:
 
     def _are_forks(self, noted: list[tagging.Note]) -> bool:
         """Whether they tell of nothing but forks of multiprocessing's by the main thread, which
-        are among its children as long as they are there.
+        are among its children as long as they are there; and no thread is about to note more.
         """
         tags, own = set(), str(self.pid)
         for kind, _, _, fields in noted:
@@ -111,13 +111,13 @@ class Turns:
                 tags.discard(fields[tagging.STARTED_TAG])
             else:
                 return False
-        return not tags
+        return not tags and not _thread._count()
 
     # --- turns
 
     def begin(self, name: str) -> None:
         """Let it be a test's turn. What C has started since the last one is not looked for."""
-        if starts.modules != len(sys.modules):
+        if starts.modules_seen != len(sys.modules):
             starts.attend()
         if tagging.notes or tagging.news[0]:
             self.register.look()

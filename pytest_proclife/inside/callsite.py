@@ -16,7 +16,7 @@ _PROCESS = (
     "/multiprocessing/popen_spawn_posix.py",
     "/multiprocessing/popen_forkserver.py",
 )
-PLUMBING = (
+_PLUMBING = (
     _POOL,
     _EXECUTOR,
     _MANAGER,
@@ -77,7 +77,7 @@ def where(frame: "FrameType | None") -> str:
     while frame is not None:
         code = frame.f_code  # once: each access is an audit event
         path = code.co_filename
-        if not path.endswith(PLUMBING) and not path.startswith((OWN, "<frozen")):
+        if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
             return f"{path}:{frame.f_lineno} in {code.co_name}"
         frame = frame.f_back
     return ""

@@ -23,7 +23,7 @@ EXECUTORS = (
     "joblib.externals.loky.process_executor",
 )
 # what calls the start() of a worker -> its variable that names who has the worker
-STARTERS = {
+_STARTERS = {
     "_repopulate_pool_static": "pool",  # multiprocessing.pool: the list of the Pool's workers
     "_spawn_process": "self",  # concurrent.futures.process
     "_adjust_process_count": "self",  # the same, and loky's
@@ -36,7 +36,7 @@ def maker(caller: "FrameType | None") -> str:
     """Who has the worker whose start() was called there; empty where it is for itself."""
     if caller is None:
         return ""
-    name = STARTERS.get(caller.f_code.co_name)
+    name = _STARTERS.get(caller.f_code.co_name)
     if name is None or name not in caller.f_locals:
         return ""
     number = str(id(caller.f_locals[name]))

@@ -3,7 +3,7 @@
 import _thread
 import sys
 
-from pytest_proclife.inside import callsite, makers, starts, tagging, watch
+from pytest_proclife.inside import makers, starts, tagging, target, watch
 
 if sys.version_info < (3, 12):
     from pytest_proclife.inside import rewrite
@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-# what it is for, by whose code starts it
-_KINDS = {"Pool": "pool_worker", "executor": "executor_worker", "manager": "manager"}
-
 _is_watched = False
+_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 
 
 def watch_starts() -> bool:
@@ -32,33 +30,39 @@ def watch_starts() -> bool:
         return False
     watch.ensure()
     if sys.version_info >= (3, 12):
-        watch.watch(function.__code__, returned=_started)
+        watch.watch(function.__code__, start=_starts, returned=_started)
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if frame.f_code is function.__code__:
+                _starts(frame)
+            frame = frame.f_back
     else:
-        rewrite.instrument(function, returned=_started)
+        rewrite.instrument(function, _starts, _started)
     _is_watched = True
     return True
+
+
+def _starts(frame: "FrameType") -> None:
+    process = frame.f_locals["self"]
+    if process._popen is None:
+        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
 
 
 def _started(frame: "FrameType", value: object) -> None:
     process, caller = frame.f_locals["self"], frame.f_back
     popen = process._popen
-    method = getattr(popen, "method", "") or ""
+    method = getattr(popen, "method", "")
+    kind = _kinds.pop(id(process), "process")
     number = starts.numbers.pop(_thread.get_ident(), 0)
-    path, name = (caller.f_code.co_filename, caller.f_code.co_name) if caller else ("", "")
-    kind, where, maker = "process", "", ""
-    if name in makers.STARTERS or path.endswith(callsite.PLUMBING) or starts.LIBRARIES in path:
-        kind = _KINDS.get(callsite.library(caller), kind)
-        where, maker = starts.where_of(caller), makers.maker(caller)
-    elif caller:
-        where = f"{path}:{caller.f_lineno} in {name}"
+    if type(method) is not str:
+        return  # one that stands in for a Popen has started nothing
     tagging.note(
         tagging.STARTED,
         str(popen.pid),
         str(number) if number and method == "fork" else "",
         kind,
-        str(process._name),
-        "1" if process._config.get("daemon", False) else "0",
+        process._name,
         method,
-        where,
-        maker,
+        starts.where_of(caller),
+        makers.maker(caller),
     )

@@ -23,14 +23,15 @@ _PATIENCE = 1.0  # s for the lock; only a start in another thread holds it, for 
 _PACKAGE = OWN[: OWN.rindex("/", 0, -1) + 1]
 _PROCESS = "multiprocessing.process"
 _POPEN_FORK = "/multiprocessing/popen_fork.py"
-LIBRARIES = "/site-packages/"
+_LIBRARIES = "/site-packages/"
 _CALLERS = 4  # frames from fork_exec up to who called Popen
+_RUNS = tuple(_PACKAGE + name for name in ("polling/", "supervision.py", "supervisor/birth.py"))
 
 _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
 numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
-modules = 0  # how many there were at the last look for what is to be watched
+modules_seen = 0  # how many there were at the last look for what is to be watched
 
 
 def enter() -> None:
@@ -57,9 +58,9 @@ def enter() -> None:
 
 def attend() -> None:
     """Watch what imports have brought since the last call: Process, and who has workers."""
-    global modules
+    global modules_seen
     number = len(sys.modules)
-    if number == modules:
+    if number == modules_seen:
         return
     try:
         if _PROCESS in sys.modules:
@@ -67,7 +68,7 @@ def attend() -> None:
 
             if not (processes.watch_starts() and makers.watch_executors()):
                 return  # another thread is about to import them, or a test has replaced them
-        modules = number
+        modules_seen = number
     except Exception as error:
         if not is_ours(error):
             raise
@@ -81,7 +82,7 @@ def _forks_now() -> None:
     if _becoming == _thread.get_ident():
         return
     try:
-        if modules != len(sys.modules):
+        if modules_seen != len(sys.modules):
             attend()
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
@@ -226,7 +227,7 @@ def _note_program(
     try:
         words = forkexec.texts(list(args[0])) if args else []
         name = words[0].rsplit("/", 1)[-1] if words else ""
-        facts = (str(pid), str(number), kind, name, "", "", where_of(caller), "")
+        facts = (str(pid), str(number), kind, name, "", where_of(caller), "")
         tagging.note(tagging.STARTED, *facts, *words)
     except Exception as error:
         if not is_ours(error):
@@ -238,13 +239,13 @@ def where_of(frame: "FrameType | None") -> str:
     library's, the innermost that is the suite's own.
     """
     where = callsite.where(frame)
-    if LIBRARIES not in where:
+    if _LIBRARIES not in where:
         return where
     standard = sys.modules["os"].__file__ or ""
     standard = standard[: standard.rfind("/") + 1]
     while frame is not None:
         path = frame.f_code.co_filename
-        if LIBRARIES not in path and not path.startswith((standard, "<frozen")):
+        if _LIBRARIES not in path and not path.startswith((standard, "<frozen")):
             return f"{where}, called at {path}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return where
@@ -255,7 +256,7 @@ def _is_own(frame: "FrameType | None") -> bool:
     for _ in range(_CALLERS):
         if frame is None:
             return False
-        if frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_code.co_filename.startswith(_RUNS):
             return True
         frame = frame.f_back
     return False

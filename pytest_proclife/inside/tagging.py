@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 FORKING = "f"  # tag, where: a fork follows
 SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
-STARTED = "s"  # child's pid, tag, kind, name, daemon, start method, where, maker, argv...
+STARTED = "s"  # child's pid, tag, kind, name, start method, where, maker, argv...
 THREAD, FORKING_TAG = 0, 1  # the places of these among the fields
-STARTED_TAG, METHOD = 2, 6
+STARTED_TAG, METHOD = 2, 5
 MADE = "m"  # maker, where: something that will have workers
 
 # In the ledger each stands as `wire.pack` writes it, after its length in LENGTH bytes.
@@ -44,7 +44,7 @@ _pid = 0  # of the guarded process
 _identity = (-1, -1)
 _path = ""  # of the tag's file, to open it anew
 _count = 0
-_position = 0  # of the tag
+_position = 0  # of the tag, as it was set last
 
 
 def begin() -> None:
@@ -57,13 +57,12 @@ def begin() -> None:
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
     ledger = raised(posix.open("/proc/self/fd/%d" % file, flags))
-    tag, _position = raised(file, inherited=True), 0
+    tag = raised(file, inherited=True)
     _path = "/proc/self/fd/%d" % tag
     link = posix.readlink(_path)
     status = posix.fstat(tag)
     _identity = status.st_dev, status.st_ino
-    if not new_tag():
-        raise OSError("the guard's tag cannot be set")
+    _position = posix.lseek(tag, _pid << _COUNT_BITS, 0)
 
 
 def raised(file: int, inherited: bool = False) -> int:
@@ -99,7 +98,7 @@ def now() -> int:
 
 
 def note(kind: str, *fields: str) -> None:
-    pid, at = posix.getpid(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    pid, at = posix.getpid(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)  # as `now`
     one = kind, pid, at, (str(_thread.get_native_id()), *fields)
     if pid == _pid:
         notes.append(one)
@@ -111,7 +110,7 @@ def note(kind: str, *fields: str) -> None:
 
 
 def packed(note: "Note") -> bytes:
-    """The note as it stands in the ledger."""
+    """The note as it stands in the ledger: in UTF-8, whatever a test has called its own."""
     kind, pid, at, fields = note
     return wire.pack(kind, 0, pid, at, tuple(map(wire.clip, fields)))
 
@@ -120,7 +119,7 @@ def new_tag() -> int:
     """From here on what is started has a tag of its own; its number, 0 where that cannot be.
 
     All in one: after a fork each function that runs and each object that is made costs the copy
-    of its page. So the tag is known by its position first.
+    of its page. So the tag is known by its position, which no other file has by chance.
     """
     global _count, _position
     try:
