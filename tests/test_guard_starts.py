@@ -325,8 +325,10 @@ def new_tag():
     {how or "kept.append(subprocess.Popen(['sleep', '600']))"}
     return real()
 tagging.new_tag = new_tag
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has said its pid by then
 turns.settle()
 found = {{one.seen.pid: one.start.name for one in register.left_by([mine]) if one.exact}}
 tell(found=sorted(found.values()))
