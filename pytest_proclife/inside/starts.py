@@ -25,6 +25,7 @@ _PROCESS = "multiprocessing.process"
 _POPEN_FORK = "/multiprocessing/popen_fork.py"
 _LIBRARIES = "/site-packages/"
 _CALLERS = 4  # frames from fork_exec up to who called Popen
+# where proclife starts processes of its own; the rest of it may be interrupted by who starts others
 _RUNS = tuple(_PACKAGE + name for name in ("polling/", "supervision.py", "supervisor/birth.py"))
 
 _lock: "Any" = None
@@ -82,7 +83,7 @@ def _forks_now() -> None:
     if _becoming == _thread.get_ident():
         return
     try:
-        if modules_seen != len(sys.modules):
+        if modules_seen != len(sys.modules):  # asked here too: see `tagging.new_tag` for the cost
             attend()
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
@@ -207,7 +208,7 @@ def _kept_open(actions: "Any") -> "Any":
 def _system(
     real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> "Any":
-    locked = _lock.acquire(timeout=_PATIENCE)
+    locked = _lock.acquire(timeout=_PATIENCE)  # no fork may come while the tag is renewed
     try:
         number = tagging.new_tag()
     finally:
