@@ -61,7 +61,7 @@ class Ledger:
         found = []
         for note in self._notes.take():
             try:
-                each = self._taken(*note)
+                each = self._taken(note.kind, note.pid, note.at, note.fields)
             except ValueError:
                 continue  # a test's own Popen need not have a number for a pid
             if each is not None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pytest_proclife import wire
 from pytest_proclife.inside import starts, tagging
-
-Note = tuple[str, int, int, list[str]]  # kind, pid of who notes, monotonic ns, fields
+from pytest_proclife.inside.tagging import Note
 
 
 class Notes:
@@ -50,7 +49,7 @@ class Notes:
         of_forks = self._of_forks()
         own = tagging.notes[:]
         del tagging.notes[: len(own)]
-        return sorted(_read(_packed(own)) + of_forks, key=lambda note: note[2])
+        return sorted(_read(_packed(own)) + of_forks, key=lambda note: note.at)
 
     def _of_forks(self) -> list[Note]:
         tagging.news[0] = 0  # before they are read: what comes meanwhile is news again
@@ -68,7 +67,7 @@ class Notes:
         return _read(found)
 
 
-def _packed(notes: list[tagging.Note]) -> Iterator[bytes]:
+def _packed(notes: list[Note]) -> Iterator[bytes]:
     """Those that can be: the name of a Process may be of any type, and raise an error."""
     for note in notes:
         try:
@@ -79,4 +78,4 @@ def _packed(notes: list[tagging.Note]) -> Iterator[bytes]:
 
 def _read(packed: Iterable[bytes]) -> list[Note]:
     found = (wire.unpack(data) for data in packed)
-    return [(kind, pid, at, fields) for kind, _, pid, at, fields in filter(None, found)]
+    return [Note(kind, pid, at, fields) for kind, _, pid, at, fields in filter(None, found)]

@@ -102,7 +102,8 @@ class Turns:
         are among its children as long as they are there; and no thread is about to note more.
         """
         tags, own = set(), str(self.pid)
-        for kind, _, _, fields in noted:
+        for note in noted:
+            kind, fields = note.kind, note.fields
             if fields[tagging.THREAD] != own:
                 return False
             if kind == tagging.FORKING:

@@ -1,9 +1,9 @@
 """The start of a Process of multiprocessing's, as it is noted for the guard."""
 
-import _thread
 import sys
 
 from pytest_proclife.inside import makers, starts, tagging, target, watch
+from pytest_proclife.inside.starts import starting
 
 if sys.version_info < (3, 12):
     from pytest_proclife.inside import rewrite
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _is_watched = False
-_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 
 
 def watch_starts() -> bool:
@@ -43,26 +42,30 @@ def watch_starts() -> bool:
 
 
 def _starts(frame: "FrameType") -> None:
+    for key, note in list(starting.items()):  # another thread may start one too
+        if note.at:
+            starting.pop(key, None)
     process = frame.f_locals["self"]
     if process._popen is None:
-        _kinds[id(process)] = target.kind_of(process)  # start() deletes the target
+        starting[id(process)] = _begun(process, frame.f_back)
+
+
+def _begun(process: "Any", caller: "FrameType | None") -> tagging.Note:
+    """Its note, but for what only its start brings. `start()` deletes the target; and while the
+    fork is there each page that is written has to be copied.
+    """
+    kind, where = target.kind_of(process), starts.where_of(caller)
+    facts = "", "", kind, process._name, "", where, makers.maker(caller)
+    return tagging.begun(tagging.STARTED, *facts)
 
 
 def _started(frame: "FrameType", value: object) -> None:
-    process, caller = frame.f_locals["self"], frame.f_back
+    process = frame.f_locals["self"]
     popen = process._popen
     method = getattr(popen, "method", "")
-    kind = _kinds.pop(id(process), "process")
-    number = starts.numbers.pop(_thread.get_ident(), 0)
+    key = id(process)
+    note = starting[key] if key in starting else _begun(process, frame.f_back)
     if type(method) is not str:
         return  # one that stands in for a Popen has started nothing
-    tagging.note(
-        tagging.STARTED,
-        str(popen.pid),
-        str(number) if number and method == "fork" else "",
-        kind,
-        process._name,
-        method,
-        starts.where_of(caller),
-        makers.maker(caller),
-    )
+    note.fields[tagging.CHILD], note.fields[tagging.METHOD] = str(popen.pid), method
+    tagging.add(note)

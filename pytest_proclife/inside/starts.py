@@ -31,7 +31,9 @@ _RUNS = tuple(_PACKAGE + name for name in ("polling/", "supervision.py", "superv
 _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
-numbers: "dict[int, int]" = {}  # by thread: the tag of the Process that it forks
+_is_process = False  # what forks or has forked: its parent says its pid
+# id of a Process that is being started, or was started last -> its note
+starting: "dict[int, tagging.Note]" = {}
 modules_seen = 0  # how many there were at the last look for what is to be watched
 
 
@@ -79,39 +81,52 @@ def attend() -> None:
 
 
 def _forks_now() -> None:
-    global _forks
-    if _becoming == _thread.get_ident():
+    global _forks, _is_process
+    if _becoming and _becoming == _thread.get_ident():
         return
     try:
         if modules_seen != len(sys.modules):  # asked here too: see `tagging.new_tag` for the cost
             attend()
-        if _lock.acquire(timeout=_PATIENCE):
+        if _thread._count() and _lock.acquire(timeout=_PATIENCE):  # else nobody can come between
             _forks += 1
+        _is_process = False
         number, caller = tagging.new_tag(), sys._getframe(1)
-        if caller.f_code.co_filename.endswith(_POPEN_FORK):
-            numbers[_thread.get_ident()] = number
-            where = ""  # a Process says more when it has been started
-        else:
-            where = where_of(caller)
-        tagging.note(tagging.FORKING, str(number), where)
+        note = _of_process(caller)
+        if note is None:
+            tagging.note(tagging.FORKING, str(number), where_of(caller))
+            return
+        if number:
+            note.fields[tagging.STARTED_TAG] = str(number)
+        tagging.note(tagging.FORKING, str(number), "")  # more is said when it has been started
+        _is_process = True
     except Exception as error:
         if not is_ours(error):
             raise
 
 
+def _of_process(caller: "FrameType") -> "tagging.Note | None":
+    """The note of the Process that is forked there, if it is one."""
+    if not caller.f_code.co_filename.endswith(_POPEN_FORK):
+        return None
+    return starting.get(id(caller.f_locals.get("process_obj")))
+
+
 def _has_forked() -> None:
     global _forks
-    if _forks and _becoming != _thread.get_ident():
+    if _forks and _becoming != _thread.get_ident() and _lock._is_owned():
         _forks -= 1
         _lock.release()
 
 
 def _forked() -> None:
-    if _becoming == _thread.get_ident():
+    global _forks
+    if _becoming and _becoming == _thread.get_ident():
         return
-    _has_forked()
-    if numbers.pop(_thread.get_ident(), 0):
-        return  # a Process: its parent says its pid
+    if _forks:  # the lock is held; by whom is here alone
+        _forks = 0
+        _lock._at_fork_reinit()
+    if _is_process:
+        return
     try:
         tagging.note(tagging.FORKED, str(tagging.current()))
     except Exception as error:

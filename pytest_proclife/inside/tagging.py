@@ -18,15 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Note = tuple[str, int, int, "tuple[str, ...]"]  # kind, pid of who notes, monotonic ns, fields
-
 # Kinds of note, each with its fields; before those stands the thread that notes.
 FORKING = "f"  # tag, where: a fork follows
 SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
 STARTED = "s"  # child's pid, tag, kind, name, start method, where, maker, argv...
 THREAD, FORKING_TAG = 0, 1  # the places of these among the fields
-STARTED_TAG, METHOD = 2, 5
+CHILD, STARTED_TAG, METHOD = 1, 2, 5
 MADE = "m"  # maker, where: something that will have workers
 
 # In the ledger each stands as `wire.pack` writes it, after its length in LENGTH bytes.
@@ -34,6 +32,21 @@ LENGTH = 4
 
 _NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
 _COUNT_BITS = 20  # of a tag; the pid of who starts stands above
+
+_clock = time.clock_gettime_ns  # which libraries that freeze time leave alone
+
+
+class Note:
+    """`at` is monotonic ns, `pid` that of who notes; see the kinds above for the fields."""
+
+    __slots__ = "at", "fields", "kind", "pid"
+
+    def __init__(self, kind: str, pid: int, at: int, fields: "list[str]") -> None:
+        self.kind = kind
+        self.pid = pid
+        self.at = at
+        self.fields = fields
+
 
 notes: "list[Note]" = []  # the guarded process's own, that nobody has read
 news: "Any" = b"\0"  # memory that forks share: not 0 where one of them has noted something
@@ -93,26 +106,33 @@ def _is_ours(number: int) -> bool:
 
 
 def now() -> int:
-    """Monotonic ns, by a clock that libraries which freeze time leave alone."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    """Monotonic ns."""
+    return _clock(time.CLOCK_MONOTONIC)
 
 
 def note(kind: str, *fields: str) -> None:
-    pid, at = posix.getpid(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)  # as `now`
-    one = kind, pid, at, (str(_thread.get_native_id()), *fields)
-    if pid == _pid:
-        notes.append(one)
+    add(begun(kind, *fields))
+
+
+def begun(kind: str, *fields: str) -> Note:
+    """A note that is to be added later."""
+    return Note(kind, posix.getpid(), 0, [str(_thread.get_native_id()), *fields])
+
+
+def add(note: Note) -> None:
+    note.at = _clock(time.CLOCK_MONOTONIC)
+    if note.pid == _pid:
+        notes.append(note)
         return
     if _is_ours(ledger):
-        data = packed(one)
+        data = packed(note)
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
     news[0] = 1  # after the note; and where that is lost, so that this is noticed
 
 
-def packed(note: "Note") -> bytes:
+def packed(note: Note) -> bytes:
     """The note as it stands in the ledger: in UTF-8, whatever a test has called its own."""
-    kind, pid, at, fields = note
-    return wire.pack(kind, 0, pid, at, tuple(map(wire.clip, fields)))
+    return wire.pack(note.kind, 0, note.pid, note.at, tuple(map(wire.clip, note.fields)))
 
 
 def new_tag() -> int:
