@@ -336,3 +336,58 @@ for pid in found:
     os.kill(pid, 9)
 """)
     assert facts["found"] == ["", "sleep"]
+
+
+def test_a_process_that_its_popen_starts_alone_is_a_fork_by_that_line() -> None:
+    facts = told("""
+import time
+from multiprocessing.context import ForkProcess
+process = ForkProcess(target=time.sleep, args=(600,))
+def starts():
+    return ForkProcess._Popen(process)
+popen = starts()
+turns.settle()
+while not (found := [one for one in register.left_by([mine]) if one.exact]):
+    turns.settle()  # it says its pid first
+start = found[0].start
+tell(pid=start.pid == popen.pid, kind=start.kind, where=start.where)
+popen.kill()
+""")
+    assert facts["pid"]
+    assert facts["kind"] == "os_fork"
+    assert str(facts["where"]).endswith(" in starts")
+
+
+def test_of_the_processes_that_have_been_started_no_note_is_kept_but_the_last_ones() -> None:
+    facts = told("""
+from multiprocessing.context import ForkProcess
+from pytest_proclife.inside import starts
+for _ in range(5):
+    process = ForkProcess(target=len, args=("",))
+    process.start()
+    process.join()
+tell(kept=len(starts.starting), quiet=turns.end_quietly(mine))
+""")
+    assert facts == {"kept": 1, "quiet": True}
+
+
+def test_a_fork_of_a_thread_holds_no_lock() -> None:
+    facts = told("""
+import threading
+from pytest_proclife.inside import starts
+def forks():
+    child = os.fork()
+    if child == 0:
+        free = []
+        other = threading.Thread(target=lambda: free.append(starts._lock.acquire(blocking=False)))
+        other.start()
+        other.join()
+        os._exit(free != [True])
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+codes = []
+thread = threading.Thread(target=forks)
+thread.start()
+thread.join()
+tell(codes=codes)
+""")
+    assert facts["codes"] == [0]
