@@ -347,8 +347,8 @@ def starts():
     return ForkProcess._Popen(process)
 popen = starts()
 turns.settle()
-while not (found := [one for one in register.left_by([mine]) if one.exact]):
-    turns.settle()  # it says its pid first
+while not (found := [one for one in register.left_by([mine]) if one.start.pid]):
+    turns.settle()  # it has not said its pid yet
 start = found[0].start
 tell(pid=start.pid == popen.pid, kind=start.kind, where=start.where)
 popen.kill()
