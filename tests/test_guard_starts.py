@@ -358,20 +358,84 @@ popen.kill()
     assert str(facts["where"]).endswith(" in starts")
 
 
-def test_of_the_processes_that_have_been_started_no_note_is_kept_but_the_last_ones() -> None:
+def test_no_note_is_kept_of_what_has_been_started_and_the_name_is_the_last_one() -> None:
     facts = told("""
+import time
 from multiprocessing.context import ForkProcess
 from pytest_proclife.inside import starts
-for _ in range(5):
-    process = ForkProcess(target=len, args=("",))
-    process.start()
-    process.join()
-tell(kept=len(starts.starting), quiet=turns.end_quietly(mine))
+class Renamed(ForkProcess):
+    @staticmethod
+    def _Popen(process):
+        process.name = "renamed"
+        return ForkProcess._Popen(process)
+process = Renamed(target=time.sleep, args=(600,))
+process.start()
+turns.settle()
+name = [one.start.name for one in register.left_by([mine])]
+process.kill()
+process.join()
+tell(kept=len(starts.starting), name=name)
 """)
-    assert facts == {"kept": 1, "quiet": True}
+    assert facts == {"kept": 0, "name": ["renamed"]}
 
 
-def test_a_fork_of_a_thread_holds_no_lock() -> None:
+def test_a_pool_that_could_not_be_made_is_none() -> None:
+    facts = told("""
+from multiprocessing import get_context
+ForkProcess = get_context("fork").Process
+process = ForkProcess(target=len, args=("",))
+process.start()
+process.join()
+def forks():
+    raise BlockingIOError
+real, os.fork = os.fork, forks
+try:
+    get_context("fork").Pool(1)
+except BlockingIOError as error:
+    failed = True
+os.fork = real
+turns.settle()
+tell(failed=failed, owned=register.is_owned)
+""")
+    assert facts == {"failed": True, "owned": False}
+
+
+@pytest.mark.parametrize(
+    ("event", "how"),
+    [
+        ("os.posix_spawn", "os.posix_spawn('/bin/true', ['true'], {})"),
+        ("open", "os.system('true')"),  # of the new tag
+    ],
+)
+def test_a_fork_of_a_signal_handler_goes_on_in_the_midst_of_our_code(event: str, how: str) -> None:
+    facts = told(f"""
+import signal, threading
+def handler(*_):
+    children.append(os.fork())
+def hook(event, arguments):
+    if armed and event == {event!r} and (event != "open" or "self/fd" in str(arguments[0])):
+        armed.clear()
+        signal.raise_signal(signal.SIGUSR1)
+children, armed, stop = [], [], threading.Event()
+other = threading.Thread(target=stop.wait)
+other.start()
+signal.signal(signal.SIGUSR1, handler)
+sys.addaudithook(hook)
+armed.append(True)
+try:
+    {how}
+except RuntimeError:
+    os._exit(3)
+if 0 in children:
+    os._exit(0)
+code = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
+stop.set()
+tell(code=code)
+""")
+    assert facts == {"code": 0}
+
+
+def test_a_fork_holds_no_lock_whoever_held_it() -> None:
     facts = told("""
 import threading
 from pytest_proclife.inside import starts
@@ -384,10 +448,20 @@ def forks():
         other.join()
         os._exit(free != [True])
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-codes = []
+codes, held, stop = [], threading.Event(), threading.Event()
 thread = threading.Thread(target=forks)
 thread.start()
 thread.join()
-tell(codes=codes)
+def holds():
+    with starts._lock:
+        held.set()
+        stop.wait()
+thread = threading.Thread(target=holds)
+thread.start()
+held.wait()
+forks()  # when it has no patience left
+stop.set()
+thread.join()
+tell(codes=codes, forks=starts._forks)
 """)
-    assert facts["codes"] == [0]
+    assert facts == {"codes": [0, 0], "forks": 0}

@@ -33,17 +33,22 @@ _watched: "set[str]" = set()
 
 
 def maker(caller: "FrameType | None") -> str:
-    """Who has the worker whose start() was called there; empty where it is for itself."""
+    """Who has the worker whose start() is called there; empty where it is for itself."""
     if caller is None:
         return ""
     name = _STARTERS.get(caller.f_code.co_name)
     if name is None or name not in caller.f_locals:
         return ""
-    number = str(id(caller.f_locals[name]))
+    return str(id(caller.f_locals[name]))
+
+
+def has_worker(number: str, caller: "FrameType | None") -> None:
+    """Note a Pool that begins: its first workers come with itself."""
+    if caller is None or _STARTERS.get(caller.f_code.co_name) != "pool":
+        return
     above = caller.f_back.f_back if caller.f_back is not None else None
-    if name == "pool" and above is not None and above.f_code.co_name == "__init__":
-        _note(number, above)  # its first workers come with the Pool itself
-    return number
+    if above is not None and above.f_code.co_name == "__init__":
+        _note(number, above)
 
 
 def watch_executors() -> bool:

@@ -42,20 +42,17 @@ def watch_starts() -> bool:
 
 
 def _starts(frame: "FrameType") -> None:
-    for key, note in list(starting.items()):  # another thread may start one too
-        if note.at:
-            starting.pop(key, None)
     process = frame.f_locals["self"]
     if process._popen is None:
         starting[id(process)] = _begun(process, frame.f_back)
 
 
 def _begun(process: "Any", caller: "FrameType | None") -> tagging.Note:
-    """Its note, but for what only its start brings. `start()` deletes the target; and while the
+    """Its note, of which `_started` adds what is not known before. As little as can be: while the
     fork is there each page that is written has to be copied.
     """
-    kind, where = target.kind_of(process), starts.where_of(caller)
-    facts = "", "", kind, process._name, "", where, makers.maker(caller)
+    kind = target.kind_of(process)  # as long as it has a target, which start() deletes
+    facts = "", "", kind, "", "", starts.where_of(caller), makers.maker(caller)
     return tagging.begun(tagging.STARTED, *facts)
 
 
@@ -63,9 +60,12 @@ def _started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
     popen = process._popen
     method = getattr(popen, "method", "")
-    key = id(process)
-    note = starting[key] if key in starting else _begun(process, frame.f_back)
+    note = starting.pop(id(process), None) or _begun(process, frame.f_back)
     if type(method) is not str:
         return  # one that stands in for a Popen has started nothing
-    note.fields[tagging.CHILD], note.fields[tagging.METHOD] = str(popen.pid), method
+    fields = note.fields
+    fields[tagging.CHILD], fields[tagging.NAME] = str(popen.pid), process._name
+    fields[tagging.METHOD] = method
+    if fields[tagging.MAKER]:
+        makers.has_worker(fields[tagging.MAKER], frame.f_back)
     tagging.add(note)

@@ -31,9 +31,8 @@ _RUNS = tuple(_PACKAGE + name for name in ("polling/", "supervision.py", "superv
 _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
-_is_process = False  # what forks or has forked: its parent says its pid
-# id of a Process that is being started, or was started last -> its note
-starting: "dict[int, tagging.Note]" = {}
+_is_process = False  # whether it is a Process that forks now: its parent notes its pid
+starting: "dict[int, tagging.Note]" = {}  # id of a Process that is being started -> its note
 modules_seen = 0  # how many there were at the last look for what is to be watched
 
 
@@ -87,7 +86,7 @@ def _forks_now() -> None:
     try:
         if modules_seen != len(sys.modules):  # asked here too: see `tagging.new_tag` for the cost
             attend()
-        if _thread._count() and _lock.acquire(timeout=_PATIENCE):  # else nobody can come between
+        if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
         _is_process = False
         number, caller = tagging.new_tag(), sys._getframe(1)
@@ -105,16 +104,19 @@ def _forks_now() -> None:
 
 
 def _of_process(caller: "FrameType") -> "tagging.Note | None":
-    """The note of the Process that is forked there, if it is one."""
+    """The note of the Process that is forked there, if one is being started."""
     if not caller.f_code.co_filename.endswith(_POPEN_FORK):
         return None
     return starting.get(id(caller.f_locals.get("process_obj")))
 
 
 def _has_forked() -> None:
-    global _forks
-    if _forks and _becoming != _thread.get_ident() and _lock._is_owned():
+    global _forks, _is_process
+    if _becoming and _becoming == _thread.get_ident():
+        return
+    if _forks and _lock._is_owned():
         _forks -= 1
+        _is_process = False  # for a fork that a signal handler came in the midst of
         _lock.release()
 
 
@@ -122,10 +124,12 @@ def _forked() -> None:
     global _forks
     if _becoming and _becoming == _thread.get_ident():
         return
-    if _forks:  # the lock is held; by whom is here alone
+    is_process = _is_process
+    _has_forked()
+    if not _lock._is_owned():  # if it is held, then by a thread that is not here
         _forks = 0
         _lock._at_fork_reinit()
-    if _is_process:
+    if is_process:
         return
     try:
         tagging.note(tagging.FORKED, str(tagging.current()))

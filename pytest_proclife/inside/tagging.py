@@ -24,7 +24,7 @@ SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits fo
 FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
 STARTED = "s"  # child's pid, tag, kind, name, start method, where, maker, argv...
 THREAD, FORKING_TAG = 0, 1  # the places of these among the fields
-CHILD, STARTED_TAG, METHOD = 1, 2, 5
+CHILD, STARTED_TAG, NAME, METHOD, MAKER = 1, 2, 4, 5, 7
 MADE = "m"  # maker, where: something that will have workers
 
 # In the ledger each stands as `wire.pack` writes it, after its length in LENGTH bytes.
@@ -37,7 +37,7 @@ _clock = time.clock_gettime_ns  # which libraries that freeze time leave alone
 
 
 class Note:
-    """`at` is monotonic ns, `pid` that of who notes; see the kinds above for the fields."""
+    """`at` is monotonic ns, `pid` that of who notes; the kinds above say what the fields are."""
 
     __slots__ = "at", "fields", "kind", "pid"
 
@@ -115,11 +115,12 @@ def note(kind: str, *fields: str) -> None:
 
 
 def begun(kind: str, *fields: str) -> Note:
-    """A note that is to be added later."""
+    """A note that is to be added later, which gives it its time."""
     return Note(kind, posix.getpid(), 0, [str(_thread.get_native_id()), *fields])
 
 
 def add(note: Note) -> None:
+    """Note it as of now."""
     note.at = _clock(time.CLOCK_MONOTONIC)
     if note.pid == _pid:
         notes.append(note)
