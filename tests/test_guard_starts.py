@@ -442,11 +442,12 @@ from pytest_proclife.inside import starts
 def forks():
     child = os.fork()
     if child == 0:
-        free = []
+        free = [starts._lock.acquire(blocking=False)]
+        starts._lock.release()
         other = threading.Thread(target=lambda: free.append(starts._lock.acquire(blocking=False)))
         other.start()
         other.join()
-        os._exit(free != [True])
+        os._exit(free != [True, True])
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 codes, held, stop = [], threading.Event(), threading.Event()
 thread = threading.Thread(target=forks)
