@@ -48,8 +48,8 @@ def _starts(frame: "FrameType") -> None:
 
 
 def _begun(process: "Any", caller: "FrameType | None") -> tagging.Note:
-    """Its note, of which `_started` adds what is not known before. As little as can be: while the
-    fork is there each page that is written has to be copied.
+    """Its note, but for what `_started` adds. That has as little to do as can be: while the fork is
+    there each page that is written has to be copied.
     """
     kind = target.kind_of(process)  # as long as it has a target, which start() deletes
     facts = "", "", kind, "", "", starts.where_of(caller), makers.maker(caller)

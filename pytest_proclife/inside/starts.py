@@ -32,7 +32,8 @@ _lock: "Any" = None
 _forks = 0  # that hold the lock
 _becoming = 0  # the thread that starts a program: what it forks runs a preexec_fn
 _is_process = False  # whether it is a Process that forks now: its parent notes its pid
-starting: "dict[int, tagging.Note]" = {}  # id of a Process that is being started -> its note
+# id of a Process that is being started, or could not be -> its note
+starting: "dict[int, tagging.Note]" = {}
 modules_seen = 0  # how many there were at the last look for what is to be watched
 
 
