@@ -42,7 +42,7 @@ def maker(caller: "FrameType | None") -> str:
     return str(id(caller.f_locals[name]))
 
 
-def has_worker(number: str, caller: "FrameType | None") -> None:
+def note_pool(number: str, caller: "FrameType | None") -> None:
     """Note a Pool that begins: its first workers come with itself."""
     if caller is None or _STARTERS.get(caller.f_code.co_name) != "pool":
         return

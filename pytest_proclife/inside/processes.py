@@ -67,5 +67,5 @@ def _started(frame: "FrameType", value: object) -> None:
     fields[tagging.CHILD], fields[tagging.NAME] = str(popen.pid), process._name
     fields[tagging.METHOD] = method
     if fields[tagging.MAKER]:
-        makers.has_worker(fields[tagging.MAKER], frame.f_back)
+        makers.note_pool(fields[tagging.MAKER], frame.f_back)
     tagging.add(note)
