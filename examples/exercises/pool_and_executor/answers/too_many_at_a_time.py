@@ -1,0 +1,13 @@
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Pool
+
+
+def square(number):
+    return number * number
+
+
+if __name__ == "__main__":
+    with Pool(4, maxtasksperchild=1) as pool:
+        print("pool:", pool.map(square, range(10), chunksize=1), flush=True)
+    with ProcessPoolExecutor(2) as executor:
+        print("executor:", list(executor.map(square, range(5))), flush=True)
