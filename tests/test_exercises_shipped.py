@@ -68,6 +68,30 @@ def test_each_answer_has_the_same_as_a_notebook(exercise: Path, tmp_path: Path) 
     hold(graded(exercise, notebooks, tmp_path / "out"), expected)
 
 
+# What PYTHONUNBUFFERED makes of a line and its end, and another process speaks between.
+APART = """
+import os, time
+
+def print(*words, flush=False):
+    os.write(1, " ".join(map(str, words)).encode())
+    time.sleep(0.05)
+    os.write(1, b"\\n")
+"""
+
+
+@pytest.mark.parametrize("lesson", ["locks", "main_and_join"])  # several speak at a time
+def test_each_answer_has_the_same_where_a_line_and_its_end_are_written_apart(
+    lesson: str, tmp_path: Path
+) -> None:
+    exercise = next(path for path in EXERCISES if path.name == lesson)
+    expected = json.loads((exercise / "expected.json").read_text())
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for answer in (exercise / "answers").glob("*.py"):
+        (apart / answer.name).write_text(APART + answer.read_text())
+    hold(graded(exercise, apart, tmp_path / "out"), expected)
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
 def test_an_exercise_is_complete(exercise: Path) -> None:
     assert (exercise / "task.md").read_text().startswith("# ")

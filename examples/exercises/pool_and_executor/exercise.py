@@ -28,7 +28,7 @@ def test_pool(run):
     assert workers, "No worker of a Pool was there."
     assert len(workers) == 3, f"The Pool is to have three workers, not {len(workers)}."
     expected = "pool: [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]"
-    assert expected in run.stdout.splitlines(), f"There is no line that says: {expected}"
+    assert expected in run.stdout, f"There is no line that says: {expected}"
 
 
 @pytest.mark.proclife_points(2, name="an executor squares five numbers")
@@ -37,7 +37,7 @@ def test_executor(run):
     assert workers, "No worker of a ProcessPoolExecutor was there."
     assert len(workers) <= 2, f"The executor is to have two workers, not {len(workers)}."
     expected = "executor: [0, 1, 4, 9, 16]"
-    assert expected in run.stdout.splitlines(), f"There is no line that says: {expected}"
+    assert expected in run.stdout, f"There is no line that says: {expected}"
 
 
 @pytest.mark.proclife_points(1, name="main ends in good order, and nothing is left")

@@ -9,5 +9,5 @@ def square(number):
 if __name__ == "__main__":
     with Pool(4) as pool:
         print("pool:", pool.map(square, range(10)), flush=True)
-    with ProcessPoolExecutor(2, initializer=print) as executor:
+    with ProcessPoolExecutor(2) as executor:
         print("executor:", list(executor.map(square, range(5))), flush=True)
