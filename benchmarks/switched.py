@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import pytest_proclife.plugin
-from pytest_proclife.inside import tool
+from pytest_proclife.inside import monitoring
 
 TURN = 4  # tests; the first of each is not counted, as what it needs is in no cache
 _monitoring: Any = getattr(sys, "monitoring", None)
@@ -80,8 +80,8 @@ class Switch:
                 self.manager.unregister(plugin)
         for listed, callback in _at_fork:
             listed[:] = [callback] if is_on else []
-        for code, events in tool._wanted.items():
-            _monitoring.set_local_events(tool._id, code, events if is_on else 0)
+        for code, events in monitoring._wanted.items():
+            _monitoring.set_local_events(monitoring._id, code, events if is_on else 0)
 
 
 _switch: list[Switch] = []

@@ -2,12 +2,7 @@
 
 from pathlib import Path
 
-from pytest_proclife import (
-    assert_abandoned,
-    assert_held_up_by,
-    assert_not_held_up,
-    assert_returned,
-)
+from pytest_proclife import assert_abandoned, assert_held_up_by, assert_not_held_up, assert_returned
 
 HERE = Path(__file__).parent
 

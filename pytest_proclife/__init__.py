@@ -6,7 +6,7 @@ imports the package.
 
 TYPE_CHECKING = False  # typing, whose name a type checker takes it for, costs 3 ms
 if TYPE_CHECKING:
-    from pytest_proclife.assertions import (
+    from pytest_proclife.assertions.verbs import (
         assert_abandoned,
         assert_daemon,
         assert_ended_before,
@@ -28,9 +28,16 @@ if TYPE_CHECKING:
         assert_target_ran,
         assert_terminated,
     )
-    from pytest_proclife.failure import LifecycleError
-    from pytest_proclife.guard.warning import ProcessLeakWarning
-    from pytest_proclife.plugin.runs import Proclife
+    from pytest_proclife.errors import (
+        LifecycleError,
+        ProcessLeakWarning,
+        RunOver,
+        RunTimeout,
+        SupervisorLost,
+        TargetError,
+    )
+    from pytest_proclife.live import RunningMain
+    from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import (
         Cause,
         Ending,
@@ -44,9 +51,7 @@ if TYPE_CHECKING:
         Witness,
     )
     from pytest_proclife.runner import run, start
-    from pytest_proclife.running import RunningMain, RunOver, RunTimeout
-    from pytest_proclife.supervision import SupervisorLost
-    from pytest_proclife.target import Code, Module, TargetError
+    from pytest_proclife.target import Code, Module
 
 __all__ = [
     "Cause",
@@ -95,18 +100,18 @@ __all__ = [
 
 _HOMES = {
     "Code": "target",
+    "LifecycleError": "errors",
     "Module": "target",
-    "TargetError": "target",
-    "ProcessLeakWarning": "guard.warning",
-    "Proclife": "plugin.runs",
-    "RunOver": "running",
-    "RunTimeout": "running",
-    "RunningMain": "running",
-    "SupervisorLost": "supervision",
+    "ProcessLeakWarning": "errors",
+    "Proclife": "plugin.fixture",
+    "RunOver": "errors",
+    "RunTimeout": "errors",
+    "RunningMain": "live",
+    "SupervisorLost": "errors",
+    "TargetError": "errors",
     "run": "runner",
     "start": "runner",
-    "LifecycleError": "failure",
-    **{name: "assertions" for name in __all__ if name.startswith("assert_")},
+    **{name: "assertions.verbs" for name in __all__ if name.startswith("assert_")},
 }
 
 

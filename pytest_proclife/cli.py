@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.records import Run
 from pytest_proclife.runner import START_METHODS, observe
-from pytest_proclife.supervision import SupervisorLost
-from pytest_proclife.target import Module, Target, TargetError
+from pytest_proclife.target import Module, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return FAILED
     if options.verb in ("grade", "check"):
-        from pytest_proclife import grading  # pytest, which run has no use for
+        from pytest_proclife.exercises import grade  # pytest, which run has no use for
 
-        return grading.grade(options) if options.verb == "grade" else grading.check(options)
+        return grade.grade(options) if options.verb == "grade" else grade.check(options)
     return _run(options, target)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import signal as signals
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -248,19 +249,27 @@ class Run:
         return f"<Run of {self.target.kind} {text}: {len(self.processes)} processes>"
 
     def __str__(self) -> str:
-        from pytest_proclife.timeline import render
+        from pytest_proclife.render.timeline import render
 
         return render(self)
 
     def to_json(self) -> str:
         """The JSON document, as text; `schema.json` in this package describes it."""
-        from pytest_proclife.document import to_text
+        from pytest_proclife.run_json import to_text
 
         return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Run:
         """Read a document that `to_json` wrote. ValueError where it is none, or a later version."""
-        from pytest_proclife.document import from_text
+        from pytest_proclife.run_json import from_text
 
         return from_text(text)
+
+
+def signal_name(number: int) -> str:
+    """SIGTERM for 15; `signal 40` where it has no name."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_proclife.assemble import CauseHook
-from pytest_proclife.conversation import Conversation
+from pytest_proclife.analysis.assemble import CauseHook
+from pytest_proclife.backend import choose_backend
+from pytest_proclife.errors import RunOver, RunTimeout
+from pytest_proclife.live import RunningMain
 from pytest_proclife.records import START_METHODS, Run
-from pytest_proclife.request import check_seconds, opened_input, request_for
-from pytest_proclife.running import RunningMain, RunOver, RunTimeout
-from pytest_proclife.supervision import choose_backend
+from pytest_proclife.session import Conversation, check_seconds, opened_input, request_for
 from pytest_proclife.target import Target, resolve
 
 __all__ = ["START_METHODS", "RunOver", "RunTimeout", "RunningMain", "observe", "run", "start"]
@@ -217,6 +217,6 @@ def _open(
 
 
 def _timeout_message(run: Run, timeout: float | None) -> str:
-    from pytest_proclife.timeline import waiting_for
+    from pytest_proclife.render.timeline import waiting_for
 
     return f"main did not end within {timeout} s: {waiting_for(run)}\n\n{run}"

@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_proclife import notebook
-from pytest_proclife.inside import commandline
+from pytest_proclife.errors import TargetError
+from pytest_proclife.inside import launch
 from pytest_proclife.records import TargetInfo
 
 PAYLOAD = "open(3, 'rb')"  # how a callable's main opens the descriptor of its arguments
-
-
-class TargetError(ValueError):
-    """The target cannot be found, resolved or handed over; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def resolve(
 def _python(options: list[str], kind: str, text: str, args: Sequence[Any], cwd: str) -> Launch:
     strings = _strings(args)
     arguments = [sys.executable, *options, *strings]
-    plan = commandline.plan([sys.executable], arguments, cwd)
+    plan = launch.plan([sys.executable], arguments, cwd)
     return Launch(
         info=TargetInfo(kind=kind, text=text, args=tuple(strings)),
         executable=sys.executable,
@@ -167,7 +164,7 @@ def _command(words: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
             raise TargetError(f"{name!r} is not executable: chmod +x, or run it as a script")
         where = f"in {cwd}" if "/" in name else f"on the PATH ({search})"
         raise TargetError(f"command not found: {name!r} {where}")
-    plan = commandline.plan([found], arguments, cwd)
+    plan = launch.plan([found], arguments, cwd)
     return Launch(
         info=TargetInfo(kind="command", text=name, args=tuple(arguments[1:])),
         executable=found,
@@ -197,7 +194,7 @@ def _callable(
         text += f"import pickle; args, kwargs = pickle.load({PAYLOAD}); {call}(*args, **kwargs)"
     else:
         text += f"{call}()"
-    plan = commandline.plan([sys.executable], [sys.executable, "-c", text])
+    plan = launch.plan([sys.executable], [sys.executable, "-c", text])
     return Launch(
         info=TargetInfo(
             kind="callable", text=f"{module}:{name}", args=tuple(repr(a) for a in args)

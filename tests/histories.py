@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_proclife import wire
-from pytest_proclife.assemble import assemble
+from pytest_proclife.analysis.assemble import assemble
 from pytest_proclife.records import Run, TargetInfo
 
 EPOCH = 1_000_000_000

@@ -10,8 +10,8 @@ import pytest
 from histories import EPOCH, STEP, Log
 
 from pytest_proclife import wire
-from pytest_proclife.conversation import without_pending_ends
 from pytest_proclife.records import ProcessRecord, Run, TargetInfo
+from pytest_proclife.session import without_pending_ends
 
 # --- who is who
 

@@ -46,7 +46,7 @@ def test_the_line_that_pytest_shows_is_the_tests(suite: pytest.Pytester, line: s
     result = suite.runpytest()
 
     assert [text.split(maxsplit=1)[1] for text in result.outlines if text[:1] == ">"] == [line]
-    assert "assertions.py" not in result.stdout.str()
+    assert "verbs.py" not in result.stdout.str()
     assert "arguments.py" not in result.stdout.str()
 
 

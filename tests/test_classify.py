@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pytest_proclife.classify import classify
-from pytest_proclife.history import Asked, History, Left
+from pytest_proclife.analysis.cause import classify
+from pytest_proclife.analysis.gaps import Spans
+from pytest_proclife.analysis.history import History, Left
+from pytest_proclife.analysis.log import Asked
 from pytest_proclife.records import Cause
-from pytest_proclife.spans import Spans
 
 PARENT, ME, SIBLING = 0, 1, 2
 INT, QUIT, KILL, USR1, SEGV, TERM, HUP = 2, 3, 9, 10, 11, 15, 1

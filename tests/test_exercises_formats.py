@@ -23,10 +23,11 @@ from pytest_proclife.exercises.results import (
     Outcome,
     Result,
     Status,
+    Store,
     from_values,
+    summary_csv,
     to_values,
 )
-from pytest_proclife.exercises.store import Store, summary_csv
 
 SCHEMAS = json.loads((Path(__file__).parent / "grading_formats.json").read_text())
 RUNNER = {

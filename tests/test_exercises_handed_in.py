@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from notebooks import write_notebook
 
-from pytest_proclife.exercises.handed_in import Ungradable, find, fingerprint, program
+from pytest_proclife.exercises.submission import Ungradable, find, fingerprint, program
 
 
 def names(tmp_path: Path, *paths: str) -> dict[str, str]:

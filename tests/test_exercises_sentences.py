@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import lives
 
-from pytest_proclife.exercises.sentences import about
+from pytest_proclife.exercises.feedback import about
 from pytest_proclife.records import Cause, ExceptionInfo, Run
 
 NONE = (

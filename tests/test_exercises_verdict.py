@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from pytest_proclife.exercises.desk import Answer
-from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, mark_values
-from pytest_proclife.exercises.verdict import judge, reading, say
+from pytest_proclife.exercises.results import (
+    Mark,
+    Outcome,
+    Result,
+    Status,
+    judge,
+    mark_values,
+    reading,
+    say,
+)
+from pytest_proclife.exercises.workers import Answer
 
 TOKEN = "token"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from marking import DAEMON, EXERCISE, grade, graded, results
 
-from pytest_proclife.exercises.seal import Seal
+from pytest_proclife.exercises.integrity import Seal
 
 pytestmark = pytest.mark.once  # each runs pytest several times
 

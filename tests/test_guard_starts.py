@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAD = """
 import json, os, subprocess, sys
-from pytest_proclife.guard.turns import Owner, of_this_process
+from pytest_proclife.guard.owners import Owner, of_this_process
 turns = of_this_process()
 turns.current = mine = Owner(name="mine")
 register = turns.register
@@ -56,8 +56,8 @@ def test_each_way_to_start_a_program_hands_down_a_tag_of_its_own(how: str) -> No
 reader, writer = os.pipe()
 first = subprocess.Popen(["/bin/cat"], stdin=reader)
 process = {how}
-from pytest_proclife.guard.sight import position
-from pytest_proclife.inside import tagging
+from pytest_proclife.guard.proc import position
+from pytest_proclife.inside.guard import tags as tagging
 tags = [position(pid, tagging.tag) for pid in (first.pid, process.pid)]
 found = left()
 known = [register.ledger.by_tag(tag).pid for tag in tags]
@@ -179,7 +179,7 @@ process.join()
 
 def test_it_is_blind_and_does_no_harm_where_its_descriptors_are_closed() -> None:
     facts = told("""
-from pytest_proclife.inside import tagging
+from pytest_proclife.inside.guard import tags as tagging
 os.close(tagging.tag)
 os.close(tagging.ledger)
 other = [os.open("/dev/null", os.O_RDWR) for _ in range(3)]
@@ -198,7 +198,7 @@ tell(code=code, status=status, quiet=quiet, lost=turns.notes.is_lost)
 
 def test_a_number_that_the_program_took_over_is_not_written_to(tmp_path: Path) -> None:
     facts = told(f"""
-from pytest_proclife.inside import tagging
+from pytest_proclife.inside.guard import tags as tagging
 file = os.open({str(tmp_path / "theirs")!r}, os.O_RDWR | os.O_CREAT)
 os.dup2(file, tagging.ledger)
 os.dup2(file, tagging.tag)
@@ -318,7 +318,7 @@ pool.terminate()
 @pytest.mark.parametrize("how", ["os.posix_spawn('/bin/sleep', ['sleep', '600'], {})", ""])
 def test_what_a_signal_handler_starts_in_the_midst_of_our_code_is_known(how: str) -> None:
     facts = told(f"""
-from pytest_proclife.inside import tagging
+from pytest_proclife.inside.guard import tags as tagging
 real, kept = tagging.new_tag, []
 def new_tag():
     tagging.new_tag = real
@@ -362,7 +362,7 @@ def test_no_note_is_kept_of_what_has_been_started_and_the_name_is_the_last_one()
     facts = told("""
 import time
 from multiprocessing.context import ForkProcess
-from pytest_proclife.inside import starts
+from pytest_proclife.inside.guard import hooks
 class Renamed(ForkProcess):
     @staticmethod
     def _Popen(process):
@@ -374,7 +374,7 @@ turns.settle()
 name = [one.start.name for one in register.left_by([mine])]
 process.kill()
 process.join()
-tell(kept=len(starts.starting), name=name)
+tell(kept=len(hooks.starting), name=name)
 """)
     assert facts == {"kept": 0, "name": ["renamed"]}
 
@@ -438,13 +438,13 @@ tell(code=code)
 def test_a_fork_holds_no_lock_whoever_held_it() -> None:
     facts = told("""
 import threading
-from pytest_proclife.inside import starts
+from pytest_proclife.inside.guard import hooks
 def forks():
     child = os.fork()
     if child == 0:
-        free = [starts._lock.acquire(blocking=False)]
-        starts._lock.release()
-        other = threading.Thread(target=lambda: free.append(starts._lock.acquire(blocking=False)))
+        free = [hooks._lock.acquire(blocking=False)]
+        hooks._lock.release()
+        other = threading.Thread(target=lambda: free.append(hooks._lock.acquire(blocking=False)))
         other.start()
         other.join()
         os._exit(free != [True, True])
@@ -454,7 +454,7 @@ thread = threading.Thread(target=forks)
 thread.start()
 thread.join()
 def holds():
-    with starts._lock:
+    with hooks._lock:
         held.set()
         stop.wait()
 thread = threading.Thread(target=holds)
@@ -463,6 +463,6 @@ held.wait()
 forks()  # when it has no patience left
 stop.set()
 thread.join()
-tell(codes=codes, forks=starts._forks)
+tell(codes=codes, forks=hooks._forks)
 """)
     assert facts == {"codes": [0, 0], "forks": 0}

@@ -42,7 +42,7 @@ def test_a_suite_that_joins_its_processes_loads_nothing_that_tells_of_leaks(
         process.start()
         process.join()
     def test_has_loaded():
-        assert not {"pytest_proclife.guard.ending", "pytest_proclife.guard.leak"} & {*sys.modules}
+        assert not {"pytest_proclife.guard.cleanup", "pytest_proclife.guard.leak"} & {*sys.modules}
     """)
     result.assert_outcomes(passed=4)
     assert result.ret == 0
@@ -330,8 +330,8 @@ DEEDS = {
 }
 PROGRAM = """
 import ctypes, json, multiprocessing, os, signal, subprocess, sys, threading, time
-from pytest_proclife.guard import ending
-from pytest_proclife.guard.turns import OUTSIDE, of_this_process
+from pytest_proclife.guard import cleanup
+from pytest_proclife.guard.owners import OUTSIDE, of_this_process
 
 fork = multiprocessing.get_context("fork")
 c = ctypes.CDLL(None)
@@ -396,7 +396,7 @@ for number, deeds in enumerate(json.loads(sys.argv[1])):
     owner = turns.current
     left = turns.register.left_by([owner])
     found.append(len(left))
-    ending.end(turns.register, left)
+    cleanup.end(turns.register, left)
     for one in left:
         one.excused = True
     turns.hand_over(OUTSIDE)

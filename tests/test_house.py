@@ -1,4 +1,4 @@
-"""The walls of the house: who imports whom, what is loaded where, how long a file may be."""
+"""The walls of the house: which module imports which, and what is loaded in which process."""
 
 from __future__ import annotations
 
@@ -14,60 +14,118 @@ import pytest_proclife
 
 PACKAGE = Path(pytest_proclife.__file__).parent
 
-# From the bottom to the top: a room imports only from rooms that stand before it.
-ROOMS = (
-    *("wire", "inside", "supervisor"),
-    *("records", "document", "heard", "spans", "history", "response", "suspicion", "classify"),
-    *("sightings", "gathering", "kinship", "losses", "evidence", "parting", "assemble"),
-    *("description", "timeline", "checks", "failure", "assertions"),
-    *("notebook", "target", "request", "polling", "supervision", "conversation"),
-    *("listener", "awaited", "running", "runner", "exercises", "guard"),
-    *("plugin", "grading", "cli", "__main__"),
+# From the bottom to the top: a module imports only from modules listed before it. A room (a
+# folder) that is given without its modules is one entry, whose modules may import each other.
+ORDER = (
+    *("wire", "errors", "records", "run_json"),
+    *("inside", "supervisor"),
+    *("analysis.log", "analysis.family", "analysis.gaps", "analysis.joins", "analysis.history"),
+    *("analysis.cause", "analysis.evidence", "analysis.assemble"),
+    *("render.text", "render.process", "render.timeline"),
+    *("assertions.arguments", "assertions.violation", "assertions.causes", "assertions.startup"),
+    *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
+    "assertions.verbs",
+    *("notebook", "target", "polling", "backend", "session", "live", "runner"),
+    *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
+    *("guard.leak", "guard.allowance", "guard.settings", "guard.leak_report", "guard.plugin"),
+    *("plugin.settings", "plugin.fixture", "plugin.report", "plugin"),
+    *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
+    *("exercises.feedback", "exercises.formats", "exercises.pytest_session", "exercises.grade"),
+    *("cli", "__main__"),
 )
+# What runs in observed processes, and in the zygote and the supervisors, imports nothing else.
 WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
-# At first use, not at import: what a record can do without being asked for it often.
-UPWARDS = {("records", "document"), ("records", "timeline")}
+# What an import at first use may do: a record renders itself when it is asked for its text.
+AT_FIRST_USE = {
+    ("records", "run_json"),
+    ("records", "render.timeline"),
+}
+# Which modules know pytest.
+PYTEST = {"plugin", "plugin.settings", "plugin.fixture", "plugin.report", "guard.plugin"} | {
+    "guard.settings",
+    "guard.leak_report",
+    "exercises.pytest_session",
+}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """The dotted name below the package: "" for the package itself."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The rooms that a file imports from."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            parts = node.module.split(".")
-            if parts[0] != "pytest_proclife":
-                continue
-            yield from parts[1:2] or [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
+MODULES = {module_of(path) for path in FILES}
+
+
+def entry_of(module: str) -> str:
+    """The entry of ORDER that a module belongs to."""
+    return module if module in ORDER else module.partition(".")[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each import of a module: its dotted name, and whether it is inside a function."""
+    tree = ast.parse(path.read_text())
+    nested = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    checked_only = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in checked_only:
+            continue
+        if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.startswith("pytest_proclife."):
-                    yield alias.name.split(".")[1]
+                yield alias.name, node in nested
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                below = full.removeprefix("pytest_proclife.")
+                yield full if below in MODULES else str(node.module), node in nested
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_from_rooms_before_its_own(path: Path) -> None:
-    room = room_of(path)
-    before = WALLED.get(room) or {*ROOMS[: ROOMS.index(room)], room}
-    upwards = {other for other in imports(path) if other not in before}
-    assert {other for other in upwards if (room, other) not in UPWARDS} == set()
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_is_at_most_three_hundred_lines(path: Path) -> None:
-    assert path.read_text().count("\n") <= 300
+def of_the_package(path: Path) -> Iterator[tuple[str, bool]]:
+    for name, nested in imports(path):
+        if name.partition(".")[0] == "pytest_proclife":
+            yield name.partition(".")[2], nested
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_plugin_imports_pytest(path: Path) -> None:
-    tree = ast.walk(ast.parse(path.read_text()))
-    names = [name.name for node in tree if isinstance(node, ast.Import) for name in node.names]
-    assert room_of(path) == "plugin" or "pytest" not in names
+def test_a_module_imports_only_from_modules_before_it(path: Path) -> None:
+    module = module_of(path)
+    room = module.partition(".")[0]
+    if module not in ORDER and room not in ORDER:
+        assert list(of_the_package(path)) == [], "an __init__ is a list of names"
+        return
+    own = entry_of(module)
+    before = WALLED.get(room) or {*ORDER[: ORDER.index(own)], own}
+    wrong = {
+        other
+        for other, nested in of_the_package(path)
+        if entry_of(other) not in before and not (nested and (module, other) in AT_FIRST_USE)
+    }
+    assert wrong == set()
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    inits = {module_of(path) for path in FILES if path.name == "__init__.py"} - set(ORDER)
+    assert {module for module in MODULES - inits if entry_of(module) not in ORDER} == set()
+    assert {entry for entry in ORDER if entry not in MODULES} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_what_runs_in_pytest_imports_pytest(path: Path) -> None:
+    names = {name.partition(".")[0] for name, _ in imports(path)}
+    assert module_of(path) in PYTEST or names.isdisjoint({"pytest", "_pytest", "pluggy"})
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -86,13 +144,19 @@ def test_an_observed_program_has_no_module_of_ours_nor_of_pytest() -> None:
     assert modules.isdisjoint({"pytest_proclife", "pytest", "_pytest", "psutil", "pluggy"})
 
 
-def test_what_runs_inside_imports_little() -> None:
+@pytest.mark.parametrize("room", ["inside", "inside.guard", "supervisor"])
+def test_what_runs_inside_imports_little(room: str) -> None:
     heavy = {"typing", "dataclasses", "json", "socket", "enum", "re", "ast", "traceback", "ctypes"}
-    for room in ("inside", "supervisor"):
-        names = [path.stem for path in (PACKAGE / room).glob("*.py") if path.stem != "__init__"]
-        modules = loaded_by(f"from pytest_proclife.{room} import {', '.join(names)}")
-        assert modules.isdisjoint(heavy | {"pytest", "psutil", "pluggy", "multiprocessing"}), room
+    folder = PACKAGE.joinpath(*room.split("."))
+    names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    modules = loaded_by(f"from pytest_proclife.{room} import {', '.join(sorted(names))}")
+    assert modules.isdisjoint(heavy | {"pytest", "psutil", "pluggy", "multiprocessing"})
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
     assert loaded_by("import pytest_proclife") == {"pytest_proclife"}
+
+
+def test_every_public_name_is_found_where_the_package_says() -> None:
+    for name in pytest_proclife.__all__:
+        assert getattr(pytest_proclife, name) is not None

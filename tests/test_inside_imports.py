@@ -18,8 +18,8 @@ STARTED_WITH = {"_imp", "_signal", "_thread", "_weakref", "marshal", "posix", "s
 # The guard's is of a pytest that lives already.
 ALSO = {
     "site/sitecustomize.py": {"os", "sitecustomize"},
-    "leaving.py": {"runpy"},
-    "starts.py": {"_posixsubprocess", "multiprocessing.process"},
+    "exit.py": {"runpy"},
+    "guard/hooks.py": {"_posixsubprocess", "multiprocessing.process"},
 }
 
 
@@ -52,13 +52,19 @@ def test_a_file_imports_what_is_there_already(path: Path) -> None:
 def test_the_loader_knows_each_module_after_those_that_it_imports() -> None:
     modules = [name for name in loader._MODULES if name not in ("wire", "inside")]
     names = {f"inside.{path.stem}" for path in FILES if path.parent == INSIDE}
-    # one of tool and rewrite is left out, by the version; those of the guard's are imported
-    left_out = {"inside.__init__", "inside.tool", "inside.rewrite"}
-    left_out |= {"inside.makers", "inside.processes", "inside.starts", "inside.tagging"}
-    assert names - left_out == set(modules) - left_out
+    by_version = {"inside.monitoring", "inside.rewrite"}  # one of these
+    assert names - by_version - {"inside.__init__"} == set(modules) - by_version
     for place, name in enumerate(modules):
         tree = ast.parse((INSIDE / f"{name.removeprefix('inside.')}.py").read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "pytest_proclife.inside":
-                needed = {f"inside.{alias.name}" for alias in node.names} - left_out
-                assert needed <= set(modules[:place]), name
+        needed = {
+            module.removeprefix("pytest_proclife.")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module is not None
+            for module in (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "pytest_proclife.inside"
+                else [node.module]
+            )
+            if module.startswith("pytest_proclife.inside.")
+        }
+        assert needed - by_version <= set(modules[:place]), name

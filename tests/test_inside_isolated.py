@@ -10,7 +10,7 @@ import pytest
 
 import pytest_proclife
 from pytest_proclife import Cause
-from pytest_proclife.inside import commandline, planted
+from pytest_proclife.inside import launch
 
 TEXT = """
 import multiprocessing, os, subprocess, sys
@@ -76,19 +76,19 @@ def test_a_folder_for_bytecode_of_its_own_is_left_to_the_program(tmp_path: Path)
 def test_where_bytecode_cannot_be_kept_the_way_in_is_a_folder_of_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planted, "_folder", None)
-    monkeypatch.setattr(planted, "_INSIDE", "/proc/self/inside")  # nobody can write there
+    monkeypatch.setattr(launch, "_folder", None)
+    monkeypatch.setattr(launch, "_INSIDE", "/proc/self/inside")  # nobody can write there
     monkeypatch.setitem(posix.environ, b"TMPDIR", bytes(tmp_path))
-    folder = planted.folder()
+    folder = launch.folder()
     assert folder is not None
     assert folder.startswith(f"{tmp_path}/proclife-")
     (tmp_path / folder.split("/")[-2]).chmod(0o777)
-    monkeypatch.setattr(planted, "_folder", None)
-    assert planted.folder() is None  # others could have written there
+    monkeypatch.setattr(launch, "_folder", None)
+    assert launch.folder() is None  # others could have written there
 
 
 def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
-    python, ours = sys.executable, planted.folder()
+    python, ours = sys.executable, launch.folder()
     assert ours is not None
     script = tmp_path / "script"
     for first, observed in (
@@ -101,9 +101,9 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
     ):
         script.write_text(f"{first}\n")
         script.chmod(0o755)
-        plan = commandline.plan([script], [str(script)])
+        plan = launch.plan([script], [str(script)])
         assert (plan.observed, plan.by_path) == (observed, observed), first
-    planting = planted.options(ours)
+    planting = launch.planting_options(ours)
     for options, way in (
         ([], "path"),
         (["-c", "1"], "path"),
@@ -120,7 +120,7 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
         (["-Ih"], "none"),
         (["--version"], "none"),
     ):
-        plan = commandline.plan([python], [python, *options])
+        plan = launch.plan([python], [python, *options])
         assert (plan.observed, plan.by_path) == (way != "none", way == "path"), options
         if way == "planted":
             assert plan.arguments[1:3] == planting
@@ -129,5 +129,5 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", [None, b"", b"/a", b"/a:", b":", b"/a:/b"])
 def test_the_search_path_can_be_given_back(before: bytes | None) -> None:
-    now = commandline.search_path(before, b"/site")
-    assert commandline.search_path_before(now, b"/site") == before
+    now = launch.search_path(before, b"/site")
+    assert launch.search_path_before(now, b"/site") == before

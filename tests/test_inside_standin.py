@@ -18,7 +18,7 @@ from fidelity import both
 import pytest_proclife
 from pytest_proclife import Code
 from pytest_proclife.inside import handlers
-from pytest_proclife.inside.standin import builtin_function_or_method, stand_in
+from pytest_proclife.inside.builtins import builtin_function_or_method, stand_in
 
 seen: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 

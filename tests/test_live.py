@@ -15,7 +15,7 @@ import pytest
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout, TargetError
-from pytest_proclife.description import describe
+from pytest_proclife.render.process import describe
 
 BLOCK = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
 IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

@@ -25,10 +25,10 @@ from pytest_proclife import (
     RunTimeout,
     SupervisorLost,
     TargetError,
-    request,
-    supervision,
+    backend,
+    session,
 )
-from pytest_proclife.polling import watch
+from pytest_proclife.polling import loop
 
 pytestmark = pytest.mark.once  # psutil and the caller's threads do the work
 
@@ -46,9 +46,9 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zygote whose probe finds that the kernel (or the container) refuses something."""
     refuse = f"from pytest_proclife.supervisor import kernel; kernel.probe = lambda: [{REFUSED!r}]"
-    text = supervision._ZYGOTE.replace("zygote.main(", f"exec({refuse!r}); zygote.main(")
-    monkeypatch.setattr(supervision, "_ZYGOTE", text)
-    monkeypatch.setattr(supervision, "_zygote", supervision._Zygote())
+    text = backend._ZYGOTE.replace("zygote.main(", f"exec({refuse!r}); zygote.main(")
+    monkeypatch.setattr(backend, "_ZYGOTE", text)
+    monkeypatch.setattr(backend, "_zygote", backend._Zygote())
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(address: str, selector: object) -> None:
         raise OSError("no such sockets")
 
-    monkeypatch.setattr(watch, "Reports", refuse)
+    monkeypatch.setattr(loop, "Reports", refuse)
     # what the probe found on this platform is kept for others
-    probe = functools.cache(watch._reports_refused.__wrapped__)
-    monkeypatch.setattr(watch, "_reports_refused", probe)
+    probe = functools.cache(loop._reports_refused.__wrapped__)
+    monkeypatch.setattr(loop, "_reports_refused", probe)
 
 
 # --- what it tells
@@ -173,7 +173,7 @@ def test_the_head_and_the_tail_of_much_output_are_kept() -> None:
     assert run.exitcode == 2
     assert run.output_truncated
     assert run.stdout is not None
-    left_out = 3_000_009 - request.OUTPUT_LIMIT
+    left_out = 3_000_009 - session.OUTPUT_LIMIT
     assert run.stdout.startswith("firstxxx")
     assert run.stdout.endswith("xxxlast")
     assert f"\n[proclife: {left_out} bytes left out]\n" in run.stdout
@@ -219,8 +219,8 @@ def test_where_the_kernel_refuses_something_runs_are_polled_and_say_what(
 
 def test_where_no_zygote_can_be_started_runs_are_polled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROCLIFE_BACKEND")
-    monkeypatch.setattr(supervision, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
-    monkeypatch.setattr(supervision, "_zygote", supervision._Zygote())
+    monkeypatch.setattr(backend, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
+    monkeypatch.setattr(backend, "_zygote", backend._Zygote())
     witness = pytest_proclife.run(Code("pass")).witness
     assert witness.backend == "polling"
     assert any("the zygote could not be started" in reason for reason in witness.missing)

@@ -9,7 +9,7 @@ from histories import Log
 
 from pytest_proclife import wire
 from pytest_proclife.records import TargetInfo
-from pytest_proclife.timeline import describe, render, waiting_for
+from pytest_proclife.render.timeline import describe, render, waiting_for
 
 
 def test_the_daemon_exam() -> None:

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, number
-from pytest_proclife.exercises.store import write_whole
+from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, number, write_whole
 
 _CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
 _PRAIRIELEARN_LIMIT = 1_000_000  # bytes of a results.json

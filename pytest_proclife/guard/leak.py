@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_proclife.description import plain
-from pytest_proclife.guard.ledger import Start
-from pytest_proclife.guard.register import Known, Owner
+from pytest_proclife.guard.owners import Known, Owner
+from pytest_proclife.guard.starts import Start
 from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.render.text import plain
 from pytest_proclife.supervisor import kernel
 
 IN_BASELINE = "in the baseline"  # an excuse, which is no reason

@@ -1,12 +1,13 @@
-"""The Pools and executors that are there, and who works for them, by the libraries' own lists."""
+"""Pools, executors and other owners of children, by the standard library's own lists."""
 
 from __future__ import annotations
 
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_proclife.inside.makers import EXECUTORS
+from pytest_proclife.inside.guard.makers import EXECUTORS
 
 _FINALIZERS = ("multiprocessing.util", "multiprocess.util")  # billiard's are among the first's
 _POOLS = ("multiprocessing.pool", "multiprocess.pool", "billiard.pool")
@@ -67,3 +68,26 @@ def _pool_replaces(pool: Any) -> bool:
 def _executor_replaces(thread: Any, executor: Any) -> bool:
     ends_them = getattr(executor, "_max_tasks_per_child", None) is not None
     return bool(ends_them and thread.is_alive() and not executor._shutdown_thread)
+
+
+def dropped() -> set[int]:
+    """The pids of the Popens that were dropped before their ends: subprocess waits for these at
+    its next start, as it does at once where the end came first.
+    """
+    module: Any = sys.modules.get("subprocess")
+    return {popen.pid for popen in list(getattr(module, "_active", None) or ())}
+
+
+def unjoined() -> set[int]:
+    """The pids of the children of a fork server that have ended, and that Process still lists.
+
+    No status is taken: the sentinel is a pipe, which is readable when they have ended.
+    """
+    process: Any = sys.modules["multiprocessing.process"]  # it started them
+    popens = [child._popen for child in list(process._children)]
+    poll, asked = select.poll(), {}
+    for popen in popens:
+        if getattr(popen, "method", "") == "forkserver" and popen.returncode is None:
+            poll.register(popen.sentinel, select.POLLIN)
+            asked[popen.sentinel] = popen.pid
+    return {asked[sentinel] for sentinel, _ in poll.poll(0)} if asked else set()

@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pytest_proclife.inside import commandline, leaving, program, recorder, requests, watch, workers
+from pytest_proclife.inside import exit, launch, multiproc, programs, recorder, signals, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     """Join the run that the ticket names; the audit hook, which is the caller's to install."""
-    tells_end = commandline.restore(sys.orig_argv)
+    tells_end = launch.restore(sys.orig_argv)
     address, inherited, parent, kind, start_method = ticket.split(",")
     recorder.join_run(address, inherited, parent)
     recorder.introduce(kind)
     watch.on_event("_proclife.forked", _after_fork)
     posix.register_at_fork(after_in_child=watch.raising("_proclife.forked"))
-    program.carry_on(site)
-    leaving.install(kind, tells_end)
-    requests.install()
-    workers.install(start_method, kind)
+    programs.carry_on(site)
+    exit.install(kind, tells_end)
+    signals.install()
+    multiproc.install(start_method, kind)
     return watch.begin()
 
 
 def _after_fork(arguments: "tuple[Any, ...]") -> None:
-    leaving.forget()
+    exit.forget()
     recorder.after_fork()

@@ -6,7 +6,7 @@ import time
 
 from pytest_proclife import wire
 from pytest_proclife.inside import handlers
-from pytest_proclife.inside.borrow import borrow
+from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

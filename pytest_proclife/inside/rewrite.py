@@ -9,7 +9,7 @@ ours, since trace and profile functions see neither C's calls of C nor what an a
 import sys
 
 from pytest_proclife.inside import handlers
-from pytest_proclife.inside.borrow import borrow
+from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

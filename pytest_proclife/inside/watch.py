@@ -10,15 +10,15 @@ in its constants, so that no import has to be hooked. Neither audit hooks nor th
 import _weakref
 import sys
 
-from pytest_proclife.inside.borrow import borrow
+from pytest_proclife.inside.builtins import borrow
 from pytest_proclife.inside.handlers import is_ours
 
+TYPE_CHECKING = False
+
 if sys.version_info >= (3, 12):
-    from pytest_proclife.inside import tool
+    from pytest_proclife.inside import monitoring
 else:
     from pytest_proclife.inside import rewrite
-
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MONITORING = sys.version_info >= (3, 12)
 if sys.version_info >= (3, 12):
-    is_blind = tool.is_lost
+    is_blind = monitoring.is_lost
 else:
 
     def is_blind() -> bool:
@@ -62,7 +62,7 @@ def begin() -> "Callable[[str, tuple[Any, ...]], None]":
     """Set the watches up; the audit hook is the caller's to install."""
     on_event(_LOADED, _has_loaded)
     if sys.version_info >= (3, 12):
-        tool.claim(_on_start, _on_return, _on_call)
+        monitoring.claim(_on_start, _on_return, _on_call)
     else:
         on_event(rewrite.TOLD, rewrite.told)
     return _on_audit
@@ -130,7 +130,7 @@ def watch(
         _calls[code] = call
     if sys.version_info >= (3, 12):
         returns = code in _returns or code in _ends
-        tool.watch(code, code in _starts, returns, code in _calls)
+        monitoring.watch(code, code in _starts, returns, code in _calls)
 
 
 def watch_function(

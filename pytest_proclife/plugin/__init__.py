@@ -14,7 +14,7 @@ import pytest
 
 TYPE_CHECKING = False  # the records and the class bring the engine with them
 if TYPE_CHECKING:
-    from pytest_proclife.plugin.runs import Proclife
+    from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import Cause, ProcessRecord, Run
 
 _MARKER = "proclife(start_methods=..., timeout=..., linger=...): the defaults of the fixture"
@@ -66,16 +66,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.addinivalue_line("markers", _GUARD_MARKER)
     if any(_is_given(config, name) for name in ("timeout", "linger", "start_methods")):
-        from pytest_proclife.plugin import defaults
+        from pytest_proclife.plugin import settings
 
-        defaults.configured(config)  # a bad value is to be told at once
+        settings.configured(config)  # a bad value is to be told at once
     guard = config.getoption("proclife_guard")
     if (config.getini("proclife_guard") if guard is None else guard) != "off":
         sys.meta_path.insert(0, _Unwritten)
         try:
-            from pytest_proclife.plugin import guard_options
+            from pytest_proclife.guard import settings as guard_settings
 
-            guard_options.configure(config)
+            wanted = guard_settings.configured(config)
+            from pytest_proclife.guard import plugin
+
+            plugin.start(config, wanted)
         finally:
             sys.meta_path.remove(_Unwritten)
 
@@ -103,9 +106,9 @@ def _is_given(config: pytest.Config, name: str) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "proclife" in metafunc.fixturenames:
-        from pytest_proclife.plugin import marker
+        from pytest_proclife.plugin import settings
 
-        marker.multiply(metafunc)
+        settings.multiply(metafunc)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,9 +119,9 @@ def pytest_make_collect_report(
     report = yield
     for node in (collector, *(report.result or ())):
         if any(mark.name in ("proclife", "proclife_guard") for mark in node.own_markers):
-            from pytest_proclife.plugin import marker
+            from pytest_proclife.plugin import settings
 
-            marker.check(collector, report)
+            settings.check(collector, report)
             break
     return report
 
@@ -126,12 +129,12 @@ def pytest_make_collect_report(
 @pytest.fixture
 def proclife(request: pytest.FixtureRequest) -> Iterator[Proclife]:
     """Run programs in real main processes, with the test's defaults; none outlives the test."""
-    from pytest_proclife.plugin import report, runs
+    from pytest_proclife.plugin import fixture, report
 
     manager = request.config.pluginmanager
     if not manager.has_plugin(report.__name__):  # its hooks cost nothing before the first use
         manager.register(report, report.__name__)
-    runner = runs.Proclife(request.node, start_method=getattr(request, "param", None))
+    runner = fixture.Proclife(request.node, start_method=getattr(request, "param", None))
     report.show_where_it_fails(request.node, runner)
     yield runner
     runner.close()

@@ -7,10 +7,10 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_proclife.description import plain
-from pytest_proclife.plugin.runs import Proclife
+from pytest_proclife.plugin.fixture import Proclife
 from pytest_proclife.records import Cause, Ending, Joined, Run
-from pytest_proclife.timeline import render
+from pytest_proclife.render.text import plain
+from pytest_proclife.render.timeline import render
 
 _RUNS = 3  # shown of a test, the last ones
 _ROWS = 12  # processes of each

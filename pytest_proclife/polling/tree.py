@@ -1,26 +1,131 @@
-"""All processes of one polled run: who they are, what they report, when they were seen ended.
+"""All processes of one polled run: identity, reports, ends, signals, and the final clean-up.
 
-The log has the form of the supervisor's: tuples (monotonic ns, what, process, ...), the
-processes numbered in the order in which they became known; main is 0.
+The log has the form of the supervisor's, so that `analysis` reads both.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
 
 from pytest_proclife import wire
-from pytest_proclife.polling.process import (
-    Process,
-    command_line,
-    group_of,
-    look_up,
-    parent_of,
-    signal_state,
-)
+
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+class Process:
+    """A process of the run. psutil's handle is its identity: the pid and when it was created."""
+
+    __slots__ = (
+        "announced",
+        "ended_at",
+        "greeted",
+        "handle",
+        "killed_in_its_sleep",
+        "number",
+        "parent",
+        "pid",
+        "stopped",
+    )
+
+    def __init__(self, number: int, pid: int, handle: psutil.Process | None) -> None:
+        self.number = number
+        self.pid = pid
+        self.handle = handle  # None where it was gone at the first look
+        self.parent: Process | None = None  # the kernel's, when it became known
+        self.greeted = False  # it has introduced itself
+        self.announced = False  # its parent has told of it
+        self.ended_at: int | None = None  # monotonic ns of the look that found it ended
+        self.stopped = False  # SIGSTOP was sent
+        self.killed_in_its_sleep = False  # it was seen stopped, then SIGKILL was sent
+
+    def has_ended(self) -> bool:
+        """Whether it is a zombie, or gone."""
+        if self.handle is None:
+            return True
+        try:
+            return self.handle.status() in _ENDED or not self.handle.is_running()
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return not self.handle.is_running()
+
+    def was_reaped(self) -> bool:
+        """Whether nothing of it is left, not even a zombie."""
+        return self.handle is None or not self.handle.is_running()
+
+    def is_asleep(self) -> bool:
+        """Whether it is stopped: it cannot do anything before it is continued."""
+        try:
+            return self.handle is not None and self.handle.status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
+
+    def send(self, number: int) -> bool:
+        """Send a signal to this very process; False where it is gone. Raises AccessDenied."""
+        if self.handle is None:
+            return False
+        try:
+            self.handle.send_signal(number)  # it refuses a pid that means another process now
+        except psutil.NoSuchProcess:
+            return False
+        return True
+
+
+def look_up(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def parent_of(handle: psutil.Process) -> int | None:
+    try:
+        return handle.ppid()
+    except psutil.Error:
+        return None
+
+
+def command_line(handle: psutil.Process) -> tuple[str, ...]:
+    """Its arguments; its name alone where it has none, nothing where it is gone."""
+    try:
+        texts = handle.cmdline()[:64] or [handle.name()]
+    except psutil.Error:
+        return ()
+    return tuple(os.fsencode(text).decode("utf-8", "backslashreplace") for text in texts)
+
+
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None  # it is gone
+
+
+def signal_state(pid: int, number: int) -> str | None:
+    """What it would do with a signal: caught, ignored, blocked, default; None if not known.
+
+    Source: proc_pid_status(5), so it is known on Linux alone.
+    """
+    if number == signal.SIGKILL or not 0 < number < signal.NSIG:
+        return None
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    if fields.get("State", "Z")[0] in "ZX":
+        return None  # its dispositions are gone
+    for name, word in (("SigBlk", "blocked"), ("SigIgn", "ignored"), ("SigCgt", "caught")):
+        if int(fields.get(name, "0"), 16) >> (number - 1) & 1:
+            return word
+    return "default"
+
 
 _FEW = 3  # subtrees up to which psutil's own search is cheaper than a map of all processes
 
@@ -259,3 +364,90 @@ def _number(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
+
+
+_ROUNDS = 50  # of stopping what was found new, until nothing is
+_FALLING_ASLEEP = 0.5  # s at most; one that the kernel holds (in vfork, say) may never do
+
+
+def end_all(tree: Tree) -> None:
+    """One round: stop all that lives, then SIGKILL. Rounds follow until nothing is left.
+
+    Stopped processes start nothing and lose no parent, so that a look at them finds all; and
+    one that was seen stopped before its SIGKILL is known to have ended of it.
+    """
+    for _ in range(_ROUNDS):
+        for process in list(tree.living.values()):
+            if not process.stopped:
+                process.stopped = True
+                _send(tree, process, signal.SIGSTOP)
+        if not tree.find():
+            break
+    until = time.monotonic() + _FALLING_ASLEEP
+    awake = list(tree.living.values())
+    while awake and time.monotonic() < until:
+        time.sleep(0.001)  # a stop cannot be waited for by who is not the parent
+        awake = [p for p in awake if not p.is_asleep() and not p.has_ended()]
+    sleepers = {p.number for p in tree.living.values() if p.is_asleep()}
+    for process in reversed(list(tree.living.values())):  # main last
+        if process.number not in sleepers and process.has_ended():
+            continue
+        now = time.monotonic_ns()
+        if _send(tree, process, signal.SIGKILL):
+            tree.log.append((now, "cleanup", process.number))
+            parent = process.parent
+            if parent is None or parent.ended_at is not None or parent.number in sleepers:
+                process.killed_in_its_sleep |= process.number in sleepers
+
+
+def _send(tree: Tree, process: Process, number: int) -> bool:
+    try:
+        return process.send(number)
+    except psutil.AccessDenied:  # another user's, by a set-user-id program
+        tree.give_up(process)
+        return False
+
+
+def send(tree: Tree, number: int, sig: int, via: str, spared: int | None) -> str:
+    """Send a signal to a process, or to its group where one is `spared`: the caller's own.
+
+    Answers "sent", "gone" (it has ended) or "refused".
+    """
+    tree.look()
+    process = tree.living.get(number)
+    if process is None:
+        return "gone"
+    try:
+        if spared is not None:
+            return _to_group(tree, process, sig, via, spared)
+        entries = _request(process, sig, via)
+        if not process.send(sig):
+            return "gone"
+        tree.log += entries
+    except ProcessLookupError:
+        return "gone"
+    except (psutil.AccessDenied, PermissionError):
+        return "refused"
+    return "sent"
+
+
+def _to_group(tree: Tree, process: Process, sig: int, via: str, spared: int) -> str:
+    group = group_of(process.pid)
+    if group is None:
+        return "gone"
+    if group == spared:
+        return "refused"
+    members = [p for p in tree.living.values() if group_of(p.pid) == group]
+    entries = [entry for member in members for entry in _request(member, sig, via)]
+    entries.append((time.monotonic_ns(), "asked group", process.number, sig, via))
+    os.killpg(group, sig)
+    tree.log += entries
+    return "sent"
+
+
+def _request(process: Process, sig: int, via: str) -> list[tuple[object, ...]]:
+    entries: list[tuple[object, ...]] = [(time.monotonic_ns(), "asked", process.number, sig, via)]
+    if sig != signal.SIGKILL:
+        state = signal_state(process.pid, sig)
+        entries.append((time.monotonic_ns(), "state", process.number, sig, state))
+    return entries

@@ -7,12 +7,10 @@ import select
 import time
 
 from pytest_proclife.supervisor import kernel
-from pytest_proclife.supervisor.birth import Birth, Limits, Request, raise_descriptor_limit
-from pytest_proclife.supervisor.channel import Channel
-from pytest_proclife.supervisor.orders import Orders
+from pytest_proclife.supervisor.caller import Channel, Orders, send
+from pytest_proclife.supervisor.main_start import Birth, Limits, Request, raise_descriptor_limit
 from pytest_proclife.supervisor.output import Output
 from pytest_proclife.supervisor.reports import Reception, descriptors
-from pytest_proclife.supervisor.sending import send
 from pytest_proclife.supervisor.tree import Tree
 
 _SCAN = 0.01  # s between two looks for children of programs that report nothing

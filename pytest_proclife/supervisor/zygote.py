@@ -13,7 +13,7 @@ import select
 import sys
 
 from pytest_proclife.supervisor import kernel, supervise
-from pytest_proclife.supervisor.birth import PAYLOAD
+from pytest_proclife.supervisor.main_start import PAYLOAD
 
 _FAILURES = 5
 _WITHSTOOD = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)

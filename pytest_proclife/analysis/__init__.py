@@ -1,0 +1,1 @@
+"""From the log of a run to its account: pure functions of values, in the order of this listing."""

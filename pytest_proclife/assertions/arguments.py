@@ -1,0 +1,148 @@
+"""What an assertion may be asked: arguments that make no sense are told in one sentence."""
+
+from __future__ import annotations
+
+import re
+import signal as signals
+from collections.abc import Iterable
+
+from pytest_proclife.records import Joined, ProcessRecord, Run, signal_name
+
+_REPR = 60  # characters of what was given instead
+
+_PASS = "pass a process of a run (run.main, run['Process-1']) or several of one (run.children)"
+
+
+def records(given: object) -> tuple[ProcessRecord, ...]:
+    """The processes that an assertion was given, each once. TypeError where it is no record."""
+    __tracebackhide__ = True
+    if isinstance(given, ProcessRecord):
+        return (given,)
+    if isinstance(given, Run):
+        raise TypeError("a run is no process: pass run.main, run.children or run.descendants")
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"{_PASS}, not {_shown(given)}")
+    found = tuple(given)
+    for one in found:
+        if not isinstance(one, ProcessRecord):
+            raise TypeError(f"{_PASS}, not {_shown(one)}")
+    for one in found[1:]:
+        _of_one_run(found[0], one)
+    return tuple({one.id: one for one in found}.values())
+
+
+def record(given: object) -> ProcessRecord:
+    """The one process that an assertion was given."""
+    __tracebackhide__ = True
+    if not isinstance(given, ProcessRecord):
+        raise TypeError(f"pass one process of a run (run.main), not {_shown(given)}")
+    return given
+
+
+def a_run(given: object) -> Run:
+    """The run that an assertion was given."""
+    __tracebackhide__ = True
+    if not isinstance(given, Run):
+        raise TypeError(f"pass the run itself, as run() returned it, not {_shown(given)}")
+    return given
+
+
+def sides(
+    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...], *, apart: bool
+) -> None:
+    """Two groups that can be held against each other. `apart`: nobody is in both."""
+    __tracebackhide__ = True
+    _of_one_run(processes[0], others[0])
+    both = {p.id for p in processes} & {p.id for p in others}
+    if both and (apart or len(processes) == len(others) == 1):
+        name = str(next(p for p in processes if p.id in both))
+        raise ValueError(f"{name} stands on both sides: nothing comes before or after itself")
+
+
+def how_joined(how: object) -> Joined | None:
+    __tracebackhide__ = True
+    try:
+        return None if how is None else Joined(str(how))
+    except ValueError:
+        ways = ", ".join(repr(str(way)) for way in Joined)
+        raise ValueError(f"unknown how {_shown(how)}: it is one of {ways}, or None") from None
+
+
+def sender(by: object, processes: tuple[ProcessRecord, ...]) -> ProcessRecord | str | None:
+    """Who is said to have ended the processes."""
+    __tracebackhide__ = True
+    if by is None or by == "test":
+        return "test" if by == "test" else None
+    if not isinstance(by, ProcessRecord):
+        raise ValueError(f'by is a process of the run or "test", not {_shown(by)}')
+    _of_one_run(processes[0], by)
+    return by
+
+
+def exit_code(code: object) -> int | None:
+    __tracebackhide__ = True
+    if code is None:
+        return None
+    if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 255:
+        raise ValueError(f"an exit code is a number from 0 to 255, not {_shown(code)}")
+    return code
+
+
+def signal_named(signal: object) -> str | None:
+    """The name of a signal, which may be given by its number too."""
+    __tracebackhide__ = True
+    if signal is None:
+        return None
+    if isinstance(signal, str) and signal in signals.Signals.__members__:
+        return signal_name(signals.Signals[signal])
+    if isinstance(signal, int) and not isinstance(signal, bool) and 0 < signal < signals.NSIG:
+        return signal_name(signal)
+    raise ValueError(
+        f"unknown signal {_shown(signal)}: write a name as 'SIGTERM', or a number from 1 to "
+        f"{signals.NSIG - 1}"
+    )
+
+
+def pattern(match: object) -> re.Pattern[str] | None:
+    __tracebackhide__ = True
+    if match is None:
+        return None
+    if isinstance(match, re.Pattern) and isinstance(match.pattern, str):
+        return match
+    if not isinstance(match, str):
+        raise ValueError(f"match is a regular expression, not {_shown(match)}")
+    try:
+        return re.compile(match)
+    except re.error as error:
+        raise ValueError(f"match is no regular expression: {error} in {match!r}") from None
+
+
+def exception_type(type: object) -> str | type[BaseException] | None:
+    __tracebackhide__ = True
+    if type is None or (isinstance(type, str) and type):
+        return type
+    if isinstance(type, _TYPE) and issubclass(type, BaseException):
+        return type
+    raise ValueError(f"type is an exception class or the name of one, not {_shown(type)}")
+
+
+def span(within: object) -> float:
+    __tracebackhide__ = True
+    if not isinstance(within, int | float) or isinstance(within, bool) or not within >= 0:
+        raise ValueError(f"within is a number of seconds, 0 or more, not {_shown(within)}")
+    return within
+
+
+def _of_one_run(one: ProcessRecord, other: ProcessRecord) -> None:
+    __tracebackhide__ = True
+    # a copy that went through pickle or JSON is the same run
+    if one.run is not other.run and one.run != other.run:
+        raise ValueError(f"{one} and {other} are processes of different runs")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _REPR else f"{text[:_REPR]}..."
+
+
+_TYPE = type  # the name is an argument's above

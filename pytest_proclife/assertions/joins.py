@@ -1,0 +1,201 @@
+"""Who waited for whom: joins, and what holds a process up once its own code is done."""
+
+from __future__ import annotations
+
+from pytest_proclife.analysis.evidence import WAITED
+from pytest_proclife.assertions.causes import about_cause, no_exit_path
+from pytest_proclife.assertions.violation import (
+    Offence,
+    Violation,
+    came_to,
+    named,
+    on_each,
+    unseen,
+    why_unknown,
+)
+from pytest_proclife.records import (
+    MULTIPROCESSING_KINDS,
+    Cause,
+    Ending,
+    Joined,
+    ProcessRecord,
+    Role,
+)
+from pytest_proclife.render.process import describe
+
+_WAYS = {
+    Joined.EXPLICIT: "by a join()",
+    Joined.IMPLICIT: "by its parent's exit path",
+    Joined.LIBRARY: "by the library that started it",
+}
+
+_SEE_MISSING = "run.witness.missing has all that could not be seen"
+
+
+def joined(processes: tuple[ProcessRecord, ...], how: Joined | None) -> Violation | None:
+    """A wait collected the status, and it was not abandoned."""
+    way = "" if how is None else f" {_WAYS[how]} ({how})"
+    return on_each(processes, f"to have been joined{way}", lambda p: _not_joined(p, how))
+
+
+def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
+    def offence(actual: str, hint: str, *, known: bool = True) -> Offence:
+        return Offence(process=process, actual=actual, hint=hint, known=known)
+
+    if process.cause in (None, Cause.ABANDONED):
+        known = process.cause is not None
+        return offence(came_to(process), about_cause(process, None), known=known)
+    if process.joined is None:
+        return _joined_by_nobody(process)
+    if how is not None and process.joined is not how:
+        hint = "process.joined says whose wait collected its status, the evidence from which line"
+        return offence(f"it was joined {_WAYS[process.joined]} ({process.joined})", hint)
+    if process.cause is Cause.UNKNOWN and _may_be_daemon(process):
+        actual = f"whether it was abandoned is not known: {why_unknown(process)}"
+        return offence(actual, about_cause(process, None), known=False)
+    return None
+
+
+def _may_be_daemon(process: ProcessRecord) -> bool:
+    return process.daemon is not False and process.kind not in ("subprocess", "posix_spawn")
+
+
+def _joined_by_nobody(process: ProcessRecord) -> Offence:
+    parent = process.parent
+    if process.role is Role.MAIN:
+        return Offence(
+            process=process,
+            actual="it is main, for which nobody in the run can wait",
+            hint="run.children and run.descendants are the processes that can be joined",
+        )
+    reason = "who started it was not seen" if parent is None else unseen(parent)
+    if reason is not None:
+        return Offence(
+            process=process,
+            actual=f"no join of it was seen, and one may be missing: {reason}",
+            known=False,
+            hint=_SEE_MISSING,
+        )
+    assert parent is not None
+    if process.orphaned:
+        hint = f"its parent had ended before it: {parent.name} {describe(parent)}"
+    elif no_exit_path(parent):
+        hint = f"{parent.name} had no exit path, which joins what is left: {describe(parent)}"
+    elif process.kind in MULTIPROCESSING_KINDS:
+        hint = (
+            "is_alive(), active_children() and the next start() take a status in passing, which "
+            "is no wait: call join()"
+        )
+    else:
+        hint = "an exit path joins multiprocessing's processes only: wait for this one in the code"
+    return Offence(process=process, actual="no wait collected its status", hint=hint)
+
+
+def held_up_by(process: ProcessRecord, children: tuple[ProcessRecord, ...]) -> Violation | None:
+    """Each of the children ran on, and its parent's exit path waited for it."""
+    expected = f"to have held up {named(process)} after its code was done"
+    return on_each(children, expected, lambda child: _did_not_hold_up(child, process))
+
+
+def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | None:
+    def offence(actual: str, hint: str, *, known: bool = True) -> Offence:
+        return Offence(process=child, actual=actual, hint=hint, known=known, others=(process,))
+
+    if child.parent_id != process.id:
+        parent = child.parent
+        whose = "not known" if parent is None else named(parent)
+        return offence(f"its parent is {whose}", "an exit path waits for its own children only")
+    if _holds_up(child, process):
+        if not _perhaps_abandoned(child):
+            return None
+        return offence(came_to(child), about_cause(child, None), known=False)
+    if child.cause is None:
+        return offence(came_to(child), about_cause(child, None), known=False)
+    if process.finished_at is None:
+        if no_exit_path(process):
+            hint = f"{process.name} had no exit path: {describe(process)}"
+            return offence("its parent's code did not come to its end", hint)
+        hint = f"what is known of the end of {process.name}: {describe(process)}"
+        return offence("when its parent's code was done is not known", hint, known=False)
+    cut_off = _cut_off(process)
+    if child.joined is None and cut_off is not None:
+        return offence("no wait for it came to its end", f"{process.name}'s exit path {cut_off}")
+    if child.joined is None:
+        nobody = _joined_by_nobody(child)
+        return offence(nobody.actual, nobody.hint, known=nobody.known)
+    if child.joined is not Joined.IMPLICIT:
+        actual = f"it was joined {_WAYS[child.joined]} ({child.joined})"
+        return offence(actual, "only the joins of multiprocessing's own exit handler are implicit")
+    return offence(came_to(child), "it died of the exit path's signal: it did not run on")
+
+
+def _holds_up(child: ProcessRecord, process: ProcessRecord) -> bool:
+    """Whether the exit path of its parent collected it, and not because it ended it itself."""
+    if child.joined is not Joined.IMPLICIT or child.joined_at is None:
+        return False
+    if process.finished_at is None or child.joined_at <= process.finished_at:
+        return False
+    return not (child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED)
+
+
+def _perhaps_abandoned(child: ProcessRecord) -> bool:
+    """Whether it may have died of the exit path's signal, so that it did not run on."""
+    died = child.ending in (None, Ending.SIGNALED)
+    return child.cause is Cause.UNKNOWN and died and _may_be_daemon(child)
+
+
+def not_held_up(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+    """No child made the exit path wait."""
+    return on_each(processes, "to have been held up by no child after its code was done", _held_up)
+
+
+def _held_up(process: ProcessRecord) -> Offence | None:
+    holding = tuple(child for child in process.children if _holds_up(child, process))
+    done = process.finished_at
+    if holding and done is not None:
+        last = max(holding, key=lambda child: child.joined_at or 0.0)
+        waited = (last.joined_at or 0.0) - done
+        more = f" and {len(holding) - 1} more" if len(holding) > 1 else ""
+        actual = f"its exit path waited {waited:.3f} s for {named(last)}{more}"
+        known = not all(map(_perhaps_abandoned, holding))
+        actual += "" if known else ", which may have died of its signal"
+        hint = _why_it_waited(last) if known else about_cause(last, None)
+        return Offence(process=process, actual=actual, known=known, hint=hint, others=holding)
+    cut_off = _cut_off(process)
+    if cut_off is not None:
+        hint = "no status came of that wait: it was cut off, or others had taken the status"
+        return Offence(process=process, actual=f"its exit path {cut_off}", hint=hint)
+    missing = _missing(process)
+    if missing is None:
+        return None
+    hint = _SEE_MISSING if unseen(process) else about_cause(process, None)
+    return Offence(process=process, actual=missing, known=False, hint=hint)
+
+
+def _why_it_waited(child: ProcessRecord) -> str:
+    if child.daemon:
+        return f"{child.name} was asked to end there, and took its time: {describe(child)}"
+    return "daemon=True would have it ended there; a join() would make the wait explicit"
+
+
+def _cut_off(process: ProcessRecord) -> str | None:
+    """The wait that its exit path was in when it was cut off."""
+    done = process.finished_at
+    if done is None:
+        return None
+    waits = [e for e in process.evidence if e.fact.startswith(WAITED)]
+    return next((e.fact for e in waits if e.at is not None and e.at >= done), None)
+
+
+def _missing(process: ProcessRecord) -> str | None:
+    """The fact without which nobody can say that its exit path waited for no one."""
+    if process.cause is None:
+        return "it is still running"
+    reason = unseen(process)
+    if reason is not None:
+        return f"its joins may not all have been seen: {reason}"
+    if process.cause is Cause.CLEANED_UP:
+        return "proclife ended it before its exit path was through"
+    if process.finished_at is None and not no_exit_path(process):
+        return f"when its code was done is not known: {describe(process)}"
+    return None

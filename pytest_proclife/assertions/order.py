@@ -1,0 +1,203 @@
+"""Who was there before, with and after whom; what is not proven does not hold.
+
+An end's time is when the kernel's word for it was heard, which is never early and can come late.
+So the order of two ends is taken from what proves it: a child's `orphaned`, a sign of life of the
+one after the end of the other, or times further apart than an end is ever heard late.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pytest_proclife.assertions.violation import Offence, Violation, named, on_each
+from pytest_proclife.records import MULTIPROCESSING_KINDS, ProcessRecord
+from pytest_proclife.render.process import describe
+
+# s; with all cores busy ends were heard up to 20 ms late
+LATENESS = 0.05
+
+_HINT = (
+    "what proves an order: an end of a child seen from its parent's, a report of the later one "
+    f"after the end of the other, or {LATENESS * 1000:g} ms between the two"
+)
+
+
+class Order(enum.Enum):
+    """What is proven of two ends."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    NOT_PROVEN = "not proven"
+
+
+class Proof(enum.Enum):
+    """What is proven of a claim about two processes."""
+
+    HOLDS = "holds"
+    CONTRARY = "contrary"
+    OPEN = "open"
+
+
+class Life(NamedTuple):
+    """A process, and the last time at which it is known to have lived."""
+
+    process: ProcessRecord
+    sign: float
+
+
+class Claim(NamedTuple):
+    """What is said of two processes: how it is proven, and the words where it is not so."""
+
+    expected: str
+    prove: Callable[[Life, Life], Proof]
+    actual: Callable[[ProcessRecord, ProcessRecord], str]
+    unproven: str
+
+
+def outlived(
+    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
+) -> Violation | None:
+    """Each ended after each of the others."""
+    return _ends(processes, others, Order.AFTER, "to have outlived")
+
+
+def ended_before(
+    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
+) -> Violation | None:
+    """Each ended before each of the others did."""
+    return _ends(processes, others, Order.BEFORE, "to have ended before")
+
+
+def overlapped(
+    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
+) -> Violation | None:
+    """Each lived at a time at which each of the others lived; itself left out."""
+    claim = Claim("to have overlapped with", _together, _spans, "that both were there")
+    return _pairs(processes, others, claim)
+
+
+def order_of_ends(one: Life, other: Life) -> Order:
+    """Which of two processes ended first, as far as it is proven."""
+    end, other_end = one.process.ended_at, other.process.ended_at
+    if end is None or other_end is None:
+        if end == other_end:
+            return Order.NOT_PROVEN
+        return Order.AFTER if end is None else Order.BEFORE
+    after = _outlived_ancestor(one.process, other.process)
+    before = _outlived_ancestor(other.process, one.process)
+    if after is not None:
+        return Order.AFTER if after else Order.BEFORE
+    if before is not None:
+        return Order.BEFORE if before else Order.AFTER
+    if one.sign >= other_end or end - other_end >= LATENESS:
+        return Order.AFTER
+    if other.sign >= end or other_end - end >= LATENESS:
+        return Order.BEFORE
+    return Order.NOT_PROVEN
+
+
+def sign_of_life(process: ProcessRecord) -> float:
+    """The last time at which a process is known to have lived."""
+    said = [e.at for e in process.evidence if e.source == "itself" and e.at is not None]
+    waited = [
+        child.joined_at
+        for child in process.children
+        if child.joined_at is not None and child.kind in MULTIPROCESSING_KINDS
+    ]
+    return max(process.started_at, process.finished_at or 0.0, *said, *waited)
+
+
+def _outlived_ancestor(process: ProcessRecord, ancestor: ProcessRecord) -> bool | None:
+    """Whether it outlived one from which it descends; None if it does not, or nothing proves it."""
+    answers = set()
+    at: ProcessRecord | None = process
+    while at is not None and at.id != ancestor.id:
+        answers.add(at.orphaned)
+        at = at.parent
+    return answers.pop() if at is not None and len(answers) == 1 else None
+
+
+def _ends(
+    processes: tuple[ProcessRecord, ...],
+    others: tuple[ProcessRecord, ...],
+    wanted: Order,
+    expected: str,
+) -> Violation | None:
+    def prove(one: Life, other: Life) -> Proof:
+        order = order_of_ends(one, other)
+        if order is Order.NOT_PROVEN:
+            return Proof.OPEN
+        return Proof.HOLDS if order is wanted else Proof.CONTRARY
+
+    return _pairs(processes, others, Claim(expected, prove, _both_ends, "the order"))
+
+
+def _both_ends(process: ProcessRecord, other: ProcessRecord) -> str:
+    return f"it {_end_of(process)}, and {named(other)} {_end_of(other)}"
+
+
+def _end_of(process: ProcessRecord) -> str:
+    if process.ended_at is None:
+        return "is still running"
+    return f"ended at {process.ended_at:.3f} s"
+
+
+def _together(one: Life, other: Life) -> Proof:
+    if other.process.parent_id == one.process.id or one.process.parent_id == other.process.id:
+        return Proof.HOLDS  # who starts a process is there when it begins
+    first, second = (one, other) if _begins_first(one.process, other.process) else (other, one)
+    end, begin = first.process.ended_at, second.process.started_at
+    if end is None or first.sign >= begin or end - begin >= LATENESS:
+        return Proof.HOLDS
+    return Proof.CONTRARY if end <= begin else Proof.OPEN
+
+
+def _begins_first(process: ProcessRecord, other: ProcessRecord) -> bool:
+    return process.started_at <= other.started_at
+
+
+def _spans(process: ProcessRecord, other: ProcessRecord) -> str:
+    first, second = (process, other) if _begins_first(process, other) else (other, process)
+    began = f"{named(second)} began at {second.started_at:.3f} s"
+    return f"{named(first)} {_end_of(first)}, and {began}"
+
+
+def _why_so(process: ProcessRecord, other: ProcessRecord) -> str:
+    """What led to an order that is proven, and is not the expected one."""
+    first, second = sorted((process, other), key=lambda p: p.started_at)
+    if first.joined_at is not None and first.joined_at <= second.started_at:
+        return f"{first.name} was joined at {first.joined_at:.3f} s, before the other was started"
+    return f"why {process.name} ended: {describe(process)}"
+
+
+def _pairs(
+    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...], claim: Claim
+) -> Violation | None:
+    lives = [Life(other, sign_of_life(other)) for other in others]
+
+    def against_all(process: ProcessRecord) -> Offence | None:
+        life = Life(process, sign_of_life(process))
+        faults = [
+            (other.process, proof)
+            for other in lives
+            if other.process.id != process.id
+            and (proof := claim.prove(life, other)) is not Proof.HOLDS
+        ]
+        if not faults:
+            return None
+        (other, proof), more = faults[0], len(faults) - 1
+        known = proof is Proof.CONTRARY
+        actual = claim.actual(process, other)
+        actual += "" if known else f": nothing proves {claim.unproven}"
+        return Offence(
+            process=process,
+            actual=actual + (f" (and {more} more of them)" if more else ""),
+            known=known,
+            hint=_why_so(process, other) if known else _HINT,
+            others=(other,),
+        )
+
+    who = named(others[0]) if len(others) == 1 else f"each of {len(others)} others"
+    return on_each(processes, f"{claim.expected} {who}", against_all)

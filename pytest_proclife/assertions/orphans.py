@@ -1,0 +1,162 @@
+"""Who outlived its parent, and what had to be cleaned up."""
+
+from __future__ import annotations
+
+from pytest_proclife.analysis.evidence import CLEANED_UP
+from pytest_proclife.assertions.causes import about_cause
+from pytest_proclife.assertions.violation import (
+    Offence,
+    Violation,
+    came_to,
+    counted,
+    named,
+    on_each,
+    why_unknown,
+)
+from pytest_proclife.records import Cause, ProcessRecord, Role, Run
+from pytest_proclife.render.process import describe
+from pytest_proclife.render.text import plain
+
+_NO_PROOF = "it and its parent ended so close together that nothing proves the order"
+_OUTSIDE = ("test", "proclife")  # whoever these end does not end by itself
+_REASONS = 3  # of what the witness missed
+
+
+def orphaned(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+    """It still ran when its parent had ended."""
+    return on_each(processes, "to have been orphaned", _not_orphaned)
+
+
+def _not_orphaned(process: ProcessRecord) -> Offence | None:
+    if process.orphaned:
+        return None
+    parent = process.parent
+    if process.role is Role.MAIN:
+        hint = "run.descendants are the processes that can outlive a parent"
+        return Offence(
+            process=process, actual="it is main: its parent is not of the run", hint=hint
+        )
+    if process.orphaned is None:
+        return Offence(
+            process=process, actual=_not_known(process), known=False, hint=_make_it_known(process)
+        )
+    assert parent is not None
+    if parent.ended_at is None:
+        actual = f"its parent {named(parent)} is still running"
+    else:
+        actual = f"it ended before its parent {named(parent)} did: {describe(process)}"
+    hint = (
+        "a parent's exit path waits for its children: only one that has none leaves orphans, "
+        "or children that multiprocessing did not start"
+    )
+    return Offence(process=process, actual=actual, hint=hint, others=(parent,))
+
+
+def _not_known(process: ProcessRecord) -> str:
+    if process.parent is None:
+        return "whether it outlived its parent is not known: who started it was not seen"
+    return f"whether it outlived its parent is not known: {_NO_PROOF}"
+
+
+def _make_it_known(process: ProcessRecord) -> str:
+    if process.parent is None:
+        return "run.witness.missing says who may have started processes unseen"
+    return "have it wait for the end of its parent, as on a pipe's end of file, before it ends"
+
+
+def no_orphans(run: Run, within: float) -> Violation | None:
+    """Nobody outlived its parent, but those who ended by themselves in time.
+
+    The kernel hands each orphan to the run's supervisor: with pidfds none can be missed, even
+    where `witness.complete` is false. Without, an incomplete witness fails the check.
+    """
+    offences = tuple(o for p in run.descendants if (o := _outlived(p, within)) is not None)
+    grace = f" by more than {within:g} s" if within else ""
+    expected = f"expected no process to outlive its parent{grace}"
+    return _absence(run, expected, offences)
+
+
+def _outlived(process: ProcessRecord, within: float) -> Offence | None:
+    if process.orphaned is False:
+        return None
+    parent = process.parent
+    others = () if parent is None else (parent,)
+    after = _time_after_parent(process)
+    by_itself = process.cause not in (None, Cause.CLEANED_UP, Cause.UNKNOWN) and (
+        process.ended_by not in _OUTSIDE
+    )
+    if within > 0 and after is not None and after <= within and by_itself:
+        return None
+    if process.orphaned is None:
+        return Offence(
+            process=process, actual=_not_known(process), known=False, hint=_make_it_known(process)
+        )
+    if process.cause is None:
+        actual, hint = "it still runs, and its parent has ended", about_cause(process, None)
+    elif after is None:
+        actual, hint = f"it outlived its parent: {describe(process)}", ""
+    else:
+        actual = f"it outlived {named(parent)} by {after:.3f} s: " if parent is not None else ""
+        actual += describe(process).replace(", outlived its parent", "")
+        hint = _who_left_it(process, parent)
+    in_time = within > 0 and after is not None and after <= within
+    known = not (process.cause is Cause.UNKNOWN and in_time)
+    return Offence(process=process, actual=actual, known=known, hint=hint, others=others)
+
+
+def _who_left_it(process: ProcessRecord, parent: ProcessRecord | None) -> str:
+    if process.cause is Cause.UNKNOWN:
+        return f"whether it ended by itself is not known: {why_unknown(process)}"
+    assert parent is not None
+    if process.kind in ("subprocess", "os_fork", "posix_spawn"):
+        return (
+            "an exit path waits for multiprocessing's processes only: wait for this one in the code"
+        )
+    return f"{parent.name} ended without waiting for it: {describe(parent)}"
+
+
+def _time_after_parent(process: ProcessRecord) -> float | None:
+    parent = process.parent
+    if parent is None or parent.ended_at is None or process.ended_at is None:
+        return None
+    return max(0.0, process.ended_at - parent.ended_at)
+
+
+def nothing_left(run: Run) -> Violation | None:
+    """Proclife had to end nothing.
+
+    That nothing is left at the end of a run is the kernel's word, and what had to be ended for
+    it is recorded, whoever started it: with pidfds this holds where `witness.complete` is false.
+    """
+    offences = tuple(o for p in (run.main, *run.descendants) if (o := _was_left(p)) is not None)
+    return _absence(run, "expected nothing to be left for proclife to clean up", offences)
+
+
+def _was_left(process: ProcessRecord) -> Offence | None:
+    if process.cause in (None, Cause.CLEANED_UP):
+        hint = about_cause(process, None)
+        return Offence(process=process, actual=came_to(process), hint=hint)
+    if process.cause is Cause.UNKNOWN and any(e.fact == CLEANED_UP for e in process.evidence):
+        actual = f"whether it ended before the clean-up is not known: {why_unknown(process)}"
+        return Offence(process=process, actual=actual, known=False, hint=about_cause(process, None))
+    return None
+
+
+def _absence(run: Run, expected: str, offences: tuple[Offence, ...]) -> Violation | None:
+    witness = run.witness
+    if offences:
+        if len(offences) == 1:
+            found = f"{named(offences[0].process)} is there: {offences[0].actual}"
+        else:
+            found = counted(offences)
+        return Violation(sentence=f"{expected}, but {found}", run=run, offences=offences)
+    if witness.complete or witness.backend == "pidfd":
+        return None
+    reasons = "; ".join(plain(reason) for reason in witness.missing[:_REASONS])
+    return Violation(
+        sentence=f"{expected}, but not every process could be seen: {reasons}",
+        run=run,
+        offences=(),
+        hint=f"the backend {witness.backend!r} can miss processes, so that nobody can say that "
+        "there was none; of those that were seen none offends",
+    )

@@ -1,0 +1,104 @@
+"""How a process began: whether its target was reached, and the daemon flag."""
+
+from __future__ import annotations
+
+from pytest_proclife.assertions.violation import Offence, Violation, came_to, on_each, unseen
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined, ProcessRecord, Role
+from pytest_proclife.render.text import plain
+
+_MESSAGE = 200  # characters of an exception's message in a sentence
+
+# What a child that starts anew raises where it cannot find what it is to run.
+_NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
+
+
+def target_ran(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+    """The target was reached."""
+    return on_each(processes, "to have run its target", _never_ran)
+
+
+def _never_ran(process: ProcessRecord) -> Offence | None:
+    if process.target_ran:
+        return None
+    if process.target_ran is None:
+        reason = unseen(process) or "it reported neither its target's begin nor an end before it"
+        actual = f"whether its target ran is not known: {reason}"
+        hint = "run.witness says what could not be seen"
+        return Offence(process=process, actual=actual, known=False, hint=hint)
+    hints = [_why_not(process), _what_join_said(process)]
+    return Offence(
+        process=process,
+        actual=f"its target never ran: {_start_up(process)}",
+        hint="; ".join(hint for hint in hints if hint),
+    )
+
+
+def _start_up(process: ProcessRecord) -> str:
+    error = process.exception
+    if error is None:
+        return came_to(process).removesuffix(", its target never ran")
+    under = f"under {process.start_method} " if process.start_method else ""
+    message = plain(error.message)[:_MESSAGE]
+    text = f"{under}its start-up raised {plain(error.type)}"
+    return f"{text}: {message}" if message else text
+
+
+def _why_not(process: ProcessRecord) -> str:
+    error = process.exception
+    if error is None or process.start_method not in ("spawn", "forkserver"):
+        return ""
+    if error.type == "RuntimeError" and "bootstrapping" in error.message:
+        return (
+            "the main module starts processes when it is imported: put that below `if __name__ == "
+            '"__main__":`'
+        )
+    if "synchronize.py" in error.traceback:
+        return (
+            "its parent's exit path removes the names of locks and events before it waits for "
+            "children that are still starting: join() it in the parent's code"
+        )
+    if error.type in _NOT_FOUND:
+        return (
+            f"a child under {process.start_method} imports what it is to run: what a notebook, "
+            "`python -c` or standard input defines is not to be found there, so put the target "
+            "into a module"
+        )
+    return "process.exception.traceback says where its start-up ended"
+
+
+def _what_join_said(process: ProcessRecord) -> str:
+    if process.joined is not Joined.EXPLICIT:
+        return ""
+    return (
+        "every join() was content: it waits for the end, and does not look at the exit code "
+        f"({process.exitcode})"
+    )
+
+
+def daemon(processes: tuple[ProcessRecord, ...], wanted: bool) -> Violation | None:
+    """The daemon flag at the start."""
+
+    def check(process: ProcessRecord) -> Offence | None:
+        if process.daemon is wanted:
+            return None
+        if process.daemon is None:
+            return _no_flag(process)
+        return Offence(
+            process=process,
+            actual=f"it was started {'with' if process.daemon else 'without'} the flag",
+            hint="the flag counts that is set when start() is called; a new process inherits it "
+            "from the one that creates it, and Pool sets it",
+        )
+
+    return on_each(processes, "to be a daemon" if wanted else "to be no daemon", check)
+
+
+def _no_flag(process: ProcessRecord) -> Offence:
+    hint = "only the processes of multiprocessing that a process started have a daemon flag"
+    if process.role is Role.MAIN:
+        actual = "it is main, which nobody started with a flag"
+    elif process.kind not in MULTIPROCESSING_KINDS:
+        actual = f"it has no daemon flag that is known: its kind is {process.kind}"
+    else:
+        actual, hint = "its daemon flag is not known", "the report of its start is missing"
+    return Offence(process=process, actual=actual, known=False, hint=hint)

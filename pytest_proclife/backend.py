@@ -1,0 +1,131 @@
+"""What watches the runs of this process: its zygote, or polling where there can be none."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_proclife.errors import SupervisorLost
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_ZYGOTE = (
+    "import sys; package = type(sys)('pytest_proclife'); package.__path__ = [{package!r}]; "
+    "sys.modules['pytest_proclife'] = package; "
+    "from pytest_proclife.supervisor import zygote; zygote.main({requests}, {caller})"
+)
+
+
+class _Zygote:
+    """This process's connection to its zygote; started at the first run."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner = 0
+        self.requests: socket.socket | None = None
+        self.missing: tuple[str, ...] = ()
+
+    def lacking(self) -> tuple[str, ...]:
+        """What the platform lacks for it, in words; nothing where a zygote is ready."""
+        if sys.platform != "linux":
+            return (f"{sys.platform} has no pidfds",)
+        with self.lock:
+            if self.owner != os.getpid():
+                try:
+                    self._start()
+                except SupervisorLost as lost:
+                    return (str(lost),)
+            return self.missing
+
+    def ask(self, descriptors: list[int]) -> None:
+        """Hand a request to a waiting supervisor."""
+        with self.lock:
+            if self.owner != os.getpid():
+                self._start()
+            try:
+                self._send(descriptors)
+            except OSError:
+                self._start()  # it was killed; nothing had taken the request
+                self._send(descriptors)
+
+    def forget(self) -> None:
+        with self.lock:
+            self.owner = 0
+
+    def close(self) -> None:
+        """Let go of the zygote; the next request would start another."""
+        with self.lock:
+            if self.requests is not None:
+                self.requests.close()
+            self.requests, self.owner = None, 0
+
+    def _send(self, descriptors: list[int]) -> None:
+        assert self.requests is not None
+        socket.send_fds(self.requests, [b"run"], descriptors)
+
+    def _start(self) -> None:
+        if not sys.executable:
+            raise SupervisorLost("sys.executable is not known, so no supervisor can be started")
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            text = _ZYGOTE.format(package=_PACKAGE, requests=its.fileno(), caller=os.getpid())
+            debug = bool(os.environ.get("PROCLIFE_DEBUG"))
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-E", "-c", text],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if debug else subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                cwd="/",
+            )
+        answer = ours.recv(65536)
+        process.wait()  # it has forked the zygote, which is no child of ours
+        if not answer:
+            ours.close()
+            raise SupervisorLost("the zygote could not be started (PROCLIFE_DEBUG=1 says why)")
+        self.missing = tuple(answer.decode().split("\n")) if answer.strip() else ()
+        if self.requests is not None:
+            self.requests.close()
+        self.requests, self.owner = ours, os.getpid()
+        if self.missing:
+            ours.close()  # the zygote has ended: it cannot serve here
+
+
+def forget_zygote() -> None:
+    """Have the next request start another zygote."""
+    _zygote.forget()
+
+
+_zygote = _Zygote()
+atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that nobody closed
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What watches a run: `ask` hands it the channel and main's streams."""
+
+    name: str
+    ask: Callable[[list[int]], None]
+    missing: tuple[str, ...] = ()  # what it cannot see
+
+
+def choose_backend() -> Backend:
+    """The kernel's pidfds where there is all that this needs, polling elsewhere."""
+    wanted = os.environ.get("PROCLIFE_BACKEND") or None
+    if wanted not in (None, "pidfd", "polling"):
+        raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
+    lacking = ("PROCLIFE_BACKEND=polling",) if wanted == "polling" else _zygote.lacking()
+    if not lacking:
+        return Backend("pidfd", _zygote.ask)
+    if wanted == "pidfd":
+        reasons = "; ".join(lacking)
+        raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd cannot be had here: {reasons}")
+    from pytest_proclife.polling import loop  # psutil costs an import of 9 to 17 ms
+
+    reasons = "; ".join(lacking)
+    return Backend("polling", loop.serve, (f"polled: {reasons}", *loop.shortcomings()))

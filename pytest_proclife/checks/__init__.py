@@ -1,1 +1,0 @@
-"""Checks of recorded runs: plain functions of values, each `None` or a `Violation`."""

@@ -1,0 +1,65 @@
+"""Every public exception and warning of the package."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_proclife.records import ProcessRecord, Run
+
+
+class TargetError(ValueError):
+    """The target cannot be found, resolved or handed over; the message says what to do."""
+
+
+class SupervisorLost(RuntimeError):
+    """The process that watched a run is gone; what it watched has been ended."""
+
+
+class RunTimeout(TimeoutError):
+    """What was waited for did not come in time. `run` is the account.
+
+    Of `run()`, whose main did not end: everything was ended. Of a RunningMain, which goes on: a
+    snapshot.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+    def __reduce__(self) -> tuple[type, tuple[str, Run]]:
+        return type(self), (str(self), self.run)
+
+
+class RunOver(RuntimeError):
+    """What was waited for can no longer come: nothing of the run is left. `run` is the account."""
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+    def __reduce__(self) -> tuple[type, tuple[str, Run]]:
+        return type(self), (str(self), self.run)
+
+
+class LifecycleError(AssertionError):
+    """Processes did not live as an assertion says.
+
+    `offenders` are their records, none where it is the run that lacks something; `run` is the
+    account, None where no process was given.
+    """
+
+    __module__ = "pytest_proclife"
+
+    def __init__(
+        self, text: str, offenders: tuple[ProcessRecord, ...] = (), run: Run | None = None
+    ) -> None:
+        super().__init__(text)
+        self.offenders = offenders
+        self.run = run
+
+    def __reduce__(self) -> tuple[type[LifecycleError], tuple[object, ...]]:
+        return type(self), (*self.args, self.offenders, self.run)
+
+
+class ProcessLeakWarning(UserWarning):
+    """A test, or a fixture that ended with it, left processes behind."""

@@ -1,0 +1,249 @@
+"""What a student is told: sentences from the record of a run, in the words of the course."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from pytest_proclife.analysis.evidence import WAITED
+from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Run
+from pytest_proclife.render.text import plain
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_CELL = re.compile(r".*\.ipynb/(cell \d+)$")
+_MOST = 3  # sentences about one test
+_ENDED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED, Cause.CLEANED_UP)  # by others
+
+Said = tuple[str, str]  # what kind of sentence, and the sentence
+
+
+def about(
+    run: Run,
+    offenders: tuple[ProcessRecord, ...] = (),
+    *,
+    noun: str = "",
+    file: str = "",
+    join_wanted: bool = False,
+) -> tuple[str, ...]:
+    """What of a run explains that a test failed; `offenders` are those that the test named.
+
+    `noun` is what the exercise calls main's children, `file` the path of the program;
+    `join_wanted`: the test asked who was waited for. None at all where the record has nothing to
+    say. Of what holds for several processes one is told, the one that lived longest.
+    """
+    teller = _Teller(run, noun, file, join_wanted)
+    longest = sorted(offenders, key=lambda p: p.ended_at or 0.0, reverse=True)
+    return tuple(_each_once((*teller.lives(longest), *teller.faults())))[:_MOST]
+
+
+def _each_once(said: Iterable[Said]) -> list[str]:
+    """The first sentence of each kind, with the number of those that are like it."""
+    kinds: dict[str, list[str]] = {}
+    for kind, sentence in said:
+        if sentence not in kinds.setdefault(kind, []):
+            kinds[kind].append(sentence)
+    return [
+        same[0] if len(same) == 1 else f"{same[0]} So it is with {len(same) - 1} more."
+        for same in kinds.values()
+    ]
+
+
+class _Teller:
+    def __init__(self, run: Run, noun: str, file: str, join_wanted: bool) -> None:
+        self.run = run
+        self.noun = noun
+        self.file = file
+        self.join_wanted = join_wanted
+
+    def faults(self) -> Iterator[Said]:
+        """What is wrong whatever the test asked for."""
+        run, main = self.run, self.run.main
+        if run.timed_out:
+            after = _seconds(main.ended_at)
+            yield "late", f"Your program had not ended after {after}: {self._stuck()}."
+        if main.cause is Cause.RAISED:
+            yield "main raised", self._main_raised(main)
+        elif main.cause is Cause.SYS_EXIT and main.exitcode:
+            yield "main left", f"Your program ended itself with exit code {main.exitcode}."
+        elif main.cause in (Cause.SIGNALED, Cause.OS_EXIT):
+            how = "a signal" if main.cause is Cause.SIGNALED else "os._exit()"
+            yield (
+                "main left",
+                (
+                    f"Your program ended by {how}: then nothing waits for its processes, and none "
+                    "of its daemons is ended."
+                ),
+            )
+        for child in run.descendants:
+            yield from self._own_fault(child)
+        if not run.children and main.cause is Cause.RETURNED:
+            yield (
+                "none",
+                (
+                    "Your program started no process: all of its work was done in main. "
+                    "A Process has to be started with start(); run() only calls its function."
+                ),
+            )
+
+    def lives(self, offenders: Iterable[ProcessRecord]) -> Iterator[Said]:
+        """How those lived whom the test named."""
+        for process in offenders:
+            if process is self.run.main:
+                for child in process.children:
+                    yield from self._held_up(child)
+            elif process.cause is Cause.ABANDONED:
+                yield "abandoned", self._abandoned(process)
+            elif process.cause in (Cause.TERMINATED, Cause.KILLED):
+                yield "ended", self._ended_by_hand(process)
+            elif process.cause is Cause.CLEANED_UP:
+                words = f"{self.named(process)} never ended: it had to be ended from outside."
+                yield "endless", words
+            elif not (faults := list(self._own_fault(process))):
+                yield from self._held_up(process)
+                yield from self._waited_for(process)
+            else:
+                yield from faults
+
+    def named(self, process: ProcessRecord) -> str:
+        """A process at the beginning of a sentence."""
+        if process is self.run.main:
+            return "Your program"
+        noun = self.noun if process.parent is self.run.main else ""
+        if noun and len(self.run.children) == 1:
+            return f"Your {noun}"
+        return f"Your {noun or 'process'} {plain(process.name)}"
+
+    def _own_fault(self, child: ProcessRecord) -> Iterator[Said]:
+        if child.target_ran is False and child.cause not in _ENDED:
+            yield "never began", self._never_began(child)
+        elif child.cause is Cause.RAISED:
+            yield "raised", f"{self.named(child)} ended with {self._exception(child)}."
+
+    def _waited_for(self, child: ProcessRecord) -> Iterator[Said]:
+        if child.ended_at is None or child.parent is None:
+            return
+        if child.joined is Joined.EXPLICIT:
+            yield (
+                "joined",
+                (
+                    f"{self.named(child)} was waited for with join(): main went on when it had "
+                    f"ended, after {_seconds(child.ended_at - child.started_at)}."
+                ),
+            )
+        elif child.joined is None and child.orphaned:
+            late = child.ended_at - (child.parent.ended_at or child.ended_at)
+            yield (
+                "orphan",
+                (
+                    f"{self.named(child)} was still running when main was gone, for "
+                    f"{_seconds(late)} longer: nobody waited for it."
+                ),
+            )
+        elif child.joined is None and self.join_wanted:
+            words = f"Nobody waited for the end of {_inside(self.named(child))}: join() does."
+            yield "not joined", words
+
+    def _held_up(self, child: ProcessRecord) -> Iterator[Said]:
+        done = None if child.parent is None else child.parent.finished_at
+        if child.joined is not Joined.IMPLICIT or done is None or child.ended_at is None:
+            return
+        if child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED:
+            return
+        longer = child.ended_at - done
+        if longer <= 0:
+            return
+        words = (
+            f"{self.named(child)} was still running when main ended: "
+            f"it kept the program open {_seconds(longer)} longer."
+        )
+        if self.join_wanted:
+            words += " With join() main waits for it before it goes on."
+        elif child.daemon is False:
+            words += " A daemon process would have been ended with it."
+        else:
+            words += " It was told to end, and took its time."
+        yield "held up", words
+
+    def _abandoned(self, child: ProcessRecord) -> str:
+        done = None if child.parent is None else child.parent.finished_at
+        at = "" if done is None else f" after {_seconds(done)}"
+        return (
+            f"{self.named(child)} is a daemon, and was not done when main ended{at}: it was ended "
+            "with main. With join() main waits until it is done."
+        )
+
+    def _ended_by_hand(self, child: ProcessRecord) -> str:
+        sender = self.run.processes[child.ended_by] if isinstance(child.ended_by, int) else None
+        who = "something else" if sender is None else _inside(self.named(sender))
+        via = next((r.via for r in child.requests if r.by == child.ended_by), "a signal")
+        return f"{self.named(child)} did not end by itself: {who} ended it with {plain(via)}."
+
+    def _main_raised(self, main: ProcessRecord) -> str:
+        error = main.exception
+        if error is not None and error.type == "EOFError" and "reading a line" in error.message:
+            return (
+                f"Your program asks for input{self._place(error.traceback)}, and nobody is there "
+                "to type."
+            )
+        return f"Your program ended with {self._exception(main)}."
+
+    def _never_began(self, child: ProcessRecord) -> str:
+        words = f"{self.named(child)} never began its work: it ended while it was starting"
+        if child.exception is not None:
+            words += f", with {self._exception(child)}"
+        words += "."
+        if child.start_method in ("spawn", "forkserver"):
+            words += (
+                f" With the start method {child.start_method} a process imports your program "
+                'again: what starts processes has to stand below if __name__ == "__main__":, and '
+                "the function in a file; in a notebook's kernel this fails without a word."
+            )
+        return words
+
+    def _stuck(self) -> str:
+        """What main was doing at the deadline."""
+        main = self.run.main
+        before = ""
+        if main.exception is not None:
+            before = f"main had ended with {self._exception(main)}, but "
+        elif main.finished_at is not None:
+            before = "its last line was reached, but "
+        waits = [e.fact for e in main.evidence if e.fact.startswith(WAITED)]
+        child = next((c for c in main.children if waits and str(c) in waits[-1]), None)
+        if child is not None:
+            return f"{before}it was waiting for {_inside(self.named(child))}, which did not end"
+        running = [c for c in main.children if c.cause is Cause.CLEANED_UP]
+        if main.finished_at is not None and running:
+            return f"{before}{_inside(self.named(running[0]))} ran on"
+        if main.finished_at is not None:
+            return f"{before}something of its own went on, such as a thread that is no daemon"
+        return f"{before}its own code was still running"
+
+    def _exception(self, process: ProcessRecord) -> str:
+        error = process.exception
+        if error is None:
+            return "an error"
+        name = error.type.rpartition(".")[2]
+        message = plain(error.message)[:200]
+        text = f"{name}: {message}" if message else name
+        return f"{text}{self._place(error.traceback)}"
+
+    def _place(self, traceback: str) -> str:
+        """Where in the program an exception rose: the last frame that is the student's."""
+        for path, line in reversed(_FRAME.findall(traceback)):
+            cell = _CELL.match(path)
+            if cell:
+                return f" ({cell.group(1)}, line {line})"
+            if self.file and os.path.basename(path) == os.path.basename(self.file):
+                return f" (line {line})"
+        return ""
+
+
+def _inside(name: str) -> str:
+    """A name that does not begin its sentence."""
+    return name[0].lower() + name[1:]
+
+
+def _seconds(value: float | None) -> str:
+    return "some time" if value is None else f"{value:.1f} s"

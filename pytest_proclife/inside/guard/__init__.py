@@ -1,0 +1,1 @@
+"""What notes the starts in a guarded test process."""

@@ -1,0 +1,1 @@
+"""Words and pictures of a run, for people. Nothing reads them again."""
