@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_proclife.errors import SupervisorLost
+from pytest_proclife.records import Missing, MissingKind
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ZYGOTE = (
@@ -111,7 +112,7 @@ class Backend:
 
     name: str
     ask: Callable[[list[int]], None]
-    missing: tuple[str, ...] = ()  # what it cannot see
+    missing: tuple[Missing, ...] = ()  # what it cannot see
 
 
 def choose_backend() -> Backend:
@@ -127,5 +128,5 @@ def choose_backend() -> Backend:
         raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd cannot be had here: {reasons}")
     from pytest_proclife.polling import loop  # psutil costs an import of 9 to 17 ms
 
-    reasons = "; ".join(lacking)
-    return Backend("polling", loop.serve, (f"polled: {reasons}", *loop.shortcomings()))
+    polled = Missing(process=None, kind=MissingKind.BACKEND, what="; ".join(lacking))
+    return Backend("polling", loop.serve, (polled, *loop.shortcomings()))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_proclife.errors import SupervisorLost, TargetError
-from pytest_proclife.records import Run
+from pytest_proclife.records import LeftOut, Run
 from pytest_proclife.runner import START_METHODS, observe
 from pytest_proclife.target import Module, Target
 
@@ -164,8 +164,8 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
         return FAILED
     print(f"\n{run}", file=sys.stderr)
     for fact in run.main.evidence:
-        if fact.source == "target":
-            print(fact.fact, file=sys.stderr)
+        if isinstance(fact, LeftOut):
+            print(fact, file=sys.stderr)
     status = _exit_status(run)
     if options.json and not _write(run, options.json):
         return FAILED

@@ -44,21 +44,26 @@ class RunOver(RuntimeError):
 class LifecycleError(AssertionError):
     """Processes did not live as an assertion says.
 
-    `offenders` are their records, none where it is the run that lacks something; `run` is the
-    account, None where no process was given.
+    `offenders` are their records; there are none if the run itself lacks something. `run` is the
+    account, None if no process was given. `assertion` is the name of the assertion.
     """
 
     __module__ = "pytest_proclife"
 
     def __init__(
-        self, text: str, offenders: tuple[ProcessRecord, ...] = (), run: Run | None = None
+        self,
+        text: str,
+        offenders: tuple[ProcessRecord, ...] = (),
+        run: Run | None = None,
+        assertion: str = "",
     ) -> None:
         super().__init__(text)
         self.offenders = offenders
         self.run = run
+        self.assertion = assertion
 
     def __reduce__(self) -> tuple[type[LifecycleError], tuple[object, ...]]:
-        return type(self), (*self.args, self.offenders, self.run)
+        return type(self), (*self.args, self.offenders, self.run, self.assertion)
 
 
 class ProcessLeakWarning(UserWarning):

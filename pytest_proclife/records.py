@@ -1,4 +1,4 @@
-"""The frozen account of a run: who lived, how long, why each process ended, and the evidence."""
+"""The frozen account of a run: its processes, how long each lived, why each ended, the evidence."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import enum
 import signal as signals
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 class Cause(enum.StrEnum):
-    """Why a process ended; asked in this order, the first that holds is the cause."""
+    """Why a process ended. Checked in this order; the first that holds is the cause."""
 
     CLEANED_UP = "cleaned_up"
     ABANDONED = "abandoned"
@@ -45,12 +46,12 @@ class Joined(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
+    """What a process is in its run; helpers are `multiprocessing`'s own service processes."""
+
     MAIN = "main"
     CHILD = "child"
     HELPER = "helper"
 
-
-_NAMES_TOLD = 20  # of the processes that there are, where one was asked for that is not
 
 KINDS = (
     *("main", "process", "pool_worker", "executor_worker", "manager"),
@@ -60,19 +61,299 @@ START_METHODS = ("fork", "spawn", "forkserver")
 HELPER_KINDS = frozenset({"resource_tracker", "forkserver"})
 MULTIPROCESSING_KINDS = frozenset({"process", "pool_worker", "executor_worker", "manager"})
 
+_LISTED = 20  # names or pids in the message of a KeyError
+
+
+def signal_name(number: int) -> str:
+    """SIGTERM for 15; `signal 40` for a number without a name."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+# --- why a cause is unknown, and what was not seen
+
+
+class UnknownKind(enum.StrEnum):
+    """Which fact is missing, so that a cause is `unknown`."""
+
+    WAIT_STATUS = "wait_status"  # nobody could get it
+    NO_END_REPORTED = "no_end_reported"  # it reported neither its end nor os._exit()
+    FINISH_REPORT = "finish_report"  # the report of how its own code finished
+    REPLACEMENT = "replacement"  # its own reports: another program may have replaced it
+    PARENTS_EXIT = "parents_exit"  # its own reports: its parent's exit path may have ended it
+    FINISHED_FIRST = "finished_first"  # its own reports: it may have finished before the signal
+    FINISHED_BEFORE_OS_EXIT = "finished_before_os_exit"
+    FINISHED_BEFORE_SIGNAL = "finished_before_signal"
+    FINISHED_BEFORE_EXIT_PATH = "finished_before_exit_path"
+    REACTION = "reaction"  # what it did with the signal could not be seen
+    REACTION_REPORT = "reaction_report"  # its own reports, of what it did with the signal
+    CAUGHT = "caught"  # whether it caught the signal could not be seen
+    LEFT_BY_HANDLER = "left_by_handler"  # whether the signal's handler called sys.exit()
+    DIED_OF_IGNORED = "died_of_ignored"  # it ignored the signal, and yet died of it
+    PARENT = "parent"  # an exit path ended it, perhaps not its parent's
+    DAEMON_FLAG = "daemon_flag"
+    UNCERTAIN_REQUEST = "uncertain_request"  # a signal was sent to it or to another process
+    UNCERTAIN_EARLIER_REQUEST = "uncertain_earlier_request"
+    REQUEST_REPORT = "request_report"  # reports of others, which could hold a request
+    EARLIER_REQUEST_REPORT = "earlier_request_report"
+    UNOBSERVED_SENDER = "unobserved_sender"  # a program that does not report may have sent it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownReason:
+    """The missing fact. `signal` is the name of the signal that it concerns, if one does."""
+
+    kind: UnknownKind
+    signal: str | None = None
+
+    def __str__(self) -> str:
+        from pytest_proclife.render.evidence import unknown_words
+
+        return unknown_words(self)
+
+
+class MissingKind(enum.StrEnum):
+    """What sort of thing the witness of a run may have missed."""
+
+    BACKEND = "backend"  # `what`: why the run was polled
+    SHORT_LIVED = "short_lived"  # processes that lived shorter than `what`
+    EXIT_CODES = "exit_codes"  # those of children that no parent reported
+    NO_REPORTS = "no_reports"  # nothing could be reported from inside; `what`: the reason
+    REPORTS = "reports"  # reports of `process` were lost
+    REPLACED = "replaced"  # `process` became a program that does not report
+    UNOBSERVED = "unobserved"  # `process` does not report what it starts
+    UNSEEN_CALL = "unseen_call"  # `process` called `what`, which does not report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Something that may have happened unseen. `process` is an id, None for the whole run."""
+
+    process: int | None
+    kind: MissingKind
+    what: str = ""
+    run: Run = field(init=False, compare=False, repr=False, hash=False)
+
+    def __str__(self) -> str:
+        from pytest_proclife.render.evidence import missing_words
+
+        return missing_words(self)
+
+
+# --- evidence
+
+
+class Source(enum.StrEnum):
+    """Who states a fact."""
+
+    KERNEL = "kernel"
+    ITSELF = "itself"  # a report of the process itself
+    PROCESS = "process"  # a report of another process, which is `about`
+    TEST = "test"
+    PROCLIFE = "proclife"
+    TARGET = "target"  # what proclife was asked to run
+    PLUGIN = "plugin"
+
+
+class EvidenceKind(enum.StrEnum):
+    """What sort of fact it is; each has a class with its values."""
+
+    STARTED = "started"
+    SIGNAL_SENT = "signal_sent"
+    HANDLER_RAN = "handler_ran"
+    FINISHED = "finished"
+    OS_EXIT_CALLED = "os_exit_called"
+    EXIT_PATH_UNFINISHED = "exit_path_unfinished"
+    WAITING = "waiting"
+    CLEAN_UP = "clean_up"
+    ENDED = "ended"
+    COLLECTED = "collected"
+    JOINED = "joined"
+    REAPED = "reaped"
+    FACT_MISSING = "fact_missing"
+    LEFT_OUT = "left_out"
+    CAUSE_NAMED = "cause_named"
+
+
+class Disposition(enum.StrEnum):
+    """What a process would do with a signal: signal(7)."""
+
+    CAUGHT = "caught"
+    IGNORED = "ignored"
+    BLOCKED = "blocked"
+    DEFAULT = "default"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One fact: when (seconds since main's start, or None), who says so, and what."""
+    """One fact about a process. Each kind is a subclass that adds its values.
+
+    `at` is in seconds since main's start, None for a fact without a time. `source` states it.
+    `about` is the id of the other process that it concerns: the one that started, signalled or
+    collected this one, or that this one waits for. It is None if there is none, or if it was not
+    seen. `str()` is the fact as a sentence about "it".
+    """
+
+    kind: ClassVar[EvidenceKind]
 
     at: float | None
-    source: str
-    fact: str
+    source: Source
+    about: int | None = None
+
+    def __str__(self) -> str:
+        from pytest_proclife.render.evidence import fact_words
+
+        return fact_words(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Evidence):
+    """`about` started it. `where` is "file:line in function", "" if it was not seen."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.STARTED
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSent(Evidence):
+    """`about`, or the test, sent it a signal.
+
+    `via` is the call: "terminate()", "exit path", "os.kill()" and so on. `disposition` is what the
+    signal met, None if that was not seen. It was not `alive` if it had ended, and nobody had
+    collected its status; None if the sender did not look. The signal may have gone to another
+    process if it is not `certain`. `decisive`: it ended of this signal.
+    """
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.SIGNAL_SENT
+    signal: str
+    via: str
+    disposition: Disposition | None
+    alive: bool | None
+    certain: bool
+    decisive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerRan(Evidence):
+    """Its Python handler of a signal began to run."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.HANDLER_RAN
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished(Evidence):
+    """Its own code finished. `exception` and `message` are cut; `process.exception` is whole."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.FINISHED
+    how: Ending
+    exception: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OsExitCalled(Evidence):
+    """It called `os._exit()`. `status` is the argument as text."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.OS_EXIT_CALLED
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitPathUnfinished(Evidence):
+    """Its exit path began at this time, and its end was not reported."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.EXIT_PATH_UNFINISHED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Evidence):
+    """It began to wait for `about`, and the end of that wait was not reported."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.WAITING
+    pid: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanUp(Evidence):
+    """Proclife sent it SIGKILL to end what was left."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.CLEAN_UP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Evidence):
+    """It ended. `exitcode` is None if its wait status was not seen."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.ENDED
+    exitcode: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected(Evidence):
+    """`about` collected its wait status."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.COLLECTED
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedThen(Evidence):
+    """`about` joined it, after its status had been collected in passing."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.JOINED
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped(Evidence):
+    """It was reaped; by proclife, as an `orphan`, or by its parent."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.REAPED
+    orphan: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactMissing(Evidence):
+    """Its cause is unknown, because of this missing fact."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.FACT_MISSING
+    reason: UnknownReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut(Evidence):
+    """A part of the target that was not run, such as a magic of a notebook."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.LEFT_OUT
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseNamed(Evidence):
+    """A plugin named the cause (`pytest_proclife_cause`)."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.CAUSE_NAMED
+    plugin: str
+    cause: Cause
+
+
+EVIDENCE = {kind.kind: kind for kind in Evidence.__subclasses__()}
+
+
+# --- the account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A signal that somebody sent to a process. `by` is a process's id, "test" or "proclife"."""
+    """A signal that was sent to a process.
+
+    `at` is in seconds since main's start. `by` is the id of the process that sent it, "test" or
+    "proclife". `signal` is its name, `via` the call: "terminate()", "exit path", "os.kill()".
+    """
 
     at: float
     by: int | str
@@ -81,8 +362,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A wait for a process whose end was not reported.
+
+    It began `at` (seconds since main's start) in the line `where`. `process` is the id of the
+    process with this `pid`, None if that was not seen.
+    """
+
+    at: float
+    pid: int
+    process: int | None
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExceptionInfo:
-    """The exception that left a target, as text."""
+    """The exception that left a target, as text. `type` has its module if that is not builtins."""
 
     type: str
     message: str
@@ -91,16 +386,20 @@ class ExceptionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """What could be seen of a run: the backend, and what it may have missed."""
+    """What could be seen of a run.
+
+    `backend` is "pidfd" or "polling". `complete` is false if `missing` names something that may
+    have happened unseen.
+    """
 
     backend: str
     complete: bool
-    missing: tuple[str, ...]
+    missing: tuple[Missing, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetInfo:
-    """What was run, in the words of the JSON document."""
+    """What was run: its `kind` (script, callable, ...), its text, its arguments as text."""
 
     kind: str
     text: str
@@ -109,17 +408,44 @@ class TargetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """One process of a run. Times are seconds since main's start, on the monotonic clock.
+    """One process of a run.
 
-    `finished_at` is when its own code was done (what follows is its exit path), `ended_at`
-    when the process ended. `exitcode` is as in `multiprocessing.Process.exitcode`: negative
-    where a signal ended it. A value of None says that the notion does not apply, or that it
-    is not known; the evidence says which.
+    Times are in seconds since main's start, on the monotonic clock. None means that the notion
+    does not apply, or that the value is not known.
+
+    | field | value |
+    | --- | --- |
+    | `id` | its index in `run.processes` |
+    | `pid` | its process id, which another process may have used before or after |
+    | `parent_id` | the id of the process that started it; None for main, and if not seen |
+    | `role` | main, child or helper |
+    | `kind` | what started it, or what it is for: one of `KINDS` |
+    | `name` | `Process.name`, or the last part of its program's path |
+    | `argv` | its command line, at most 64 arguments |
+    | `daemon` | `multiprocessing`'s flag when it was started |
+    | `start_method` | fork, spawn or forkserver |
+    | `started_at` | when it was started |
+    | `finished_at` | when its own code finished; its exit path follows |
+    | `ended_at` | when it ended; None while it runs |
+    | `exitcode` | as `Process.exitcode`: negative if a signal ended it |
+    | `signal` | the name of the signal that ended it |
+    | `cause` | why it ended; None while it runs |
+    | `ending` | how it ended; None if its wait status is not known |
+    | `ended_by` | the id of the process that ended it, "test" or "proclife" |
+    | `requests` | the signals that were sent to it, in the order of their times |
+    | `joined` | whose wait collected its status |
+    | `joined_at` | when that was |
+    | `orphaned` | whether it was still running when its parent had ended; None without proof |
+    | `target_ran` | whether its target was reached |
+    | `exception` | the exception that left its target |
+    | `waiting_for` | its waits that began and did not end, in the order of their times |
+    | `unknown_reason` | the fact that is missing, if its cause is unknown |
+    | `evidence` | the facts that the values above rest on, in the order of their times |
     """
 
     id: int
     pid: int
-    parent_id: int | None
+    parent_id: int | None = field(metadata={"json": "parent"})
     role: Role
     kind: str
     name: str
@@ -140,34 +466,49 @@ class ProcessRecord:
     orphaned: bool | None
     target_ran: bool | None
     exception: ExceptionInfo | None
+    waiting_for: tuple[Wait, ...]
+    unknown_reason: UnknownReason | None
     evidence: tuple[Evidence, ...]
     run: Run = field(init=False, compare=False, repr=False, hash=False)
 
     @property
     def parent(self) -> ProcessRecord | None:
-        """Who started it; None for main, and where that was not seen."""
+        """The process that started it; None for main, and if that was not seen."""
         return None if self.parent_id is None else self.run.processes[self.parent_id]
 
     @property
     def children(self) -> tuple[ProcessRecord, ...]:
-        """The processes that it started, helpers left out, in start order."""
+        """The processes that it started, without helpers, in start order."""
         return self.run._children.get(self.id, ())
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
 
     def __repr__(self) -> str:
-        """Short: test runners show it in the midst of their own words."""
+        """Short, because test runners show it inside their own messages."""
         ended = "running" if self.cause is None else f"{self.cause}, exitcode={self.exitcode}"
         return f"<{self.kind} {self.name!r} pid={self.pid}: {ended}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One main with everything that it started, from its start until nothing of it is left.
+    """One main with every process that it started, until nothing of it is left.
 
-    `duration` is in seconds, linger included; `started_at` is Unix time. `str(run)` is the
-    timeline.
+    `str(run)` is the timeline.
+
+    | field | value |
+    | --- | --- |
+    | `target` | what was run |
+    | `python` | the version of main's Python; of proclife's own if main is not a Python |
+    | `platform` | as `sys.platform` |
+    | `start_method` | the default start method that was asked for |
+    | `witness` | what could be seen, and what could not |
+    | `started_at` | when main was started, in Unix time |
+    | `duration` | seconds from main's start to the end of everything, linger included |
+    | `timed_out` | whether main was ended at its timeout |
+    | `stdout`, `stderr` | the output of all processes; None if it was not captured |
+    | `output_truncated` | whether the middle of an output was dropped |
+    | `processes` | all processes in start order, main first |
     """
 
     target: TargetInfo
@@ -194,6 +535,8 @@ class Run:
             if process.role is Role.CHILD:
                 children.setdefault(process.parent_id, []).append(process)
         object.__setattr__(self, "_children", {k: tuple(v) for k, v in children.items()})
+        for missing in self.witness.missing:
+            object.__setattr__(missing, "run", self)
 
     @property
     def main(self) -> ProcessRecord:
@@ -202,12 +545,12 @@ class Run:
 
     @property
     def children(self) -> tuple[ProcessRecord, ...]:
-        """Main's own children, helpers left out."""
+        """Main's own children, without helpers."""
         return self.main.children
 
     @property
     def descendants(self) -> tuple[ProcessRecord, ...]:
-        """All processes but main and the helpers."""
+        """All processes except main and the helpers."""
         return tuple(p for p in self.processes if p.role is Role.CHILD)
 
     @property
@@ -217,26 +560,26 @@ class Run:
 
     @property
     def orphans(self) -> tuple[ProcessRecord, ...]:
-        """The processes that were still running when their parent had ended; no helpers."""
+        """The processes that were still running when their parent had ended, without helpers."""
         return tuple(p for p in self.descendants if p.orphaned)
 
     @property
     def exitcode(self) -> int | None:
-        """Main's exit code: negative where a signal ended it."""
+        """Main's exit code: negative if a signal ended it."""
         return self.main.exitcode
 
     def __getitem__(self, name: str) -> ProcessRecord:
-        """The process of that name; KeyError where there is none, or more than one."""
+        """The process with this name. KeyError if there is none, or more than one."""
         found = [p for p in self.processes if p.name == name]
         if len(found) == 1:
             return found[0]
         if not found:
-            names = ", ".join(repr(p.name) for p in self.processes[:_NAMES_TOLD])
-            if len(self.processes) > _NAMES_TOLD:
-                names += f", and {len(self.processes) - _NAMES_TOLD} more"
+            names = ", ".join(repr(p.name) for p in self.processes[:_LISTED])
+            if len(self.processes) > _LISTED:
+                names += f", and {len(self.processes) - _LISTED} more"
             raise KeyError(f"no process is named {name!r}; there are {names}")
-        pids = ", ".join(str(p.pid) for p in found[:_NAMES_TOLD])
-        if len(found) > _NAMES_TOLD:
+        pids = ", ".join(str(p.pid) for p in found[:_LISTED])
+        if len(found) > _LISTED:
             pids += ", ..."
         raise KeyError(f"{len(found)} processes are named {name!r} (pids {pids})")
 
@@ -244,7 +587,7 @@ class Run:
         return iter(self.processes)
 
     def __repr__(self) -> str:
-        """Short, as that of its processes; `str()` is the whole timeline."""
+        """Short, like that of its processes; `str()` is the whole timeline."""
         text = f"{self.target.text[:40]!r}{'...' if len(self.target.text) > 40 else ''}"
         return f"<Run of {self.target.kind} {text}: {len(self.processes)} processes>"
 
@@ -254,22 +597,14 @@ class Run:
         return render(self)
 
     def to_json(self) -> str:
-        """The JSON document, as text; `schema.json` in this package describes it."""
+        """The JSON document as text; `schema.json` in this package describes it."""
         from pytest_proclife.run_json import to_text
 
         return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """Read a document that `to_json` wrote. ValueError where it is none, or a later version."""
+        """Read a document that `to_json` wrote. ValueError if it is not one of this version."""
         from pytest_proclife.run_json import from_text
 
         return from_text(text)
-
-
-def signal_name(number: int) -> str:
-    """SIGTERM for 15; `signal 40` where it has no name."""
-    try:
-        return signals.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

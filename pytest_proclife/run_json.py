@@ -1,24 +1,19 @@
-"""The JSON document: a `Run` as plain values, and back. `schema.json` describes it."""
+"""The JSON document: a `Run` as plain values, and back. `schema.json` describes it.
+
+The document has the fields of the records under their own names, so it follows from their types;
+a field with another name there says so in its metadata.
+"""
 
 from __future__ import annotations
 
 import enum
 import json
+import types
+import typing
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pytest_proclife.records import (
-    Cause,
-    Ending,
-    Evidence,
-    ExceptionInfo,
-    Joined,
-    ProcessRecord,
-    Request,
-    Role,
-    Run,
-    TargetInfo,
-    Witness,
-)
+from pytest_proclife.records import EVIDENCE, Evidence, EvidenceKind, ProcessRecord, Run, Witness
 
 FORMAT = "proclife-run"
 VERSION = 1
@@ -31,137 +26,128 @@ def to_text(run: Run) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # bytes of an argument that are no text are lone surrogates (os.fsdecode), which
-        # cannot be written to a file but as escapes
+        # bytes of an argument that are not text are lone surrogates (os.fsdecode), which can be
+        # written to a file only as escapes
         return json.dumps(values, indent=1)
     return text
 
 
 def from_text(text: str) -> Run:
-    """Read the text of a document. ValueError where it is none, or of another version."""
+    """Read the text of a document. ValueError if it is not one, or has another version."""
     return from_document(json.loads(text))
 
 
 def document(run: Run) -> dict[str, Any]:
     """A run as the plain values of its JSON document."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "target": {
-            "kind": run.target.kind,
-            "text": run.target.text,
-            "args": list(run.target.args),
-        },
-        "python": run.python,
-        "platform": run.platform,
-        "start_method": run.start_method,
-        "witness": {
-            "backend": run.witness.backend,
-            "complete": run.witness.complete,
-            "missing": list(run.witness.missing),
-        },
-        "started_at": run.started_at,
-        "duration": run.duration,
-        "timed_out": run.timed_out,
-        "stdout": run.stdout,
-        "stderr": run.stderr,
-        "output_truncated": run.output_truncated,
-        "processes": [_process_document(process) for process in run.processes],
-    }
-
-
-_PLAIN = (
-    *("id", "pid", "role", "kind", "name", "daemon", "start_method"),
-    *("started_at", "finished_at", "ended_at", "exitcode", "signal", "cause", "ending"),
-    *("ended_by", "joined", "joined_at", "orphaned", "target_ran"),
-)
-
-
-def _process_document(process: ProcessRecord) -> dict[str, Any]:
-    error = process.exception
-    return {
-        "id": process.id,
-        "pid": process.pid,
-        "parent": process.parent_id,
-        "role": str(process.role),
-        "kind": process.kind,
-        "name": process.name,
-        "daemon": process.daemon,
-        "start_method": process.start_method,
-        "argv": None if process.argv is None else list(process.argv),
-        "started_at": process.started_at,
-        "finished_at": process.finished_at,
-        "ended_at": process.ended_at,
-        "exitcode": process.exitcode,
-        "signal": process.signal,
-        "cause": _word(process.cause),
-        "ending": _word(process.ending),
-        "ended_by": process.ended_by,
-        "requests": [
-            {"at": r.at, "by": r.by, "signal": r.signal, "via": r.via} for r in process.requests
-        ],
-        "joined": _word(process.joined),
-        "joined_at": process.joined_at,
-        "orphaned": process.orphaned,
-        "target_ran": process.target_ran,
-        "exception": error
-        and {"type": error.type, "message": error.message, "traceback": error.traceback},
-        "evidence": [{"at": e.at, "source": e.source, "fact": e.fact} for e in process.evidence],
-    }
-
-
-def _word(value: enum.StrEnum | None) -> str | None:
-    return None if value is None else str(value)
+    return {"format": FORMAT, "version": VERSION, **_values(run)}
 
 
 def from_document(values: Any) -> Run:
-    """A run from the plain values of its JSON document; ValueError where they are none."""
+    """A run from the plain values of its JSON document; ValueError if they are not one."""
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"not a {FORMAT} document")
     if values.get("version") != VERSION:
         raise ValueError(f"a {FORMAT} document of version {values.get('version')}, not {VERSION}")
     try:
-        return _run_from(values)
+        run = _read_record(Run, values)
     except KeyError as error:
         raise ValueError(f"a {FORMAT} document without {error}") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"a {FORMAT} document with a value of the wrong type: {error}") from error
+    assert isinstance(run, Run)
+    return run
 
 
-def _run_from(values: dict[str, Any]) -> Run:
-    target, witness = values["target"], values["witness"]
-    rest = {k: values[k] for k in ("python", "platform", "start_method", "started_at", "duration")}
-    output = {k: values[k] for k in ("timed_out", "stdout", "stderr", "output_truncated")}
-    processes = tuple(_process_from(p) for p in values["processes"])
+# --- writing
+
+
+def _values(record: Any) -> dict[str, Any]:
+    values = {key: _plain(getattr(record, name)) for name, key, _ in _fields(type(record))}
+    return {"kind": str(record.kind), **values} if isinstance(record, Evidence) else values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _values(value) if is_dataclass(value) else value
+
+
+# --- reading
+
+
+def _read_record(kind: type, values: dict[str, Any]) -> Any:
+    if kind is Evidence:
+        kind = EVIDENCE[EvidenceKind(values["kind"])]
+    given = {name: _read(wanted, values[key]) for name, key, wanted in _fields(kind)}
+    if kind is Run:
+        _check_ids(given["processes"], given["witness"])
+    return kind(**given)
+
+
+def _read(wanted: Any, value: Any) -> Any:
+    """A value of a type that a field of a record can have."""
+    if value is None:
+        if wanted is type(None) or type(None) in typing.get_args(wanted):
+            return None
+        raise TypeError(f"null for {wanted}")
+    if isinstance(wanted, types.UnionType):
+        wanted = next(
+            (kind for kind in typing.get_args(wanted) if _may_be(kind, value)), type(None)
+        )
+    if typing.get_origin(wanted) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} for a list")
+        return tuple(_read(typing.get_args(wanted)[0], item) for item in value)
+    if is_dataclass(wanted):
+        return _read_record(typing.cast("type", wanted), value)
+    if not _may_be(wanted, value):
+        raise TypeError(f"{value!r} for {wanted.__name__}")
+    return wanted(value)
+
+
+def _may_be(kind: Any, value: Any) -> bool:
+    """Whether a plain value can stand for a value of this type."""
+    kind = typing.get_origin(kind) or kind
+    if kind is tuple:
+        return isinstance(value, list)
+    if is_dataclass(kind):
+        return isinstance(value, dict)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if issubclass(kind, enum.Enum):
+        return isinstance(value, str)
+    return type(value) is kind
+
+
+def _check_ids(processes: tuple[ProcessRecord, ...], witness: Witness) -> None:
+    """Each id has to be that of a process in the document."""
     ids = range(len(processes))
-    if not processes or [p.id for p in processes] != list(ids):
+    if not processes or [process.id for process in processes] != list(ids):
         raise ValueError("the processes of a document are numbered from 0, in their order")
     if any(p.parent_id is not None and p.parent_id not in ids for p in processes):
         raise ValueError("a process of the document has a parent that is not in it")
-    return Run(
-        target=TargetInfo(kind=target["kind"], text=target["text"], args=tuple(target["args"])),
-        witness=Witness(
-            backend=witness["backend"],
-            complete=witness["complete"],
-            missing=tuple(witness["missing"]),
-        ),
-        processes=processes,
-        **rest,
-        **output,
-    )
+    others: list[int | str | None] = [missing.process for missing in witness.missing]
+    for process in processes:
+        others.append(process.ended_by)
+        others += [request.by for request in process.requests]
+        others += [wait.process for wait in process.waiting_for]
+        others += [fact.about for fact in process.evidence]
+    if any(isinstance(other, int) and other not in ids for other in others):
+        raise ValueError("the document names a process that is not in it")
 
 
-def _process_from(values: dict[str, Any]) -> ProcessRecord:
-    plain = {name: values[name] for name in _PLAIN}
-    closed = {"role": Role, "cause": Cause, "ending": Ending, "joined": Joined}
-    for name, kind in closed.items():
-        plain[name] = None if plain[name] is None else kind(plain[name])
-    error = values["exception"]
-    return ProcessRecord(
-        parent_id=values["parent"],
-        argv=None if values["argv"] is None else tuple(values["argv"]),
-        requests=tuple(Request(**r) for r in values["requests"]),
-        exception=None if error is None else ExceptionInfo(**error),
-        evidence=tuple(Evidence(**e) for e in values["evidence"]),
-        **plain,
-    )
+_known_fields: dict[type, list[tuple[str, str, Any]]] = {}
+
+
+def _fields(kind: type) -> list[tuple[str, str, Any]]:
+    """The fields of a record: (name, key in the document, type)."""
+    if kind not in _known_fields:
+        hints = typing.get_type_hints(kind)
+        _known_fields[kind] = [
+            (field.name, field.metadata.get("json", field.name), hints[field.name])
+            for field in fields(kind)
+            if field.init
+        ]
+    return _known_fields[kind]

@@ -25,7 +25,7 @@ from pytest_proclife.analysis.log import Entry
 from pytest_proclife.backend import Backend, forget_zygote
 from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.inside.launch import search_path
-from pytest_proclife.records import Evidence, Run
+from pytest_proclife.records import LeftOut, Run, Source
 from pytest_proclife.target import Launch
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
@@ -316,8 +316,8 @@ class Conversation:
 
 def _with_left_out(run: Run, left_out: tuple[str, ...]) -> Run:
     """The account with what of the target was not run, as main's evidence."""
-    told = (Evidence(at=None, source="target", fact=f"left out: {what}") for what in left_out)
-    main = replace(run.main, evidence=(*told, *run.main.evidence))
+    facts = (LeftOut(at=None, source=Source.TARGET, text=text) for text in left_out)
+    main = replace(run.main, evidence=(*facts, *run.main.evidence))
     return replace(run, processes=(main, *run.processes[1:]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from histories import Log, Process
 
-from pytest_proclife.records import Run
+from pytest_proclife.records import Missing, MissingKind, Run
 
 SPAWN = "/lib/python3.13/multiprocessing"
 
@@ -330,7 +330,10 @@ def one_after_the_other() -> Run:
 def polled(run: Run) -> Run:
     """The same run, watched by polling."""
     witness = replace(
-        run.witness, backend="polling", complete=False, missing=("what lived under 10 ms",)
+        run.witness,
+        backend="polling",
+        complete=False,
+        missing=(Missing(process=None, kind=MissingKind.SHORT_LIVED, what="10 ms"),),
     )
     return replace(run, witness=witness)
 

@@ -10,7 +10,7 @@ import pytest
 from histories import EPOCH, STEP, Log
 
 from pytest_proclife import wire
-from pytest_proclife.records import ProcessRecord, Run, TargetInfo
+from pytest_proclife.records import CauseNamed, ProcessRecord, Run, TargetInfo
 from pytest_proclife.session import without_pending_ends
 
 # --- who is who
@@ -130,7 +130,7 @@ def test_a_program_of_a_shells_is_found_below_it_and_the_run_is_not_complete() -
 
     assert run["sleep"].parent is run["sh"]
     assert (run["sleep"].kind, run["sleep"].cause) == ("subprocess", "exited")
-    assert run.witness.missing == (
+    assert tuple(map(str, run.witness.missing)) == (
         "sh (pid 101) does not report: what it started may be missing",
         "sleep (pid 102) does not report: what it started may be missing",
     )
@@ -145,7 +145,7 @@ def test_a_program_that_replaced_itself_is_what_it_became() -> None:
 
     assert (record.cause, record.ending, record.exitcode) == ("exited", "exited", 3)
     assert record.argv == ("/bin/sleep", "1")
-    assert log.run().witness.missing == (
+    assert tuple(map(str, log.run().witness.missing)) == (
         "changeling (pid 101) became a program that does not report",
     )
 
@@ -207,9 +207,9 @@ def test_a_daemon_is_abandoned_by_its_parents_exit_path() -> None:
     assert (record.cause, record.ended_by, record.signal) == ("abandoned", 0, "SIGTERM")
     assert (record.joined, record.orphaned, record.daemon) == ("implicit", False, True)
     assert [(r.by, r.signal, r.via) for r in record.requests] == [(0, "SIGTERM", "exit path")]
-    assert [e.fact for e in record.evidence] == [
+    assert [str(e) for e in record.evidence] == [
         "started it at job.py:7 in <module>",
-        "sent SIGTERM (exit path)",
+        "sent SIGTERM (exit path), and it ended of that",
         "died of SIGTERM",
         "collected its status",
     ]
@@ -459,9 +459,9 @@ def test_a_hidden_request_of_somebody_elses_is_not_a_signal_from_nowhere() -> No
 
     assert run["child"].cause == "unknown"
     assert (
-        run["child"].evidence[-1].fact == "unknown: reports are missing that could hold a request"
+        str(run["child"].evidence[-1]) == "unknown: reports are missing that could hold a request"
     )
-    assert run.witness.missing == ("reports of MainProcess (pid 100) are missing",)
+    assert tuple(map(str, run.witness.missing)) == ("reports of MainProcess (pid 100) are missing",)
 
 
 def test_all_that_a_process_said_can_be_missing() -> None:
@@ -482,7 +482,9 @@ def test_a_plugin_may_name_the_cause_where_nobody_else_can() -> None:
 
     assert run["sleep"].cause == "sys_exit"
     assert run["sleep"].run is run
-    assert run["sleep"].evidence[-1].source == "my-plugin"
+    named = run["sleep"].evidence[-1]
+    assert isinstance(named, CauseNamed)
+    assert (named.plugin, named.cause, named.source) == ("my-plugin", "sys_exit", "plugin")
     assert run.main.cause == "returned"
 
 

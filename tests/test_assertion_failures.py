@@ -16,7 +16,7 @@ import lives
 import pytest
 
 import pytest_proclife as pp
-from pytest_proclife.records import Run
+from pytest_proclife.records import LeftOut, Run, Source
 
 FOLDER = Path(__file__).parent / "failures"
 RULE = "=" * 30
@@ -340,7 +340,7 @@ def test_the_timeline_shows_the_offenders_first() -> None:
 
 def test_of_much_evidence_the_middle_is_left_out_and_no_line_is_endless() -> None:
     facts = tuple(
-        pp.Evidence(at=n / 1000, source="itself", fact=f"fact {n} {'x' * 500}") for n in range(30)
+        LeftOut(at=n / 1000, source=Source.TARGET, text=f"fact {n} {'x' * 500}") for n in range(30)
     )
     run = lives.changed(plain, "session", evidence=facts)
     lines = text_of(one("assert_abandoned", run, "session")).splitlines()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pytest_proclife.analysis.cause import classify
+from pytest_proclife.analysis.cause import decide
 from pytest_proclife.analysis.gaps import Spans
-from pytest_proclife.analysis.history import History, Left
-from pytest_proclife.analysis.log import Asked
-from pytest_proclife.records import Cause
+from pytest_proclife.analysis.history import Finish, History
+from pytest_proclife.analysis.log import Sent
+from pytest_proclife.records import Cause, Disposition, Ending
 
 PARENT, ME, SIBLING = 0, 1, 2
 INT, QUIT, KILL, USR1, SEGV, TERM, HUP = 2, 3, 9, 10, 11, 15, 1
@@ -21,21 +21,23 @@ def history(exitcode: int | None = 0, **fields: Any) -> History:
     return History(exitcode=exitcode, **{**given, **fields})
 
 
-def asked(signal: int = TERM, at: int = 50, by: int | str = PARENT, **fields: Any) -> Asked:
-    given: dict[str, Any] = {"via": "terminate()", "state": "default"}
-    return Asked(signal=signal, at=at, by=by, **{**given, **fields})
+def signal_sent(signal: int = TERM, at: int = 50, by: int | str = PARENT, **fields: Any) -> Sent:
+    given: dict[str, Any] = {"via": "terminate()", "disposition": "default", **fields}
+    if given["disposition"] is not None:
+        given["disposition"] = Disposition(given["disposition"])
+    return Sent(signal=signal, at=at, by=by, **given)
 
 
-def abandoning(at: int = 50, **fields: Any) -> Asked:
-    return asked(at=at, via="exit path", **fields)
+def abandoning(at: int = 50, **fields: Any) -> Sent:
+    return signal_sent(at=at, via="exit path", **fields)
 
 
-def left(how: str = "returned", at: int = 90, **fields: Any) -> Left:
-    return Left(how=how, at=at, **{"handled": frozenset({INT}), **fields})
+def finished(how: str = "returned", at: int = 90, **fields: Any) -> Finish:
+    return Finish(how=Ending(how), at=at, **{"handled": frozenset({INT}), **fields})
 
 
-RAISED_INTERRUPT = left("raised", at=60, exception="KeyboardInterrupt", rose_from=INT)
-EXITED_IN_HANDLER = left("sys_exit", at=60, exception="SystemExit", rose_from=TERM)
+RAISED_INTERRUPT = finished("raised", at=60, exception="KeyboardInterrupt", rose_from=INT)
+EXITED_IN_HANDLER = finished("sys_exit", at=60, exception="SystemExit", rose_from=TERM)
 SOMEBODY_ELSES = Spans([(10, 40, SIBLING)])  # reports of a sibling's that are missing
 
 # sentence, history, cause, ending, who
@@ -43,38 +45,59 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     # --- what its own code did
     (
         "its target returned",
-        history(left=left(), last_word="launcher"),
+        history(finish=finished(), last_report="launcher"),
         "returned",
         "returned",
         None,
     ),
-    ("an exception left its target", history(1, left=left("raised")), "raised", "raised", None),
-    ("SystemExit left its target", history(3, left=left("sys_exit")), "sys_exit", "sys_exit", None),
+    (
+        "an exception left its target",
+        history(1, finish=finished("raised")),
+        "raised",
+        "raised",
+        None,
+    ),
+    (
+        "SystemExit left its target",
+        history(3, finish=finished("sys_exit")),
+        "sys_exit",
+        "sys_exit",
+        None,
+    ),
     (
         "SystemExit left its target, whose handler of SIGHUP had returned",
-        history(3, asked=(asked(HUP, state="caught"),), left=left("sys_exit")),
+        history(3, sent=(signal_sent(HUP, disposition="caught"),), finish=finished("sys_exit")),
         "sys_exit",
         "sys_exit",
         None,
     ),
     (
         "SystemExit came from its handler of SIGHUP",
-        history(3, asked=(asked(HUP, state="caught"),), left=left("sys_exit", rose_from=HUP)),
+        history(
+            3,
+            sent=(signal_sent(HUP, disposition="caught"),),
+            finish=finished("sys_exit", rose_from=HUP),
+        ),
         "terminated",
         "sys_exit",
         PARENT,
     ),
-    ("it called os._exit", history(7, last_word="os_exit"), "os_exit", "os_exit", None),
+    ("it called os._exit", history(7, last_report="os_exit"), "os_exit", "os_exit", None),
     (
         "it returned, and an exit handler called os._exit",
-        history(7, left=left(), last_word="os_exit"),
+        history(7, finish=finished(), last_report="os_exit"),
         "returned",
         "os_exit",
         None,
     ),
     (
         "it had returned when a signal went to its pid, on a Python that sees no handlers",
-        history(0, left=left(at=40), sees_handlers=False, asked=(asked(sure=False, state=None),)),
+        history(
+            0,
+            finish=finished(at=40),
+            sees_handlers=False,
+            sent=(signal_sent(certain=False, disposition=None),),
+        ),
         "returned",
         "returned",
         None,
@@ -82,21 +105,21 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ("it died of a fault", history(-SEGV), "signaled", "signaled", None),
     (
         "it sent itself a signal",
-        history(-TERM, asked=(asked(by=ME, via="os.kill()"),)),
+        history(-TERM, sent=(signal_sent(by=ME, via="os.kill()"),)),
         "signaled",
         "signaled",
         None,
     ),
     (
         "it returned, and died of a fault in its exit path",
-        history(-SEGV, left=left()),
+        history(-SEGV, finish=finished()),
         "returned",
         "signaled",
         None,
     ),
     (
         "KeyboardInterrupt left main, which passes the signal on to itself",
-        history(-INT, left=RAISED_INTERRUPT),
+        history(-INT, finish=RAISED_INTERRUPT),
         "raised",
         "raised",
         None,
@@ -104,102 +127,115 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ("a program that does not report exited", history(2, observed=False), "exited", "exited", None),
     (
         "a program that does not report took its place, and exited",
-        history(0, replaced=10, left=left(at=5)),
+        history(0, replaced_at=10, finish=finished(at=5)),
         "exited",
         "exited",
         None,
     ),
     # --- cleaned up
-    ("proclife ended it", history(-KILL, cleaned_up=90), "cleaned_up", "signaled", "proclife"),
+    ("proclife ended it", history(-KILL, cleaned_up_at=90), "cleaned_up", "signaled", "proclife"),
     (
         "it ended by itself while proclife ended the run",
-        history(0, cleaned_up=90, left=left(at=80)),
+        history(0, cleaned_up_at=90, finish=finished(at=80)),
         "returned",
         "returned",
         None,
     ),
     (
         "another process had killed it when the clean-up came",
-        history(-KILL, cleaned_up=90, asked=(asked(KILL, via="kill()"),)),
+        history(-KILL, cleaned_up_at=90, sent=(signal_sent(KILL, via="kill()"),)),
         "killed",
         "signaled",
         PARENT,
     ),
     (
         "it was killed by the clean-up before another process killed it",
-        history(-KILL, cleaned_up=40, asked=(asked(KILL, via="kill()"),)),
+        history(-KILL, cleaned_up_at=40, sent=(signal_sent(KILL, via="kill()"),)),
         "cleaned_up",
         "signaled",
         "proclife",
     ),
     # --- killed, terminated
-    ("its parent killed it", history(-KILL, asked=(asked(KILL),)), "killed", "signaled", PARENT),
+    (
+        "its parent killed it",
+        history(-KILL, sent=(signal_sent(KILL),)),
+        "killed",
+        "signaled",
+        PARENT,
+    ),
     (
         "the test killed it",
-        history(-KILL, asked=(asked(KILL, by="test"),)),
+        history(-KILL, sent=(signal_sent(KILL, by="test"),)),
         "killed",
         "signaled",
         "test",
     ),
     (
         "a sibling terminated it",
-        history(-TERM, asked=(asked(by=SIBLING),)),
+        history(-TERM, sent=(signal_sent(by=SIBLING),)),
         "terminated",
         "signaled",
         SIBLING,
     ),
     (
         "it died of a signal that asks for nothing",
-        history(-USR1, asked=(asked(USR1),)),
+        history(-USR1, sent=(signal_sent(USR1),)),
         "terminated",
         "signaled",
         PARENT,
     ),
     (
         "the handler of the request raised SystemExit",
-        history(5, asked=(asked(state="caught"),), caught=((TERM, 55),), left=EXITED_IN_HANDLER),
+        history(
+            5,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 55),),
+            finish=EXITED_IN_HANDLER,
+        ),
         "terminated",
         "sys_exit",
         PARENT,
     ),
     (
         "interrupt() raised KeyboardInterrupt in it",
-        history(1, asked=(asked(INT, state="caught"),), left=RAISED_INTERRUPT),
+        history(1, sent=(signal_sent(INT, disposition="caught"),), finish=RAISED_INTERRUPT),
         "terminated",
         "raised",
         PARENT,
     ),
     (
         "main raised KeyboardInterrupt at the test's SIGINT, and passed it on",
-        history(-INT, asked=(asked(INT, by="test", state="caught"),), left=RAISED_INTERRUPT),
+        history(
+            -INT, sent=(signal_sent(INT, by="test", disposition="caught"),), finish=RAISED_INTERRUPT
+        ),
         "terminated",
         "raised",
         "test",
     ),
     (
         "it caught the request, drained its work and returned",
-        history(asked=(asked(state="caught"),), caught=((TERM, 55),), left=left()),
+        history(sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),), finish=finished()),
         "terminated",
         "returned",
         PARENT,
     ),
     (
         "it swallowed the KeyboardInterrupt and returned",
-        history(asked=(asked(INT, state="caught"),), left=left()),
+        history(sent=(signal_sent(INT, disposition="caught"),), finish=finished()),
         "terminated",
         "returned",
         PARENT,
     ),
     (
         "on 3.11, which shows no handlers, the kernel says that it catches the signal",
-        history(asked=(asked(state="caught"),), left=left(), sees_handlers=False),
+        history(sent=(signal_sent(disposition="caught"),), finish=finished(), sees_handlers=False),
         "terminated",
         "returned",
         PARENT,
     ),
     (
         "a program that does not report caught the request and exited",
-        history(0, observed=False, asked=(asked(state="caught"),)),
+        history(0, observed=False, sent=(signal_sent(disposition="caught"),)),
         "terminated",
         "exited",
         PARENT,
@@ -208,7 +244,7 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "its handler sent it the signal again, as a tidy program does",
         history(
             -TERM,
-            asked=(asked(state="caught"), asked(by=ME, at=70)),
+            sent=(signal_sent(disposition="caught"), signal_sent(by=ME, at=70)),
             caught=((TERM, 55),),
         ),
         "terminated",
@@ -217,21 +253,29 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     (
         "its handler aborted",
-        history(-6, asked=(asked(state="caught"),), caught=((TERM, 55),)),
+        history(-6, sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),)),
         "terminated",
         "signaled",
         PARENT,
     ),
     (
         "it did not heed the request, and was killed",
-        history(-KILL, asked=(asked(state="caught"), asked(KILL, at=80)), caught=((TERM, 55),)),
+        history(
+            -KILL,
+            sent=(signal_sent(disposition="caught"), signal_sent(KILL, at=80)),
+            caught=((TERM, 55),),
+        ),
         "killed",
         "signaled",
         PARENT,
     ),
     (
         "it was killed on its way out",
-        history(-KILL, asked=(asked(state="caught"), asked(KILL, at=80)), left=EXITED_IN_HANDLER),
+        history(
+            -KILL,
+            sent=(signal_sent(disposition="caught"), signal_sent(KILL, at=80)),
+            finish=EXITED_IN_HANDLER,
+        ),
         "killed",
         "signaled",
         PARENT,
@@ -240,9 +284,9 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "it was killed on its way out, whatever its missing reports would have said",
         history(
             -KILL,
-            asked=(asked(state="caught"), asked(KILL, at=80)),
-            left=EXITED_IN_HANDLER,
-            holes=((60, 70),),
+            sent=(signal_sent(disposition="caught"), signal_sent(KILL, at=80)),
+            finish=EXITED_IN_HANDLER,
+            gaps=((60, 70),),
         ),
         "killed",
         "signaled",
@@ -252,9 +296,9 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "it killed itself on its way out, and a program that does not report had run before",
         history(
             -KILL,
-            asked=(asked(state="caught"), asked(KILL, at=80, by=ME)),
-            left=EXITED_IN_HANDLER,
-            strangers=Spans([(10, 40, SIBLING)]),
+            sent=(signal_sent(disposition="caught"), signal_sent(KILL, at=80, by=ME)),
+            finish=EXITED_IN_HANDLER,
+            unobserved=Spans([(10, 40, SIBLING)]),
         ),
         "terminated",
         "signaled",
@@ -262,14 +306,14 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     (
         "of two who asked, the first one is the reason",
-        history(-TERM, asked=(asked(by=SIBLING, at=60), asked(at=50, state=None))),
+        history(-TERM, sent=(signal_sent(by=SIBLING, at=60), signal_sent(at=50, disposition=None))),
         "terminated",
         "signaled",
         PARENT,
     ),
     (
         "it had blocked the signal, and died of it later",
-        history(-TERM, asked=(asked(state="blocked"),)),
+        history(-TERM, sent=(signal_sent(disposition="blocked"),)),
         "terminated",
         "signaled",
         PARENT,
@@ -277,63 +321,69 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     # --- requests that were not the reason
     (
         "it ignored the request",
-        history(asked=(asked(state="ignored"),), left=left()),
+        history(sent=(signal_sent(disposition="ignored"),), finish=finished()),
         "returned",
         "returned",
         None,
     ),
     (
         "it had blocked the request",
-        history(asked=(asked(state="blocked"),), left=left()),
+        history(sent=(signal_sent(disposition="blocked"),), finish=finished()),
         "returned",
         "returned",
         None,
     ),
     (
         "its code was done when the request came",
-        history(asked=(asked(at=95, state=None),), left=left()),
+        history(sent=(signal_sent(at=95, disposition=None),), finish=finished()),
         "returned",
         "returned",
         None,
     ),
     (
         "the handler ran in its exit path only",
-        history(asked=(asked(at=95, state="caught"),), left=left(), caught=((TERM, 96),)),
+        history(
+            sent=(signal_sent(at=95, disposition="caught"),),
+            finish=finished(),
+            caught=((TERM, 96),),
+        ),
         "returned",
         "returned",
         None,
     ),
     (
         "SIGHUP, which it caught, asks nobody to end",
-        history(asked=(asked(HUP, state="caught"),), caught=((HUP, 55),), left=left()),
+        history(
+            sent=(signal_sent(HUP, disposition="caught"),), caught=((HUP, 55),), finish=finished()
+        ),
         "returned",
         "returned",
         None,
     ),
     (
         "the signal met a process that had died of its own",
-        history(-TERM, asked=(asked(state=None, alive=False),)),
+        history(-TERM, sent=(signal_sent(disposition=None, alive=False),)),
         "signaled",
         "signaled",
         None,
     ),
     (
         "it had sent itself the signal before",
-        history(-TERM, asked=(asked(by=ME, at=40), asked(at=50, state=None))),
+        history(-TERM, sent=(signal_sent(by=ME, at=40), signal_sent(at=50, disposition=None))),
         "signaled",
         "signaled",
         None,
     ),
     (
         "its own KeyboardInterrupt came before the Ctrl-C in its exit path",
-        history(-INT, left=RAISED_INTERRUPT, asked=(asked(INT, at=80, by="test"),)),
+        history(-INT, finish=RAISED_INTERRUPT, sent=(signal_sent(INT, at=80, by="test"),)),
         "raised",
         "raised",
         None,
     ),
     (
         "another signal than the one it had been sent ended it",
-        history(-SEGV, asked=(asked(state="ignored"),)),
+        history(-SEGV, sent=(signal_sent(disposition="ignored"),)),
         "signaled",
         "signaled",
         None,
@@ -341,7 +391,7 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     # --- abandoned
     (
         "a daemon died at its parent's exit",
-        history(-TERM, daemon=True, asked=(abandoning(),)),
+        history(-TERM, daemon=True, sent=(abandoning(),)),
         "abandoned",
         "signaled",
         PARENT,
@@ -351,9 +401,9 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         history(
             5,
             daemon=True,
-            asked=(abandoning(state="caught"),),
+            sent=(abandoning(disposition="caught"),),
             caught=((TERM, 55),),
-            left=EXITED_IN_HANDLER,
+            finish=EXITED_IN_HANDLER,
         ),
         "abandoned",
         "sys_exit",
@@ -361,35 +411,35 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     (
         "a daemon that had returned was not abandoned",
-        history(-TERM, daemon=True, asked=(abandoning(at=95),), left=left()),
+        history(-TERM, daemon=True, sent=(abandoning(at=95),), finish=finished()),
         "returned",
         "signaled",
         None,
     ),
     (
         "a daemon that ignores the signal was not abandoned",
-        history(0, daemon=True, asked=(abandoning(state="ignored"),), left=left()),
+        history(0, daemon=True, sent=(abandoning(disposition="ignored"),), finish=finished()),
         "returned",
         "returned",
         None,
     ),
     (
         "a finalizer in the parent's exit path ended what is no daemon",
-        history(-TERM, asked=(abandoning(),)),
+        history(-TERM, sent=(abandoning(),)),
         "terminated",
         "signaled",
         PARENT,
     ),
     (
         "the exit path of a copy of the parent's is not the parent's",
-        history(-TERM, daemon=True, asked=(abandoning(by=SIBLING),)),
+        history(-TERM, daemon=True, sent=(abandoning(by=SIBLING),)),
         "terminated",
         "signaled",
         SIBLING,
     ),
     (
         "it was terminated before its parent's exit path came",
-        history(-TERM, daemon=True, asked=(asked(), abandoning(at=60, state=None))),
+        history(-TERM, daemon=True, sent=(signal_sent(), abandoning(at=60, disposition=None))),
         "terminated",
         "signaled",
         PARENT,
@@ -397,49 +447,49 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     # --- what is missing, and changes nothing
     (
         "nothing stood in the signal's way, whoever asked before",
-        history(-TERM, asked=(asked(),), missing=SOMEBODY_ELSES),
+        history(-TERM, sent=(signal_sent(),), lost_reports=SOMEBODY_ELSES),
         "terminated",
         "signaled",
         PARENT,
     ),
     (
         "reports are missing of a time in which it did not live",
-        history(-TERM, began=60, missing=SOMEBODY_ELSES),
+        history(-TERM, began=60, lost_reports=SOMEBODY_ELSES),
         "signaled",
         "signaled",
         None,
     ),
     (
         "a hole in its own reports is not a hidden request",
-        history(left=left(), missing=Spans([(10, 40, ME)])),
+        history(finish=finished(), lost_reports=Spans([(10, 40, ME)])),
         "returned",
         "returned",
         None,
     ),
     (
         "reports of its own are missing before its code returned",
-        history(left=left(), holes=((20, 30),)),
+        history(finish=finished(), gaps=((20, 30),)),
         "returned",
         "returned",
         None,
     ),
     (
         "a fault is its own doing, whatever else ran",
-        history(-SEGV, strangers=Spans([(0, 100, SIBLING)])),
+        history(-SEGV, unobserved=Spans([(0, 100, SIBLING)])),
         "signaled",
         "signaled",
         None,
     ),
     (
         "a shell that ran does not make a return doubtful",
-        history(left=left(), strangers=Spans([(0, 100, SIBLING)])),
+        history(finish=finished(), unobserved=Spans([(0, 100, SIBLING)])),
         "returned",
         "returned",
         None,
     ),
     (
         "a request that may have gone to another process is the same as the one that did not",
-        history(-TERM, asked=(asked(sure=False, at=20), asked(state=None))),
+        history(-TERM, sent=(signal_sent(certain=False, at=20), signal_sent(disposition=None))),
         "terminated",
         "signaled",
         PARENT,
@@ -448,67 +498,67 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
 
 # the fact that is missing, history, words of the reason
 UNKNOWN: list[tuple[str, History, str]] = [
-    ("its wait status", history(None, left=left()), "wait status"),
-    ("how its code ended", history(0, last_word="launcher"), "how its code ended is missing"),
+    ("its wait status", history(None, finish=finished()), "wait status"),
+    ("how its code ended", history(0, last_report="launcher"), "how its code ended is missing"),
     ("everything that it said", history(0), "neither its end nor os._exit()"),
     (
         "what came after its code had ended",
-        history(0, left=left(), holes=((90, 100),)),
+        history(0, finish=finished(), gaps=((90, 100),)),
         "another program may have taken its place",
     ),
     (
         "whether its code ended before os._exit",
-        history(7, last_word="os_exit", holes=((20, 30),)),
+        history(7, last_report="os_exit", gaps=((20, 30),)),
         "before os._exit()",
     ),
     (
         "whether its code ended before the signal",
-        history(-SEGV, holes=((20, 30),)),
+        history(-SEGV, gaps=((20, 30),)),
         "before the signal",
     ),
     (
         "whether a daemon's target was done",
-        history(-TERM, daemon=True, asked=(abandoning(),), holes=((20, 30),)),
+        history(-TERM, daemon=True, sent=(abandoning(),), gaps=((20, 30),)),
         "its target may have been done",
     ),
-    ("its daemon flag", history(-TERM, daemon=None, asked=(abandoning(),)), "daemon flag"),
+    ("its daemon flag", history(-TERM, daemon=None, sent=(abandoning(),)), "daemon flag"),
     (
         "whose exit path it was",
-        history(-TERM, daemon=True, parent=SIBLING, parent_known=False, asked=(abandoning(),)),
+        history(-TERM, daemon=True, parent=SIBLING, parent_certain=False, sent=(abandoning(),)),
         "whether its parent's is not known",
     ),
     (
         "whether a request came before the one that is known",
-        history(-TERM, asked=(asked(state=None),), missing=SOMEBODY_ELSES),
+        history(-TERM, sent=(signal_sent(disposition=None),), lost_reports=SOMEBODY_ELSES),
         "an earlier request",
     ),
     (
         "whether somebody asked for the signal that it died of",
-        history(-TERM, missing=SOMEBODY_ELSES),
+        history(-TERM, lost_reports=SOMEBODY_ELSES),
         "could hold a request",
     ),
     (
         "whether somebody asked for the exception that a handler raised",
-        history(5, left=EXITED_IN_HANDLER, caught=((TERM, 55),), missing=SOMEBODY_ELSES),
+        history(5, finish=EXITED_IN_HANDLER, caught=((TERM, 55),), lost_reports=SOMEBODY_ELSES),
         "could hold a request",
     ),
     (
         "whether somebody sent the SIGINT that it may have swallowed",
-        history(0, left=left(), missing=SOMEBODY_ELSES),
+        history(0, finish=finished(), lost_reports=SOMEBODY_ELSES),
         "could hold a request",
     ),
     (
         "whether a program that does not report killed it",
-        history(-KILL, strangers=Spans([(0, 100, SIBLING)])),
+        history(-KILL, unobserved=Spans([(0, 100, SIBLING)])),
         "may have sent SIGKILL",
     ),
     (
         "whether what the request made end was still its program, and not another",
         history(
             0,
-            asked=(asked(INT, state="caught"),),
-            left=left("raised", at=60, exception="KeyboardInterrupt", rose_from=INT),
-            holes=((60, 100),),
+            sent=(signal_sent(INT, disposition="caught"),),
+            finish=finished("raised", at=60, exception="KeyboardInterrupt", rose_from=INT),
+            gaps=((60, 100),),
         ),
         "another program may have taken its place",
     ),
@@ -516,10 +566,10 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "whether what drained its work was still its program, and not another",
         history(
             0,
-            asked=(asked(state="caught"),),
+            sent=(signal_sent(disposition="caught"),),
             caught=((TERM, 55),),
-            left=left(handled=frozenset({TERM})),
-            holes=((90, 100),),
+            finish=finished(handled=frozenset({TERM})),
+            gaps=((90, 100),),
         ),
         "another program may have taken its place",
     ),
@@ -527,38 +577,43 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "whether a program that does not report killed it on its way out",
         history(
             -KILL,
-            asked=(asked(state="caught"),),
-            left=EXITED_IN_HANDLER,
-            strangers=Spans([(0, 100, SIBLING)]),
+            sent=(signal_sent(disposition="caught"),),
+            finish=EXITED_IN_HANDLER,
+            unobserved=Spans([(0, 100, SIBLING)]),
         ),
         "may have sent SIGKILL",
     ),
     (
         "whether it caught the request, for its own reports are missing",
-        history(0, asked=(asked(state="caught"),), left=left(), holes=((60, 70),)),
+        history(0, sent=(signal_sent(disposition="caught"),), finish=finished(), gaps=((60, 70),)),
         "what it did with SIGTERM",
     ),
     (
         "whether it caught the request, on 3.11",
-        history(0, asked=(asked(state=None),), left=left(), sees_handlers=False),
+        history(0, sent=(signal_sent(disposition=None),), finish=finished(), sees_handlers=False),
         "whether it caught SIGTERM",
     ),
     (
         "whether it left by its handler of SIGHUP, on 3.11",
-        history(5, asked=(asked(HUP, state="caught"),), left=left("sys_exit"), sees_handlers=False),
+        history(
+            5,
+            sent=(signal_sent(HUP, disposition="caught"),),
+            finish=finished("sys_exit"),
+            sees_handlers=False,
+        ),
         "whether it left by its handler of SIGHUP",
     ),
     (
         "whether it swallowed the SIGINT",
-        history(0, asked=(asked(INT, state=None),), left=left()),
+        history(0, sent=(signal_sent(INT, disposition=None),), finish=finished()),
         "whether it caught SIGINT",
     ),
     (
         "whether SIGTERM raised the KeyboardInterrupt, by a handler that is written in C",
         history(
             1,
-            asked=(asked(state=None),),
-            left=left(
+            sent=(signal_sent(disposition=None),),
+            finish=finished(
                 "raised",
                 exception="KeyboardInterrupt",
                 rose_from=INT,
@@ -569,27 +624,36 @@ UNKNOWN: list[tuple[str, History, str]] = [
     ),
     (
         "what a program that does not report did with the request",
-        history(0, observed=False, asked=(asked(state=None),)),
+        history(0, observed=False, sent=(signal_sent(disposition=None),)),
         "what it did with SIGTERM",
     ),
     (
         "whether a signal by pid alone went to it",
-        history(-TERM, asked=(asked(sure=False),)),
+        history(-TERM, sent=(signal_sent(certain=False),)),
         "to another process",
     ),
     (
         "whether somebody else's earlier request went to it",
-        history(-TERM, asked=(asked(sure=False, at=20, by=SIBLING), asked(state=None))),
+        history(
+            -TERM,
+            sent=(signal_sent(certain=False, at=20, by=SIBLING), signal_sent(disposition=None)),
+        ),
         "an earlier request",
     ),
     (
         "whether an earlier request, of another kind, went to it",
-        history(-TERM, asked=(asked(sure=False, at=20, via="exit path"), asked(state=None))),
+        history(
+            -TERM,
+            sent=(
+                signal_sent(certain=False, at=20, via="exit path"),
+                signal_sent(disposition=None),
+            ),
+        ),
         "an earlier request",
     ),
     (
         "how it died of a signal that it ignored",
-        history(-TERM, asked=(asked(state="ignored"),)),
+        history(-TERM, sent=(signal_sent(disposition="ignored"),)),
         "ignored SIGTERM",
     ),
 ]
@@ -602,10 +666,10 @@ UNKNOWN: list[tuple[str, History, str]] = [
 def test_a_history_has_its_cause(
     known: History, cause: str, ending: str, by: int | str | None
 ) -> None:
-    verdict = classify(known)
+    verdict = decide(known)
 
     assert (verdict.cause, verdict.ending, verdict.ended_by) == (cause, ending, by)
-    assert not verdict.reasons
+    assert verdict.unknown is None
 
 
 @pytest.mark.parametrize(
@@ -613,12 +677,11 @@ def test_a_history_has_its_cause(
     [pytest.param(*rest, id=sentence) for sentence, *rest in UNKNOWN],
 )
 def test_a_missing_fact_makes_the_cause_unknown_and_is_named(known: History, words: str) -> None:
-    verdict = classify(known)
+    verdict = decide(known)
 
     assert verdict.cause == Cause.UNKNOWN
     assert verdict.ended_by is None
-    assert len(verdict.reasons) == 1
-    assert words in verdict.reasons[0]
+    assert words in str(verdict.unknown)
 
 
 def test_every_cause_has_its_history() -> None:
@@ -629,7 +692,7 @@ def test_a_span_is_found_by_whom_it_does_not_belong_to() -> None:
     spans = Spans([(0, 100, 1), (20, 30, 2), (50, 60, 1)])
 
     assert spans.owner(40, 45) == 1
-    assert spans.owner(40, 45, but=1) is None
-    assert spans.owner(25, 45, but=1) == 2
+    assert spans.owner(40, 45, other_than=1) is None
+    assert spans.owner(25, 45, other_than=1) == 2
     assert spans.owner(101, 200) is None
     assert Spans().owner(0, 1) is None

@@ -21,7 +21,7 @@ ORDER = (
     *("inside", "supervisor"),
     *("analysis.log", "analysis.family", "analysis.gaps", "analysis.joins", "analysis.history"),
     *("analysis.cause", "analysis.evidence", "analysis.assemble"),
-    *("render.text", "render.process", "render.timeline"),
+    *("render.text", "render.evidence", "render.process", "render.timeline"),
     *("assertions.arguments", "assertions.violation", "assertions.causes", "assertions.startup"),
     *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
     "assertions.verbs",
@@ -38,6 +38,7 @@ WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
 # What an import at first use may do: a record renders itself when it is asked for its text.
 AT_FIRST_USE = {
     ("records", "run_json"),
+    ("records", "render.evidence"),
     ("records", "render.timeline"),
 }
 # Which modules know pytest.

@@ -282,8 +282,8 @@ def test_of_several_signals_it_is_told_which_one_ended_it() -> None:
         run = main.wait()
     assert run.main.cause is Cause.TERMINATED
     assert describe(run.main) == "terminated by the test (SIGTERM)"
-    ended = [e.fact for e in run.main.evidence if e.fact.endswith("it ended of this one")]
-    assert ended == ["sent SIGTERM (send_signal()), and it ended of this one"]
+    ended = [str(e) for e in run.main.evidence if str(e).endswith("it ended of that")]
+    assert ended == ["sent SIGTERM (send_signal()), and it ended of that"]
 
 
 def test_a_running_main_cannot_be_copied_and_its_snapshot_can() -> None:
@@ -313,7 +313,7 @@ def test_ctrl_c_reaches_main_and_its_children() -> None:
     with pytest_proclife.start(Code(TWO_WORKERS)) as main:
         main.wait_for_output("at work", times=2)
         # before, main may be telling of the second one, and what is cut off there is missing
-        main.wait_for(lambda run: any("was waiting for" in e.fact for e in run.main.evidence))
+        main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         main.interrupt(group=True)
         run = main.wait()
     assert [p.cause for p in run] == [Cause.TERMINATED] * 3, [p.evidence for p in run]
@@ -323,7 +323,7 @@ def test_ctrl_c_reaches_main_and_its_children() -> None:
 
 def test_a_main_that_does_not_exit_says_whom_it_joined_where_and_since_when() -> None:
     with pytest_proclife.start(Code(TWO_WORKERS)) as main:
-        main.wait_for(lambda run: any("was waiting for" in e.fact for e in run.main.evidence))
+        main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         words = (
             r"main did not end within 0\.0 s: it was waiting for first \(pid \d+\) "
             r"at <string>:\d+ in <module> since \d+\.\d\d s; still running was second \(pid \d+\)"

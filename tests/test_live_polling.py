@@ -38,7 +38,7 @@ def test_a_child_and_then_main_are_terminated_by_the_test() -> None:
 def test_ctrl_c_reaches_main_and_its_children() -> None:
     with pytest_proclife.start(Code(TWO_WORKERS)) as main:
         main.wait_for_output("at work", times=2)
-        main.wait_for(lambda run: any("was waiting for" in e.fact for e in run.main.evidence))
+        main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         main.interrupt(group=True)
         run = main.wait()
     assert (run.main.cause, run.main.ending) == (Cause.TERMINATED, Ending.RAISED)

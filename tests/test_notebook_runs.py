@@ -64,7 +64,7 @@ def test_what_was_left_out_is_in_the_evidence_and_in_the_document(tmp_path: Path
     done = run(
         write_notebook(tmp_path / "exam.ipynb", "!touch made", "print('here')"), cwd=tmp_path
     )
-    assert done.main.evidence[0].fact == "left out: cell 1, line 1: !touch made"
+    assert str(done.main.evidence[0]) == "left out: cell 1, line 1: !touch made"
     assert Run.from_json(done.to_json()) == done
     assert not (tmp_path / "made").exists()
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.once
 ONE_EXITED = """
     def test_it(proclife):
         run = proclife.run(["sh", "-c", "exit 3"])
-        print("main:", run.main.cause, *[f"{e.source}: {e.fact}" for e in run.main.evidence[-1:]])
+        print("main:", run.main.cause, *[f"{getattr(e, 'plugin', e.source)}: {e}" for e in run.main.evidence[-1:]])
 """
 
 

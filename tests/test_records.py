@@ -117,7 +117,7 @@ def test_nothing_of_a_run_can_be_changed(run: Run) -> None:
     with pytest.raises(FrozenInstanceError):
         run.main.exitcode = 1  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
-        run.main.evidence[0].fact = ""  # type: ignore[misc]
+        run.main.evidence[0].at = 0.0  # type: ignore[misc]
 
 
 def test_text_stands_in_the_document_as_it_is(run: Run) -> None:
@@ -154,7 +154,9 @@ def test_what_is_no_document_is_a_value_error(text: str, words: str) -> None:
         ("parent", 99, "a parent that is not in it"),
         ("id", 99, "numbered from 0"),
         ("requests", 3, "of the wrong type"),
-        ("exception", {"type": "E"}, "of the wrong type"),
+        ("exception", {"type": "E"}, "without 'message'"),
+        ("exception", "E", "of the wrong type"),
+        ("ended_by", 99, "names a process that is not in it"),
     ],
 )
 def test_a_document_that_contradicts_itself_is_a_value_error(

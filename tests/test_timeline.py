@@ -249,12 +249,12 @@ def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> Non
         "terminated by MainProcess (SIGTERM) and returned, exit code 0",
         "terminated by the test (SIGTERM)",
     ]
-    assert [e.fact for e in run["read anew"].evidence if e.source == "MainProcess"][1:] == [
+    assert [str(e) for e in run["read anew"].evidence if e.about == 0][1:] == [
         "sent SIGHUP (os.kill()), which it caught",
-        "sent SIGTERM (terminate()), which it caught, and it ended of this one",
+        "sent SIGTERM (terminate()), which it caught, and it ended of that",
     ]
-    assert [e.fact for e in run["asked once"].evidence if e.source == "test"] == [
-        "sent SIGTERM (test)"
+    assert [str(e) for e in run["asked once"].evidence if e.source == "test"] == [
+        "sent SIGTERM (test), and it ended of that"
     ]
 
 

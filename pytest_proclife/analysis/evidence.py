@@ -1,165 +1,193 @@
-"""What is known of a process, in words: the facts, each with its time and who says so."""
+"""The facts that are known of a process, each with its time and its source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.cause import Verdict
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.history import History
-from pytest_proclife.analysis.log import Asked, Report, Sighting
-from pytest_proclife.records import signal_name
+from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
+from pytest_proclife.records import (
+    CleanUp,
+    Collected,
+    Ended,
+    Evidence,
+    ExitPathUnfinished,
+    FactMissing,
+    Finished,
+    HandlerRan,
+    JoinedThen,
+    OsExitCalled,
+    Reaped,
+    SignalSent,
+    Source,
+    Started,
+    Wait,
+    Waiting,
+    signal_name,
+)
 
-# Looked for where a run is judged or told; the waits stand only where what began did not end.
-WAITED = "was waiting for "
-IN_EXIT_PATH = "its exit path began, and did not end"
-CLEANED_UP = "sent SIGKILL (clean-up)"
-ENDED_OF = ", and it ended of this one"  # stands where the same sender sent several signals
-
-_STATES = {
-    "caught": ", which it caught",
-    "ignored": ", which it ignored",
-    "blocked": ", which it had blocked",
-}
-_MESSAGE_LIMIT = 300  # characters of an exception's message: the whole stands in `exception`
+_TEXT_LIMIT = 300  # characters of a message or a place: the whole message is in `exception`
 
 
-class Fact(NamedTuple):
-    """One fact; `at` in monotonic ns, None where it has no time."""
+class Clock:
+    """Monotonic ns as seconds since main's start, and one copy of each text of a run."""
 
-    at: int | None
-    source: str
-    text: str
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._texts: dict[str, str] = {}  # the same text is in thousands of records
+
+    def seconds(self, at: int) -> float:
+        return round((at - self.epoch) / 1e9, 6)
+
+    def text(self, value: str) -> str:
+        return self._texts.setdefault(value, value)
 
 
-def facts(
-    one: Sighting, family: Family, history: History, verdict: Verdict | None
-) -> Iterator[Fact]:
-    """The facts about a process in the order of their times, the reasons of the verdict last."""
+def collect(
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    history: History,
+    verdict: Verdict | None,
+    clock: Clock,
+) -> tuple[Evidence, ...]:
+    """The facts about a process in the order of their times, what is missing last."""
     found = [
-        *_start(one, family),
-        *_requests(history, family, verdict),
-        *_own(one, history),
-        *_waits(one, family),
-        *_end(one, family, history),
+        *_start(process, family, clock),
+        *(_signal(sent, history, verdict, clock) for sent in history.sent),
+        *_own(process, history, clock),
+        *_waits(process, processes, family, clock),
+        *_end(process, family, history, clock),
     ]
-    yield from sorted(found, key=lambda fact: fact.at or 0)
-    for reason in verdict.reasons if verdict is not None else ():
-        yield Fact(None, "proclife", f"unknown: {reason}")
+    found.sort(key=lambda fact: fact.at or 0.0)
+    if verdict is not None and verdict.unknown is not None:
+        found.append(FactMissing(at=None, source=Source.PROCLIFE, reason=verdict.unknown))
+    return tuple(found)
 
 
-def end_time(one: Sighting) -> int | None:
-    """When a process ended, as closely as is known: the kernel's word for it comes late."""
-    if one.end is None:
+def end_time(process: ProcessFacts) -> int | None:
+    """When a process ended, as closely as is known: the kernel's event for it comes late."""
+    if process.end is None:
         return None
-    end = one.end
-    if one.collected:
-        end = min(end, one.collected[0][1].at)  # it had ended when its status was taken
-    last = [r.at for r in one.reports[-1:] if r.at <= one.end]
-    return max([end, one.began, *last])
+    end = process.end
+    if process.collected:
+        end = min(end, process.collected[0][1].at)  # it had ended when its status was collected
+    last = [r.at for r in process.reports[-1:] if r.at <= process.end]
+    return max([end, process.began, *last])
 
 
-def _start(one: Sighting, family: Family) -> Iterator[Fact]:
-    for by, report in one.told[:1]:
-        yield Fact(report.at, family.names[by], f"started it{_at(report.field(6))}")
-
-
-def _requests(history: History, family: Family, verdict: Verdict | None) -> Iterator[Fact]:
-    ended_of = None if verdict is None else verdict.request
-    for request in history.asked:
-        words = _request_words(request)
-        if request is ended_of and any(
-            r.by == request.by and r.signal != request.signal for r in history.asked
-        ):
-            words += ENDED_OF
-        yield Fact(request.at, _sender(request, family), words)
-
-
-def _sender(request: Asked, family: Family) -> str:
-    if isinstance(request.by, str):
-        return request.by
-    return family.names[family.order[request.by].number]
-
-
-def _request_words(request: Asked) -> str:
-    name = signal_name(request.signal)
-    if not request.sure:
-        return f"sent {name} ({request.via}), perhaps to it, perhaps to another process"
-    if request.alive is False:
-        return f"sent {name} ({request.via}) when it had ended"
-    return f"sent {name} ({request.via}){_STATES.get(request.state or '', '')}"
-
-
-def _own(one: Sighting, history: History) -> Iterator[Fact]:
-    for signal, at in history.caught:
-        yield Fact(at, "itself", f"its handler of {signal_name(signal)} ran")
-    left, word = one.latest(wire.LEFT), one.latest(wire.LAST_WORD)
-    if left is not None:
-        yield Fact(left.at, "itself", _left_words(left))
-    if word is not None and history.last_word == "os_exit":
-        yield Fact(word.at, "itself", f"called os._exit({word.field(1)[:20]})")
-
-
-def _left_words(left: Report) -> str:
-    kind, message = left.field(1)[:_MESSAGE_LIMIT], left.field(2)[:_MESSAGE_LIMIT]
-    match left.field(0):
-        case "returned":
-            return "its code returned"
-        case "sys_exit":
-            return (
-                f"SystemExit left its code ({message})" if message else "SystemExit left its code"
-            )
-        case _:
-            return f"{kind}: {message} left its code" if message else f"{kind} left its code"
-
-
-def _waits(one: Sighting, family: Family) -> Iterator[Fact]:
-    """Joins that blocked and whose end was not seen; an exit path that did not come to its end."""
-    begun, done = one.latest(wire.EXIT_PATH), one.latest(wire.EXIT_PATH_DONE)
-    if begun is not None and done is None and one.latest(wire.LAST_WORD) is None:
-        yield Fact(begun.at, "itself", IN_EXIT_PATH)
-    waits = [r for r in one.reports if r.kind == wire.WAITING]
+def open_waits(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
+) -> tuple[Wait, ...]:
+    """The joins that began to block and whose end was not reported."""
+    waits = [r for r in process.reports if r.kind == wire.WAITING]
     if not waits:
-        return
-    over = {r.field(0) for r in one.reports if r.kind == wire.COLLECTED}
-    open_waits = {r.field(0): r for r in waits if r.field(0) not in over}
-    if not open_waits:
-        return
-    children = {str(family.sightings[n].pid): n for n in family.children[one.number]}
-    for pid, report in open_waits.items():
-        who = f"{family.names[children[pid]]} (pid {pid})" if pid in children else f"pid {pid[:12]}"
-        yield Fact(report.at, "itself", f"{WAITED}{who}{_at(report.field(1))}")
+        return ()
+    over = {r.field(0) for r in process.reports if r.kind == wire.COLLECTED}
+    unfinished = {r.field(0): r for r in waits if r.field(0) not in over}
+    if not unfinished:
+        return ()
+    children = {str(processes[n].pid): n for n in family.children[process.number]}
+    return tuple(
+        Wait(
+            at=clock.seconds(report.at),
+            pid=report.number(0) or 0,
+            process=family.id(children.get(pid)),
+            where=clock.text(report.field(1)[:_TEXT_LIMIT]),
+        )
+        for pid, report in unfinished.items()
+    )
 
 
-def _end(one: Sighting, family: Family, history: History) -> Iterator[Fact]:
-    for at in one.cleanups[:1]:
-        yield Fact(at, "proclife", CLEANED_UP)
-    if one.end is not None:
-        yield Fact(end_time(one), "kernel", _status_words(history))
-    for index, (by, report) in enumerate(_telling(one)):
-        did = "joined it then" if index else "collected its status"
-        yield Fact(report.at, family.names[by], did + _at(report.field(3)))
-    if not one.collected and one.reaped is not None and one.number:
-        text = "it was an orphan when it was reaped" if one.reaped_by_us else "it was reaped"
-        yield Fact(one.reaped, "kernel", text)
+def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evidence]:
+    for by, report in process.announcements[:1]:
+        yield Started(
+            at=clock.seconds(report.at),
+            source=Source.PROCESS,
+            about=family.id(by),
+            where=_where(report.field(6), clock),
+        )
 
 
-def _telling(one: Sighting) -> Iterable[tuple[int, Report]]:
-    """Who took its status, and the join that came later, if that was another call."""
-    first = one.collected[:1]
-    later = [c for c in one.collected[1:] if c[1].field(2)]
+def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock) -> Evidence:
+    decisive = verdict is not None and sent is verdict.request
+    return SignalSent(
+        at=clock.seconds(sent.at),
+        source=Source.TEST if isinstance(sent.by, str) else Source.PROCESS,
+        about=None if isinstance(sent.by, str) else sent.by,
+        signal=signal_name(sent.signal),
+        via=clock.text(sent.via),
+        disposition=sent.disposition,
+        alive=sent.alive,
+        certain=sent.certain,
+        decisive=decisive,
+    )
+
+
+def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evidence]:
+    for signal, at in history.caught:
+        name = signal_name(signal)
+        yield HandlerRan(at=clock.seconds(at), source=Source.ITSELF, signal=name)
+    report, finish = process.last_of_program(wire.LEFT), history.finish
+    if report is not None and finish is not None:
+        yield Finished(
+            at=clock.seconds(report.at),
+            source=Source.ITSELF,
+            how=finish.how,
+            exception=clock.text(report.field(1)[:_TEXT_LIMIT]),
+            message=clock.text(report.field(2)[:_TEXT_LIMIT]),
+        )
+    last = process.last_of_program(wire.LAST_WORD)
+    if last is not None and history.last_report == "os_exit":
+        status = last.field(1)[:20]
+        yield OsExitCalled(at=clock.seconds(last.at), source=Source.ITSELF, status=status)
+
+
+def _waits(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
+) -> Iterator[Evidence]:
+    """Joins that blocked and whose end was not seen; an exit path that did not come to its end."""
+    begun = process.last_of_program(wire.EXIT_PATH)
+    ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.LAST_WORD)
+    if begun is not None and ended is None:
+        yield ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
+    for wait in open_waits(process, processes, family, clock):
+        yield Waiting(
+            at=wait.at, source=Source.ITSELF, about=wait.process, pid=wait.pid, where=wait.where
+        )
+
+
+def _end(
+    process: ProcessFacts, family: Family, history: History, clock: Clock
+) -> Iterator[Evidence]:
+    for at in process.clean_ups[:1]:
+        yield CleanUp(at=clock.seconds(at), source=Source.PROCLIFE)
+    end = end_time(process)
+    if end is not None:
+        yield Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)
+    for index, (by, report) in enumerate(_collections(process)):
+        kind = JoinedThen if index else Collected
+        yield kind(
+            at=clock.seconds(report.at),
+            source=Source.PROCESS,
+            about=family.id(by),
+            where=_where(report.field(3), clock),
+        )
+    if not process.collected and process.reaped is not None and process.number:
+        yield Reaped(
+            at=clock.seconds(process.reaped), source=Source.KERNEL, orphan=process.reaped_by_us
+        )
+
+
+def _collections(process: ProcessFacts) -> list[tuple[int, Report]]:
+    """The call that collected its status, and the join that came later, if that was another."""
+    first = process.collected[:1]
+    later = [c for c in process.collected[1:] if c[1].field(2)]
     return [*first, *later[:1]] if first and not first[0][1].field(2) else first
 
 
-def _status_words(history: History) -> str:
-    if history.exitcode is None:
-        return "ended; its wait status was not seen"
-    if history.signal is not None:
-        return f"died of {signal_name(history.signal)}"
-    return f"exited with {history.exitcode}"
-
-
-def _at(where: str) -> str:
-    return f" at {where[:_MESSAGE_LIMIT]}" if where else ""
+def _where(field: str, clock: Clock) -> str:
+    return clock.text(field[:_TEXT_LIMIT])

@@ -1,12 +1,18 @@
-"""The kind, name and parent of each process of a run, and the order of their starts."""
+"""The kind, name and parent of each process of a run, and the order of their starts.
+
+A parent is the process that called `start()`, `fork` or `Popen`. It is certain if the child or the
+parent reported it. If a fork server stands between them, only the kernel's parent may be known,
+and the process that the server served is inferred.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pytest_proclife import wire
-from pytest_proclife.analysis.log import Report, Sighting
+from pytest_proclife.analysis.log import ProcessFacts
 from pytest_proclife.records import HELPER_KINDS, KINDS, MULTIPROCESSING_KINDS, START_METHODS, Role
 
 _NAME_LIMIT = 200  # characters
@@ -14,137 +20,154 @@ _NAME_LIMIT = 200  # characters
 T = TypeVar("T")
 
 
-class Family:
-    """The processes of a run by their number in the log, and what they are to each other.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a process is. `parent` and `forked_from` are numbers of the log; `id` is of the record.
 
-    A parent is who called `start()`, `fork` or `Popen`. It is certain where the child or the
-    parent said so; where a fork server stands between them, only the kernel's parent may be
-    known, and whom that served is a guess.
+    `forked_from` is the kernel's parent, by the process's own first report. `daemon` is the flag
+    as reported, None if it was not. `version` is that of its Python, (0,) if it is not known.
     """
 
-    def __init__(self, sightings: list[Sighting]) -> None:
-        self.sightings = sightings
-        self.by_key = _keys(sightings)
-        self.forked_from = {one.number: self._forked_from(one) for one in sightings}
-        self.kinds: dict[int, str] = {}
-        for one in sightings:
-            self.kinds[one.number] = self._kind(one)
-        self._by_pid: dict[int, list[Sighting]] = {}
-        for one in sorted(sightings, key=lambda s: s.began):
-            self._by_pid.setdefault(one.pid, []).append(one)
-        self.parents: dict[int, int | None] = {}
-        self.certain: dict[int, bool] = {}
-        for one in sightings:
-            self.parents[one.number], self.certain[one.number] = self._parent(one)
+    id: int
+    kind: str
+    role: Role
+    name: str
+    parent: int | None
+    parent_certain: bool
+    forked_from: int | None
+    daemon: bool | None
+    start_method: str | None
+    argv: tuple[str, ...] | None
+    version: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The processes of a run: `identities` and `children` by number, `order` by start."""
+
+    identities: tuple[Identity, ...]
+    children: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
+
+    def id(self, number: int | None) -> int | None:
+        return None if number is None else self.identities[number].id
+
+    def parent_id(self, number: int) -> int | None:
+        return self.id(self.identities[number].parent)
+
+
+def identify(processes: Sequence[ProcessFacts]) -> Family:
+    """Find out what each process is, and which processes started which."""
+    search = _Search(processes)
+    order = sorted(processes, key=lambda p: (p.number != 0, p.began, p.number))
+    ids = {process.number: index for index, process in enumerate(order)}
+    programs = search.inherited(search.parents, _argv)
+    versions = search.inherited(search.forked_from, _version)
+    children: list[list[int]] = [[] for _ in processes]
+    for number, parent in enumerate(search.parents):
+        if parent is not None:
+            children[parent].append(number)
+    return Family(
+        identities=tuple(
+            Identity(
+                id=ids[process.number],
+                kind=search.kinds[process.number],
+                role=_role(process, search.kinds[process.number]),
+                name=_name(process, search.kinds[process.number], programs[process.number]),
+                parent=search.parents[process.number],
+                parent_certain=search.certain[process.number],
+                forked_from=search.forked_from[process.number],
+                daemon=_daemon(process),
+                start_method=_start_method(process),
+                argv=_argv(process),
+                version=versions[process.number] or (0,),
+            )
+            for process in processes
+        ),
+        children=tuple(map(tuple, children)),
+        order=tuple(process.number for process in order),
+    )
+
+
+class _Search:
+    """Kinds and parents by number, found in this order because each rests on the ones before."""
+
+    def __init__(self, processes: Sequence[ProcessFacts]) -> None:
+        self.processes = processes
+        self.by_key = _keys(processes)
+        self.forked_from = [self._forked_from(process) for process in processes]
+        self.kinds = [self._kind(process) for process in processes]
+        self.by_pid: dict[int, list[ProcessFacts]] = {}
+        for process in sorted(processes, key=lambda p: p.began):
+            self.by_pid.setdefault(process.pid, []).append(process)
+        parents = [self._parent(process) for process in processes]
+        self.parents = [parent for parent, _ in parents]
+        self.certain = [certain for _, certain in parents]
         self._cut_circles()
-        self.children: dict[int, list[int]] = {one.number: [] for one in sightings}
-        for number, parent in self.parents.items():
-            if parent is not None:
-                self.children[parent].append(number)
-        self.order = sorted(sightings, key=lambda s: (s.number != 0, s.began, s.number))
-        self.ids = {one.number: index for index, one in enumerate(self.order)}
-        self._versions = self._inherited(self.forked_from, _version)
-        self._programs = self._inherited(self.parents, self.argv)
-        self.names = {one.number: self._name(one) for one in self.order}
 
-    def parent_id(self, one: Sighting) -> int | None:
-        parent = self.parents[one.number]
-        return None if parent is None else self.ids[parent]
-
-    def role(self, one: Sighting) -> Role:
-        if one.number == 0:
-            return Role.MAIN
-        return Role.HELPER if self.kinds[one.number] in HELPER_KINDS else Role.CHILD
-
-    def daemon(self, one: Sighting) -> bool | None:
-        """The flag; None where it is not known, or where there is none."""
-        run = one.last(wire.RUN)
-        if run is not None and run.flag(3) is not None:
-            return run.flag(3)
-        return one.told[0][1].flag(3) if one.told else None
-
-    def start_method(self, one: Sighting) -> str | None:
-        run = one.last(wire.RUN)
-        candidates = [run] if run is not None else []
-        candidates += [report for _, report in one.told]
-        return next((r.field(4) for r in candidates if r.field(4) in START_METHODS), None)
-
-    def version(self, one: Sighting) -> tuple[int, ...]:
-        """The version of the Python that it runs; (0,) where that is not known."""
-        return self._versions.get(one.number) or (0,)
-
-    def argv(self, one: Sighting) -> tuple[str, ...] | None:
-        for report in reversed(one.reports):
-            if report.kind == wire.EXEC and len(report.fields) > 1:
-                return _arguments(report.fields[1:])
-            if report.kind == wire.HELLO and report.field(2) == "new":
-                return _arguments(report.fields[6:])
-        if one.told and len(one.told[0][1].fields) > 7:
-            return _arguments(one.told[0][1].fields[7:])
-        return one.argv or None
-
-    # ---
-
-    def _forked_from(self, one: Sighting) -> int | None:
-        """The process of whose key it said at its start that it is the parent's."""
-        hello = one.first(wire.HELLO)
+    def _forked_from(self, process: ProcessFacts) -> int | None:
+        """The process whose key it reported as its parent's when it started."""
+        hello = process.first(wire.HELLO)
         parent = self.by_key.get(hello.field(1)) if hello is not None else None
-        return parent if parent != one.number else None
+        return parent if parent != process.number else None
 
-    def _kind(self, one: Sighting) -> str:
-        if one.number == 0:
+    def _kind(self, process: ProcessFacts) -> str:
+        if process.number == 0:
             return "main"
-        run, hello = one.last(wire.RUN), one.first(wire.HELLO)
-        said = [run.field(1)] if run is not None else []
-        said += [report.field(1) for _, report in one.told]
+        run, hello = process.last(wire.RUN), process.first(wire.HELLO)
+        reported = [run.field(1)] if run is not None else []
+        reported += [report.field(1) for _, report in process.announcements]
         if hello is not None:
-            said.append(hello.field(3))
-        kind = next((kind for kind in said if kind in KINDS and kind != "main"), None)
-        if kind == "os_fork" and self._below_server(one):
+            reported.append(hello.field(3))
+        kind = next((kind for kind in reported if kind in KINDS and kind != "main"), None)
+        if kind == "os_fork" and self._below_server(process):
             return "process"  # a fork server forks nothing else
         if kind is not None:
             return kind
-        if one.known_by == "parent" and not one.told:
-            return "os_fork"  # ended by its parent before it could say a word
-        return "subprocess" if one.found_below is not None else "other"
+        if process.known_by == "parent" and not process.announcements:
+            return "os_fork"  # its parent ended it before it could report anything
+        return "subprocess" if process.found_below is not None else "other"
 
-    def _below_server(self, one: Sighting) -> bool:
-        parent = self.forked_from[one.number]
+    def _below_server(self, process: ProcessFacts) -> bool:
+        parent = self.forked_from[process.number]
         if parent is None:
             return False
-        above = self.sightings[parent]
-        told = [report.field(1) for _, report in above.told]
+        above = self.processes[parent]
+        reported = [report.field(1) for _, report in above.announcements]
         hello = above.first(wire.HELLO)
-        return "forkserver" in (*told, hello.field(3) if hello is not None else "")
+        return "forkserver" in (*reported, hello.field(3) if hello is not None else "")
 
-    def _parent(self, one: Sighting) -> tuple[int | None, bool]:
+    def _parent(self, process: ProcessFacts) -> tuple[int | None, bool]:
         """The parent's number, and whether it is certain."""
-        if one.number == 0:
+        if process.number == 0:
             return None, True
-        below = self.forked_from[one.number]
-        if one.told:
-            tellers = [by for by, _ in one.told if by != one.number]
-            if tellers:
-                return (below, True) if below in tellers else (tellers[0], True)
-        if below is not None and not self._below_server(one):
+        below = self.forked_from[process.number]
+        starters = [by for by, _ in process.announcements if by != process.number]
+        if starters:
+            return (below, True) if below in starters else (starters[0], True)
+        if below is not None and not self._below_server(process):
             return below, True
         if below is None:
-            # one that was killed before it could say a word: only its parent can look at it
-            looked = [r.by for r in one.asked if r.alive is not None and isinstance(r.by, int)]
-            found = one.found_below if one.found_below is not None else next(iter(looked), None)
+            # killed before its first report: only its parent can look at it
+            looked = [r.by for r in process.sent if r.alive is not None and isinstance(r.by, int)]
+            found = process.found_below
+            found = found if found is not None else next(iter(looked), None)
             is_server = found is not None and self.kinds[found] == "forkserver"
             return found, found is not None and not is_server
-        run = one.last(wire.RUN)
-        for other in reversed(self._by_pid.get(run.number(0) or 0, ()) if run is not None else ()):
-            if other.began < one.began and other.number != one.number:
+        run = process.last(wire.RUN)
+        parents = self.by_pid.get(run.number(0) or 0, ()) if run is not None else ()
+        for other in reversed(parents):
+            if other.began < process.began and other.number != process.number:
                 return other.number, True
-        server = self.sightings[below]
-        return (server.told[0][0] if server.told else self.forked_from[below]), False
+        server = self.processes[below]
+        if server.announcements:
+            return server.announcements[0][0], False
+        return self.forked_from[below], False
 
     def _cut_circles(self) -> None:
-        """A process cannot descend from itself, whatever processes say of each other."""
+        """A process cannot descend from itself, whatever processes report of each other."""
         sound = {0}
-        for start in self.parents:
+        for start in range(len(self.parents)):
             path: dict[int, None] = {}
             number: int | None = start
             while number is not None and number not in sound:
@@ -155,19 +178,19 @@ class Family:
                 number = self.parents[number]
             sound.update(path)
 
-    def _inherited(
+    def inherited(
         self,
-        links: dict[int, int | None],
-        own: Callable[[Sighting], tuple[T, ...] | None],
+        links: Sequence[int | None],
+        own: Callable[[ProcessFacts], tuple[T, ...] | None],
     ) -> dict[int, tuple[T, ...] | None]:
-        """What a process has of its own, or else of the nearest process above it."""
+        """A value of each process: its own, or else that of the nearest process above it."""
         found: dict[int, tuple[T, ...] | None] = {}
-        for start in links:
+        for start in range(len(links)):
             path: dict[int, None] = {}
             number: int | None = start
             value = None
             while number is not None and number not in path:
-                value = found[number] if number in found else own(self.sightings[number])
+                value = found[number] if number in found else own(self.processes[number])
                 path[number] = None
                 if value is not None or number in found:
                     break
@@ -175,40 +198,72 @@ class Family:
             found.update(dict.fromkeys(path, value))
         return found
 
-    def _name(self, one: Sighting) -> str:
-        kind = self.kinds[one.number]
-        if kind == "main":
-            return "MainProcess"
-        if kind in HELPER_KINDS:
-            return kind
-        run: Report | None = one.last(wire.RUN)
-        if run is not None and run.field(2):
-            return wire.clip(run.field(2), _NAME_LIMIT)
-        if one.told and kind in MULTIPROCESSING_KINDS and one.told[0][1].field(2):
-            return wire.clip(one.told[0][1].field(2), _NAME_LIMIT)
-        # a fork runs its parent's program
-        argv = self._programs[one.number] if kind == "os_fork" else self.argv(one)
-        name = argv[0].rsplit("/", 1)[-1] if argv else ""
-        return wire.clip(name, _NAME_LIMIT) or kind
 
-
-def _keys(sightings: list[Sighting]) -> dict[str, int]:
-    """The names that processes have for themselves. They begin with the pid, which is true."""
+def _keys(processes: Sequence[ProcessFacts]) -> dict[str, int]:
+    """The keys that processes have for themselves. They begin with the pid, which is true."""
     return {
-        report.field(0): one.number
-        for one in sightings
-        for report in one.reports
-        if report.kind == wire.HELLO and report.field(0).startswith(f"{one.pid}.")
+        report.field(0): process.number
+        for process in processes
+        for report in process.reports
+        if report.kind == wire.HELLO and report.field(0).startswith(f"{process.pid}.")
     }
 
 
-def _version(one: Sighting) -> tuple[int, ...] | None:
-    for report in reversed(one.reports):
-        if report.kind == wire.HELLO and report.field(4):
-            parts = report.field(4).split(".")
-            return tuple(int(p) for p in parts if p.isdecimal() and len(p) < 5) or None
-    return None
+def _role(process: ProcessFacts, kind: str) -> Role:
+    if process.number == 0:
+        return Role.MAIN
+    return Role.HELPER if kind in HELPER_KINDS else Role.CHILD
+
+
+def _name(process: ProcessFacts, kind: str, program: tuple[str, ...] | None) -> str:
+    """`program` is the command line of the program that it runs; a fork runs its parent's."""
+    if kind == "main":
+        return "MainProcess"
+    if kind in HELPER_KINDS:
+        return kind
+    run = process.last(wire.RUN)
+    if run is not None and run.field(2):
+        return wire.clip(run.field(2), _NAME_LIMIT)
+    announced = process.announcements[0][1].field(2) if process.announcements else ""
+    if announced and kind in MULTIPROCESSING_KINDS:
+        return wire.clip(announced, _NAME_LIMIT)
+    argv = program if kind == "os_fork" else _argv(process)
+    name = argv[0].rsplit("/", 1)[-1] if argv else ""
+    return wire.clip(name, _NAME_LIMIT) or kind
+
+
+def _daemon(process: ProcessFacts) -> bool | None:
+    run = process.last(wire.RUN)
+    if run is not None and run.flag(3) is not None:
+        return run.flag(3)
+    return process.announcements[0][1].flag(3) if process.announcements else None
+
+
+def _start_method(process: ProcessFacts) -> str | None:
+    run = process.last(wire.RUN)
+    reports = [run] if run is not None else []
+    reports += [report for _, report in process.announcements]
+    return next((r.field(4) for r in reports if r.field(4) in START_METHODS), None)
+
+
+def _argv(process: ProcessFacts) -> tuple[str, ...] | None:
+    for report in reversed(process.reports):
+        if report.kind == wire.EXEC and len(report.fields) > 1:
+            return _arguments(report.fields[1:])
+        if report.kind == wire.HELLO and report.field(2) == "new":
+            return _arguments(report.fields[6:])
+    if process.announcements and len(process.announcements[0][1].fields) > 7:
+        return _arguments(process.announcements[0][1].fields[7:])
+    return process.argv or None
 
 
 def _arguments(fields: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(wire.clip(text, 1000) for text in fields[: wire.ARGV_LIMIT]) or None
+
+
+def _version(process: ProcessFacts) -> tuple[int, ...] | None:
+    for report in reversed(process.reports):
+        if report.kind == wire.HELLO and report.field(4):
+            parts = report.field(4).split(".")
+            return tuple(int(p) for p in parts if p.isdecimal() and len(p) < 5) or None
+    return None

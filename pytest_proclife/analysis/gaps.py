@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
-from pytest_proclife.analysis.log import Report, Sighting
-from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS
+from pytest_proclife.analysis.log import ProcessFacts, Report
+from pytest_proclife.records import (
+    HELPER_KINDS,
+    MULTIPROCESSING_KINDS,
+    Missing,
+    MissingKind,
+)
+
+Gap = tuple[float, float]  # monotonic ns: a report that is missing was written between these
 
 
 class Spans:
@@ -33,147 +41,184 @@ class Spans:
                 second = (end, owner)
             self._furthest.append((first, second))
 
-    def owner(self, start: float, end: float, *, but: int | None = None) -> int | None:
-        """Whose span overlaps start..end; `but` is left out of account."""
+    def owner(self, start: float, end: float, *, other_than: int | None = None) -> int | None:
+        """The owner of a span that overlaps start..end, if there is one `other_than` this."""
         index = bisect_right(self._starts, end) - 1
         if index < 0:
             return None
         for found in self._furthest[index]:
-            if found is not None and found[1] != but and found[0] >= start:
+            if found is not None and found[1] != other_than and found[0] >= start:
                 return found[1]
         return None
 
 
-NONE = Spans()
-
-Hole = tuple[float, float]
+NO_SPANS = Spans()
 
 
-class Losses:
-    """The holes in each process's reports, and the times in which strangers ran."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """What may be unseen of a run.
 
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        ids = family.ids
-        self.holes = {one.number: _holes(one) for one in family.order}
-        self.missing = Spans(
-            (low, high, ids[one.number])
-            for one in family.order
-            if not _never_spoke(one)
-            for low, high in (*self.holes[one.number], *((at, at) for at in one.astray))
-        )
-        strange = {one.number: self._strange(one) for one in family.order}
-        self.strange = {number: since for number, since in strange.items() if since is not None}
-        self.strangers = Spans(
-            (since, _end(self.family.sightings[number]), ids[number])
-            for number, since in self.strange.items()
-        )
-
-    def _strange(self, one: Sighting) -> float | None:
-        """From when on a process may have done things that nobody reports."""
-        if self.family.kinds[one.number] in HELPER_KINDS or _ran_nothing(one):
-            return None
-        unseen = one.first(wire.UNSEEN)
-        if one.replaced is not None:
-            return one.replaced
-        if unseen is not None:
-            return unseen.at
-        if not reports(one) or _never_spoke(one):
-            if one.told:
-                return one.began
-            # it was found some time after its start, which was after that of its parent
-            parent = self.family.parents[one.number]
-            return -math.inf if parent is None else self.family.sightings[parent].began
-        return None
-
-    def speechless(self, one: Sighting) -> bool:
-        """Whether a process is known not to report, so that its silence says nothing."""
-        if one.reports:
-            return False
-        if one.told:
-            return one.told[0][1].flag(5) is False or _ran_nothing(one)
-        parent = self.family.parents[one.number]
-        if one.number == 0:
-            return not one.let_in
-        if parent in self.strange:
-            return True
-        program = one.argv[0].rsplit("/", 1)[-1] if one.argv else "python"
-        return not program.startswith("python")
-
-    def in_words(self) -> list[str]:
-        """What may not have been seen, process by process."""
-        reasons = []
-        for one in self.family.order:
-            who = f"{self.family.names[one.number]} (pid {one.pid})"
-            if one.replaced is not None:
-                reasons.append(f"{who} became a program that does not report")
-            elif one.number in self.strange and not one.reports:
-                reasons.append(f"{who} does not report: what it started may be missing")
-            elif self.holes[one.number]:
-                reasons.append(f"reports of {who} are missing")
-            for report in one.reports:
-                if report.kind == wire.UNSEEN:
-                    called = report.field(0)[:100]
-                    reasons.append(f"{who} called {called}: a shell does not report")
-        return reasons
-
-
-def reports(one: Sighting) -> bool:
-    """Whether a process reports from inside, or was to."""
-    if one.reports or one.garbled:
-        return True
-    if not one.told:
-        # forked by a process that reports, and gone before it could say so itself
-        return one.let_in or one.known_by == "parent"
-    return one.told[0][1].flag(5) is not False and not _ran_nothing(one)
-
-
-def _ran_nothing(one: Sighting) -> bool:
-    """Whether exec was bound to fail in it, so that it did nothing but end."""
-    return bool(one.told) and one.told[0][1].field(5) == wire.NOTHING and not one.reports
-
-
-def _never_spoke(one: Sighting) -> bool:
-    """Whether a program was let in and never said a word: a Python of another version, say.
-
-    It is taken for one that cannot speak, not for one all of whose reports are missing.
-    A child of multiprocessing runs on its parent's interpreter, so that this is no doubt there.
+    `of_process` are the gaps in each process's own reports, `observed` whether a process is
+    expected to report, both by number. `lost_reports` is when reports are missing, `unobserved`
+    when programs were running that do not report, both by owner's id. `missing` is all of it for
+    the reader.
     """
-    if one.reports or one.garbled or not one.told:
+
+    of_process: tuple[tuple[Gap, ...], ...]
+    observed: tuple[bool, ...]
+    lost_reports: Spans
+    unobserved: Spans
+    missing: tuple[Missing, ...]
+
+
+def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
+    """Find the gaps in the reports of a run."""
+    of_process = tuple(_gaps_of(process) for process in processes)
+    since = {
+        process.number: start
+        for process in processes
+        if (start := _unobserved_since(process, processes, family)) is not None
+    }
+    return Gaps(
+        of_process=of_process,
+        observed=tuple(_is_observed(process, family, since) for process in processes),
+        lost_reports=Spans(
+            (low, high, family.identities[process.number].id)
+            for process in processes
+            if not _never_reported(process)
+            for low, high in (
+                *of_process[process.number],
+                *((at, at) for at in process.lost_groups),
+            )
+        ),
+        unobserved=Spans(
+            (start, _end(processes[number]), family.identities[number].id)
+            for number, start in since.items()
+        ),
+        missing=tuple(
+            missing
+            for number in family.order
+            for missing in _missing(processes[number], family, of_process[number], since)
+        ),
+    )
+
+
+def should_report(process: ProcessFacts) -> bool:
+    """Whether a process reports from inside, or was meant to."""
+    if process.reports or process.unreadable:
+        return True
+    if not process.announcements:
+        # forked by a process that reports, and gone before its own first report
+        return process.entered or process.known_by == "parent"
+    return process.announcements[0][1].flag(5) is not False and not _ran_nothing(process)
+
+
+# --- programs that do not report
+
+
+def _unobserved_since(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family
+) -> float | None:
+    """When a process began to be able to do things that nobody reports; None if it never was."""
+    identity = family.identities[process.number]
+    if identity.kind in HELPER_KINDS or _ran_nothing(process):
+        return None
+    unseen = process.first(wire.UNSEEN)
+    if process.replaced_at is not None:
+        return process.replaced_at
+    if unseen is not None:
+        return unseen.at
+    if should_report(process) and not _never_reported(process):
+        return None
+    if process.announcements:
+        return process.began
+    # it was found some time after its start, which was after that of its parent
+    return -math.inf if identity.parent is None else processes[identity.parent].began
+
+
+def _is_observed(process: ProcessFacts, family: Family, since: dict[int, float]) -> bool:
+    """Whether a process is expected to report, so that its silence means something."""
+    if process.reports:
+        return True
+    if process.announcements:
+        return process.announcements[0][1].flag(5) is not False and not _ran_nothing(process)
+    if process.number == 0:
+        return process.entered
+    if family.identities[process.number].parent in since:
         return False
-    return one.told[0][1].field(1) not in MULTIPROCESSING_KINDS | HELPER_KINDS
+    program = process.argv[0].rsplit("/", 1)[-1] if process.argv else "python"
+    return program.startswith("python")
 
 
-def _end(one: Sighting) -> float:
-    return math.inf if one.end is None else one.end
+def _ran_nothing(process: ProcessFacts) -> bool:
+    """Whether exec was bound to fail in it, so that it did nothing except exit."""
+    if not process.announcements or process.reports:
+        return False
+    return process.announcements[0][1].field(5) == wire.NOTHING
 
 
-def _holes(one: Sighting) -> tuple[Hole, ...]:
+def _never_reported(process: ProcessFacts) -> bool:
+    """Whether the recorder entered a program that never reported: another version, say.
+
+    It is taken for a program that cannot report, not for one that lost all its reports. A child of
+    `multiprocessing` runs on its parent's interpreter, so there this doubt does not exist.
+    """
+    if process.reports or process.unreadable or not process.announcements:
+        return False
+    kind = process.announcements[0][1].field(1)
+    return kind not in MULTIPROCESSING_KINDS | HELPER_KINDS
+
+
+# --- gaps
+
+
+def _gaps_of(process: ProcessFacts) -> tuple[Gap, ...]:
     """When reports were due that are missing."""
-    exited = one.end is not None and one.exitcode is not None and one.exitcode >= 0
-    if not one.reports:
-        return ((one.began, _end(one)),) if exited and reports(one) else ()
-    found: list[Hole] = [(at - 0.5, at + 0.5) for at in one.garbled]
-    before: float = one.began
+    exited = process.end is not None and process.exitcode is not None and process.exitcode >= 0
+    if not process.reports:
+        due = exited and should_report(process)
+        return ((process.began, _end(process)),) if due else ()
+    found: list[Gap] = [(at - 0.5, at + 0.5) for at in process.unreadable]
+    before: float = process.began
     last: Report | None = None
-    for program in one.programs:
+    for program in process.programs:
         if last is not None and last.kind != wire.EXEC:
-            found.append((before, program[0].at))  # that it would be replaced was not heard
-        found += _gaps(program, before)
+            found.append((before, program[0].at))  # the report of the exec was lost
+        found += _gaps_of_program(program, before)
         last = program[-1]
         before = last.at
-    if exited and one.replaced is None and one.latest(wire.LAST_WORD) is None:
-        found.append((before, _end(one)))
+    if exited and process.replaced_at is None and process.last_of_program(wire.LAST_WORD) is None:
+        found.append((before, _end(process)))
     return tuple(found)
 
 
-def _gaps(program: list[Report], before: float) -> list[Hole]:
-    found: list[Hole] = []
+def _gaps_of_program(program: Sequence[Report], before: float) -> Iterator[Gap]:
     expected = 0
     for report in sorted(program, key=lambda r: r.seq):
         if report.seq > expected:
             # two threads may number their reports in one order and stamp them in the other
-            found.append((min(before, report.at), max(before, report.at)))
+            yield min(before, report.at), max(before, report.at)
         expected = report.seq + 1
         before = report.at
-    return found
+
+
+def _end(process: ProcessFacts) -> float:
+    return math.inf if process.end is None else process.end
+
+
+def _missing(
+    process: ProcessFacts, family: Family, gaps: tuple[Gap, ...], since: dict[int, float]
+) -> Iterator[Missing]:
+    """What may be unseen of one process."""
+    id = family.identities[process.number].id
+    if process.replaced_at is not None:
+        yield Missing(process=id, kind=MissingKind.REPLACED)
+    elif process.number in since and not process.reports:
+        yield Missing(process=id, kind=MissingKind.UNOBSERVED)
+    elif gaps:
+        yield Missing(process=id, kind=MissingKind.REPORTS)
+    for report in process.reports:
+        if report.kind == wire.UNSEEN:
+            called = report.field(0)[:100]
+            yield Missing(process=id, kind=MissingKind.UNSEEN_CALL, what=called)

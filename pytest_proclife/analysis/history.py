@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from pytest_proclife.analysis.gaps import NONE, Spans
-from pytest_proclife.analysis.log import Asked
+from pytest_proclife import wire
+from pytest_proclife.analysis.family import Family
+from pytest_proclife.analysis.gaps import NO_SPANS, Gaps, Spans, should_report
+from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending
+
+_SEES_HANDLERS = (3, 12)  # the version from which on sys.monitoring shows handlers as they run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What a process reported of the end of its own code. `rose_from` is a signal's number."""
+class Finish:
+    """What a process reported when its own code finished.
+
+    `exception` is the type of what left its target. `rose_from` is the signal whose handler
+    raised it. `handled` are the signals that ask for an exit and had a handler in Python.
+    """
 
     at: int
-    how: str
+    how: Ending
     exception: str | None = None
     rose_from: int | None = None
     handled: frozenset[int] = frozenset()
@@ -24,13 +34,19 @@ class Left:
 class History:
     """All that is known of one process that has ended. Times are monotonic ns.
 
-    `parent_known`: the parent is certain, not inferred. `observed`: it reports from inside, or
-    should have. `sees_handlers`: it reports Python's signal handlers as they run (CPython 3.12
-    on). `replaced` is when a program that does not report took its place. `cleaned_up` is when
-    proclife sent it SIGKILL. `caught` holds (signal, when). `last_word` is how its last report
-    said that it leaves (exit, os_exit, launcher), None if there was none. `holes` are when
-    reports of its own are missing. `missing`: when reports of others are missing, any of which
-    could be a request. `strangers`: when programs ran whose requests nobody reports.
+    | field | value |
+    | --- | --- |
+    | `parent_certain` | the parent was reported, not inferred |
+    | `observed` | it reports from inside, or should have |
+    | `sees_handlers` | it reports when Python's signal handlers run (CPython 3.12 on) |
+    | `replaced_at` | when a program that does not report replaced it by exec |
+    | `cleaned_up_at` | when proclife sent it SIGKILL |
+    | `sent` | the signals that were sent to it |
+    | `caught` | (signal, when its handler ran) |
+    | `last_report` | how it exits, by its last report: exit, os_exit, launcher; None if lost |
+    | `gaps` | when reports of its own are missing |
+    | `lost_reports` | when reports of other processes are missing, which could be requests |
+    | `unobserved` | when programs were running whose signals nobody reports |
     """
 
     id: int
@@ -38,24 +54,97 @@ class History:
     began: float = -math.inf
     ended: float = math.inf
     parent: int | None = None
-    parent_known: bool = True
+    parent_certain: bool = True
     daemon: bool | None = None
     observed: bool = True
     sees_handlers: bool = True
-    replaced: int | None = None
-    cleaned_up: int | None = None
-    asked: tuple[Asked, ...] = ()
+    replaced_at: int | None = None
+    cleaned_up_at: int | None = None
+    sent: tuple[Sent, ...] = ()
     caught: tuple[tuple[int, int], ...] = ()
-    left: Left | None = None
-    last_word: str | None = None
-    holes: tuple[tuple[float, float], ...] = ()
-    missing: Spans = NONE
-    strangers: Spans = NONE
+    finish: Finish | None = None
+    last_report: str | None = None
+    gaps: tuple[tuple[float, float], ...] = ()
+    lost_reports: Spans = NO_SPANS
+    unobserved: Spans = NO_SPANS
 
     @property
     def signal(self) -> int | None:
         return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
 
-    def has_hole(self, start: float = -math.inf, end: float = math.inf) -> bool:
+    def has_gap(self, start: float = -math.inf, end: float = math.inf) -> bool:
         """Whether reports of its own are missing that it wrote after `start`, before `end`."""
-        return any(low < end and high > start for low, high in self.holes)
+        return any(low < end and high > start for low, high in self.gaps)
+
+
+def build(processes: Sequence[ProcessFacts], family: Family, gaps: Gaps) -> tuple[History, ...]:
+    """The history of each process, by number."""
+    return tuple(_history(process, family, gaps) for process in processes)
+
+
+def is_multiprocessings(process: ProcessFacts, gaps: Gaps) -> bool:
+    """Whether `multiprocessing` itself reported that a process is a child of its own."""
+    announced = any(report.field(1) in MULTIPROCESSING_KINDS for _, report in process.announcements)
+    reported = process.last(wire.RUN) is not None
+    return announced or reported or bool(gaps.of_process[process.number])
+
+
+def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
+    number = process.number
+    identity = family.identities[number]
+    last = process.last_of_program(wire.LAST_WORD)
+    return History(
+        id=identity.id,
+        exitcode=process.exitcode,
+        began=process.began if should_report(process) or process.announcements else 0,
+        ended=math.inf if process.end is None else process.end,
+        parent=family.parent_id(number),
+        parent_certain=identity.parent_certain,
+        daemon=_daemon(process, family, gaps),
+        observed=gaps.observed[number],
+        sees_handlers=identity.version >= _SEES_HANDLERS,
+        replaced_at=process.replaced_at,
+        cleaned_up_at=process.clean_ups[0] if process.clean_ups else None,
+        sent=tuple(
+            sent if isinstance(sent.by, str) else replace(sent, by=family.identities[sent.by].id)
+            for sent in process.sent
+        ),
+        caught=tuple((r.number(0) or 0, r.at) for r in process.all_of_program(wire.CAUGHT)),
+        finish=_finish(process),
+        last_report=None if last is None else _exits(process, last, gaps),
+        gaps=gaps.of_process[number],
+        lost_reports=gaps.lost_reports,
+        unobserved=gaps.unobserved,
+    )
+
+
+def _finish(process: ProcessFacts) -> Finish | None:
+    report = process.last_of_program(wire.LEFT)
+    if report is None:
+        return None
+    return Finish(
+        at=report.at,
+        how=Ending(report.field(0)),
+        exception=report.field(1) or None,
+        rose_from=report.number(4),
+        handled=frozenset(int(n) for n in report.field(5).split() if n.isdecimal() and len(n) < 3),
+    )
+
+
+def _exits(process: ProcessFacts, last: Report, gaps: Gaps) -> str:
+    """How it reported that it exits; of another library's child only its launcher reports."""
+    if last.field(0) == "launcher" and not is_multiprocessings(process, gaps):
+        return "os_exit"
+    return last.field(0)
+
+
+def _daemon(process: ProcessFacts, family: Family, gaps: Gaps) -> bool | None:
+    identity = family.identities[process.number]
+    if identity.daemon is not None or identity.kind in MULTIPROCESSING_KINDS:
+        return identity.daemon
+    if process.announcements or not gaps.observed[process.number]:
+        return False
+    # what looks like os.fork() may be a Process of which the reports that say so are missing
+    if gaps.of_process[process.number] or identity.parent is None:
+        return None
+    return None if gaps.of_process[identity.parent] else False

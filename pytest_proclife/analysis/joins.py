@@ -2,89 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
-from pytest_proclife.analysis.gaps import Losses
-from pytest_proclife.analysis.log import Sighting
+from pytest_proclife.analysis.gaps import Gaps
+from pytest_proclife.analysis.log import ProcessFacts
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined
 
 
-class Parting:
-    """Asked of each process of a run once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """How a process and its parent came apart. `joined_at` is in monotonic ns."""
 
-    def __init__(self, family: Family, losses: Losses, backend: str) -> None:
-        self.family = family
-        self.losses = losses
-        self.backend = backend
-        self.alive_at_exit: dict[int, frozenset[str]] = {}
+    joined: Joined | None = None
+    joined_at: int | None = None
+    orphaned: bool | None = None
 
-    def joined(self, one: Sighting) -> tuple[Joined | None, int | None]:
-        parent = self.family.parents[one.number]
-        for by, report in one.collected:
-            how = report.field(2)
-            if not how or (parent is not None and by != parent):
-                continue
-            if how == Joined.IMPLICIT and str(one.pid) not in self._alive_at_exit(by):
-                return None, None  # it was over when the exit path began
-            return Joined(how), report.at
-        if one.collected or self.family.kinds[one.number] in MULTIPROCESSING_KINDS:
-            return None, None
-        if one.reaped is None or one.reaped_by_us or parent is None:
-            return None, None
-        if self._reaped_by_kernel(parent, one.reaped):
-            return None, None
-        return Joined.EXPLICIT, one.reaped
 
-    def _reaped_by_kernel(self, parent: int, at: int) -> bool:
-        """Whether the parent may have ignored SIGCHLD then, so that nobody's wait was needed."""
-        if any(low <= at for low, _ in self.losses.holes[parent]):
-            return True
-        number: int | None = parent
-        seen: set[int] = set()
-        while number is not None and number not in seen:
-            above = self.family.sightings[number]
-            said = [r for r in above.reports if r.kind == wire.UNWAITED and r.at <= at]
-            if said:
-                return said[-1].flag(0) is True
-            # a forked process goes on as its parent was
-            seen.add(number)
-            number, at = self.family.forked_from[number], above.began
+def find(
+    processes: Sequence[ProcessFacts], family: Family, gaps: Gaps, backend: str
+) -> tuple[Join, ...]:
+    """Find out who waited for each process, by number."""
+    alive = {
+        process.number: _alive_in_exit_path(process)
+        for process in processes
+        if process.last(wire.EXIT_PATH) is not None
+    }
+    joins = []
+    for process in processes:
+        joined, at = _joined(process, processes, family, gaps, alive)
+        orphaned = _orphaned(process, processes, family, backend)
+        joins.append(Join(joined=joined, joined_at=at, orphaned=orphaned))
+    return tuple(joins)
+
+
+# --- joined
+
+
+def _joined(
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    gaps: Gaps,
+    alive: dict[int, frozenset[str]],
+) -> tuple[Joined | None, int | None]:
+    """Whose wait collected its status, and when."""
+    identity = family.identities[process.number]
+    for by, report in process.collected:
+        how = report.field(2)
+        if not how or (identity.parent is not None and by != identity.parent):
+            continue
+        if how == Joined.IMPLICIT and str(process.pid) not in alive.get(by, ()):
+            return None, None  # it had ended when the exit path began
+        return Joined(how), report.at
+    if process.collected or identity.kind in MULTIPROCESSING_KINDS:
+        return None, None
+    if process.reaped is None or process.reaped_by_us or identity.parent is None:
+        return None, None
+    if _reaped_by_kernel(identity.parent, process.reaped, processes, family, gaps):
+        return None, None
+    return Joined.EXPLICIT, process.reaped
+
+
+def _reaped_by_kernel(
+    parent: int, at: int, processes: Sequence[ProcessFacts], family: Family, gaps: Gaps
+) -> bool:
+    """Whether the parent may have ignored SIGCHLD then, so that nobody had to wait."""
+    if any(low <= at for low, _ in gaps.of_process[parent]):
+        return True
+    number: int | None = parent
+    visited: set[int] = set()
+    while number is not None and number not in visited:
+        above = processes[number]
+        changes = [r for r in above.reports if r.kind == wire.UNWAITED and r.at <= at]
+        if changes:
+            return changes[-1].flag(0) is True
+        # a forked process goes on with its parent's disposition
+        visited.add(number)
+        number, at = family.identities[number].forked_from, above.began
+    return False
+
+
+def _alive_in_exit_path(process: ProcessFacts) -> frozenset[str]:
+    """The pids of the children that were alive when a process's exit path began."""
+    report = process.last(wire.EXIT_PATH)
+    return frozenset(() if report is None else report.fields)
+
+
+# --- orphaned
+
+
+def _orphaned(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, backend: str
+) -> bool | None:
+    """Whether it was still running when its parent had ended, by the order of kernel events.
+
+    The first case that holds decides:
+
+    | case | orphaned |
+    | --- | --- |
+    | its parent was not seen, and it came to the supervisor alive | True |
+    | its parent was not seen | None |
+    | its parent has not ended | False |
+    | its parent collected its status | False |
+    | it has not ended, or was running at a look after its parent's end | True |
+    | its end came with an earlier wake-up than its parent's | False |
+    | it reported something after its parent's end | True |
+    | its parent reaped it, or it would have come to the supervisor | False |
+    | both ends came with the same wake-up | None |
+    | its parent's end came first, and that look would have shown it alive as a child | None |
+    | the same, but it was found only later, as an orphan that was reaped | None |
+    | its parent's end came first | True |
+
+    If a fork server forked it, the kernel's parent is the server: who reaped it proves nothing.
+    """
+    identity = family.identities[process.number]
+    if identity.parent is None:
+        return True if process.adopted else None
+    parent = processes[identity.parent]
+    if parent.end is None or parent.end_wake is None:
         return False
-
-    def _alive_at_exit(self, number: int) -> frozenset[str]:
-        """The pids of the children that lived when a process's exit path began."""
-        if number not in self.alive_at_exit:
-            report = self.family.sightings[number].last(wire.EXIT_PATH)
-            self.alive_at_exit[number] = frozenset(() if report is None else report.fields)
-        return self.alive_at_exit[number]
-
-    def orphaned(self, one: Sighting) -> bool | None:
-        """Whether it ran on when its parent had ended; by the order of what the kernel says."""
-        parent = self.family.parents[one.number]
-        if parent is None:
-            # it came down to the supervisor alive, so whoever its parent was had ended
-            return True if one.adopted else None
-        above = self.family.sightings[parent]
-        if above.end is None or above.end_wake is None:
-            return False
-        if any(by == parent for by, _ in one.collected):
-            return False
-        if one.end is None or one.end_wake is None or one.number in above.running_then:
-            return True
-        if one.end_wake < above.end_wake:
-            return False
-        if one.said_after(above.end):
-            return True
-        by_kernel = self.family.forked_from[one.number]
-        served = by_kernel is not None and by_kernel != parent  # by a fork server
-        if one.reaped is not None and not one.reaped_by_us and not served:
-            return False  # its parent collected it, or it would have come down to us
-        if one.end_wake == above.end_wake:
-            return None
-        # its parent's end was stamped first; had it been known as a child and been alive then,
-        # it would stand among those
-        looked_for = self.backend == "pidfd" and one.known_at < above.end
-        looked_for = looked_for and (
-            parent in (by_kernel, one.found_below) or any(by == parent for by, _ in one.told)
-        )
-        return None if looked_for or one.known_by == "orphan" else True
+    if any(by == parent.number for by, _ in process.collected):
+        return False
+    if process.end is None or process.end_wake is None:
+        return True
+    if process.number in parent.children_running:
+        return True
+    if process.end_wake < parent.end_wake:
+        return False
+    if process.reported_after(parent.end):
+        return True
+    served = identity.forked_from not in (None, parent.number)
+    if process.reaped is not None and not process.reaped_by_us and not served:
+        return False
+    if process.end_wake == parent.end_wake:
+        return None
+    known_as_child = parent.number in (identity.forked_from, process.found_below) or any(
+        by == parent.number for by, _ in process.announcements
+    )
+    if backend == "pidfd" and process.known_at < parent.end and known_as_child:
+        return None
+    return None if process.known_by == "orphan" else True

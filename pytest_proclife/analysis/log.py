@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pytest_proclife import wire
-from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Disposition
 
 _SIGNALS = range(1, 65)
 _NUMBERS = range(1 << 31)
@@ -39,7 +39,7 @@ class Report(NamedTuple):
         return {"1": True, "0": False}.get(self.field(index))
 
     @property
-    def makes_sense(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether it can be what it claims: processes may write what they like."""
         if self.seq not in _NUMBERS:
             return False
@@ -70,7 +70,7 @@ Entry = tuple[Any, ...]
 
 
 @dataclass(slots=True, kw_only=True)
-class Sighting:
+class ProcessFacts:
     """What the log says of one process; its number is that of the log.
 
     `reports` are in the order in which they were written; `programs` are the same, for each
@@ -86,20 +86,22 @@ class Sighting:
     adopted: bool = False  # found running below the supervisor, to which orphans fall
     reports: list[Report] = field(default_factory=list)
     programs: list[list[Report]] = field(default_factory=list)
-    garbled: list[int] = field(default_factory=list)
-    astray: list[int] = field(default_factory=list)  # its signals to a group that nobody could ask
-    told: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, STARTED)
-    asked: list[Asked] = field(default_factory=list)
-    cleanups: list[int] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
+    lost_groups: list[int] = field(
+        default_factory=list
+    )  # its signals to a group that nobody could ask
+    announcements: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, STARTED)
+    sent: list[Sent] = field(default_factory=list)
+    clean_ups: list[int] = field(default_factory=list)
     end: int | None = None
     end_wake: float | None = None  # a half more where it is known to be after others of the same
-    running_then: tuple[int, ...] = ()
+    children_running: tuple[int, ...] = ()
     reaped: int | None = None
     reaped_by_us: bool = False
     status: int | None = None
     collected: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, COLLECTED)
     began: int = 0
-    let_in: bool = False  # the recorder was put into it, as main's start says
+    entered: bool = False  # the recorder was put into it, as main's start says
 
     def first(self, kind: str) -> Report | None:
         return next((r for r in self.reports if r.kind == kind), None)
@@ -107,15 +109,15 @@ class Sighting:
     def last(self, kind: str) -> Report | None:
         return next((r for r in reversed(self.reports) if r.kind == kind), None)
 
-    def all_latest(self, kind: str) -> list[Report]:
+    def all_of_program(self, kind: str) -> list[Report]:
         """The reports of that kind by the program that it ran last, if that one reports."""
-        if self.replaced is not None:
+        if self.replaced_at is not None:
             return []
         return [r for r in self.programs[-1] if r.kind == kind]
 
-    def latest(self, kind: str) -> Report | None:
+    def last_of_program(self, kind: str) -> Report | None:
         """The last one of these."""
-        found = self.all_latest(kind)
+        found = self.all_of_program(kind)
         return found[-1] if found else None
 
     @property
@@ -128,44 +130,48 @@ class Sighting:
         return None
 
     @property
-    def replaced(self) -> int | None:
+    def replaced_at(self) -> int | None:
         """When a program that does not report took its place by exec; None if none did."""
         last = self.reports[-1] if self.reports else None
         if last is None or last.kind != wire.EXEC or last.flag(0) is True:
             return None
         return last.at
 
-    def said_after(self, at: int) -> bool:
+    def reported_after(self, at: int) -> bool:
         return bool(self.reports) and self.reports[-1].at >= at
 
 
 _ITS_OWN, _EVERYBODY = "0", "1"  # process groups that stand for others: kill(2)
 
 
-def gather(log: Iterable[Entry], epoch: int) -> list[Sighting]:
-    """Read the log of a run; `epoch` is main's start in monotonic ns."""
+def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> list[ProcessFacts]:
+    """Read the log of a run.
+
+    `epoch` is main's start in monotonic ns. `main_observed`: the recorder entered main.
+    """
     reader = _Reader(epoch)
     for at, what, number, *rest in log:
         reader.take(at, what, number, rest)
     reader.close_group()
-    for one in reader.sightings:
+    for one in reader.processes:
         one.reports.sort(key=lambda r: r.at)
         one.programs = _programs(one.reports)
         one.began = min(
-            [one.known_at, *(r.at for r in one.reports[:1]), *(r.at for _, r in one.told)]
+            [one.known_at, *(r.at for r in one.reports[:1]), *(r.at for _, r in one.announcements)]
         )
     _match_by_pid(reader)
-    for one in reader.sightings:
+    for one in reader.processes:
         # who spoke for the first time after a signal to a group was not yet there
         born_later = one.began if one.reports else 0
-        one.asked = [r for r in one.asked if r.sure or r.at >= born_later]
+        one.sent = [r for r in one.sent if r.certain or r.at >= born_later]
         left = [r.at for r in one.reports if r.kind == wire.LEFT]
-        one.asked = [_in_time(r, left) for r in one.asked]
-        one.asked.sort(key=lambda r: r.at)
+        one.sent = [_in_time(r, left) for r in one.sent]
+        one.sent.sort(key=lambda r: r.at)
         one.collected.sort(key=lambda c: c[1].at)
         # a library's child may be told of twice: as the program that it is, and by its start()
-        one.told.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
-    return reader.sightings
+        one.announcements.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
+    reader.processes[0].entered = main_observed
+    return reader.processes
 
 
 def _programs(reports: list[Report]) -> list[list[Report]]:
@@ -187,11 +193,11 @@ class _Reader:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.sightings: list[Sighting] = []
+        self.processes: list[ProcessFacts] = []
         self.ends: list[tuple[int, int]] = []  # (when, number), as the log has them
         # of a signal to a whole group
         self.states: dict[tuple[int, int], tuple[str | None, int]] = {}
-        self.group: tuple[Sighting, Report] | None = None  # whose members are still to come
+        self.group: tuple[ProcessFacts, Report] | None = None  # whose members are still to come
         self.open_groups: list[_Group] = []
         self.by_pid: list[tuple[int, Report]] = []  # (from whom, a report that names but a pid)
         self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
@@ -200,11 +206,11 @@ class _Reader:
     def take(self, at: int, what: str, number: int, rest: list[Any]) -> None:
         if what == "new":
             pid, how, argv = rest
-            self.sightings.append(
-                Sighting(number=number, pid=pid, known_at=at, known_by=how, argv=_words(argv))
+            self.processes.append(
+                ProcessFacts(number=number, pid=pid, known_at=at, known_by=how, argv=_words(argv))
             )
             return
-        one = self.sightings[number]
+        one = self.processes[number]
         if _learned(one, at, what, rest):
             return
         match what:
@@ -212,31 +218,31 @@ class _Reader:
                 self.close_group()
                 self.said(at, one, *rest)
             case "end":
-                one.end, (one.end_wake, one.running_then) = at, rest
+                one.end, (one.end_wake, one.children_running) = at, rest
                 self.ended(at, one)
             case "state":
                 self.state(at, one, *rest)
             case "asked":
-                one.asked.append(_by_test(at, *rest))
+                one.sent.append(_sent_by_test(at, *rest))
             case "asked group":
-                self.open_group(_by_test(at, *rest), range(len(self.sightings)))
+                self.open_group(_sent_by_test(at, *rest), range(len(self.processes)))
             case "group":
                 self.members(one, *rest)
             case _:
                 raise ValueError(f"an entry of the log that nobody knows: {what!r}")
 
-    def said(self, received: int, one: Sighting, data: bytes, about: int | None) -> None:
+    def said(self, received: int, one: ProcessFacts, data: bytes, about: int | None) -> None:
         parts = wire.unpack(data)
         if parts is None:
-            one.garbled.append(received)
+            one.unreadable.append(received)
             return
         kind, seq, _pid, at, fields = parts
         at = min(
             max(at, self.epoch), received
         )  # nothing is written before main, or after it is read
         report = Report(kind, seq, at, tuple(map(self.text, fields)), about)
-        if not report.makes_sense:
-            one.garbled.append(at)
+        if not report.is_sound:
+            one.unreadable.append(at)
             return
         if (
             one.reports
@@ -248,9 +254,9 @@ class _Reader:
         if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
             self.by_pid.append((one.number, report))
         elif about is not None and kind == wire.STARTED:
-            self.sightings[about].told.append((one.number, report))
+            self.processes[about].announcements.append((one.number, report))
         elif about is not None and kind == wire.KILL:
-            self.sightings[about].asked.append(_asked(one, report))
+            self.processes[about].sent.append(_sent(one, report))
         elif kind == wire.KILL_GROUP:
             self.group = one, report
             self.to_groups.append((one.number, report))
@@ -260,16 +266,20 @@ class _Reader:
             field = wire.clip(field)
         return self.texts.setdefault(field, field)
 
-    def state(self, at: int, one: Sighting, signal: int, state: str | None) -> None:
+    def state(self, at: int, one: ProcessFacts, signal: int, state: str | None) -> None:
         """What a signal meets: the entry follows that of the request, or comes before its group."""
-        if one.asked and one.asked[-1].signal == signal and self.group is None:
-            last = one.asked[-1]
-            one.asked[-1] = replace(last, state=state, state_at=at)
+        if one.sent and one.sent[-1].signal == signal and self.group is None:
+            last = one.sent[-1]
+            one.sent[-1] = replace(last, disposition=_disposition(state), disposition_at=at)
         else:
             self.states[one.number, signal] = state, at
 
     def members(
-        self, sender: Sighting, signal: int, members: tuple[int, ...], gone: tuple[int, ...] = ()
+        self,
+        sender: ProcessFacts,
+        signal: int,
+        members: tuple[int, ...],
+        gone: tuple[int, ...] = (),
     ) -> None:
         if self.group is None:
             return  # its report made no sense
@@ -278,20 +288,22 @@ class _Reader:
             if member == sender.number and report.field(0) == _EVERYBODY:
                 continue
             state, state_at = self.states.get((member, signal), (None, None))
-            request = replace(_asked(sender, report), state=state, state_at=state_at)
-            self.sightings[member].asked.append(request)
+            request = replace(
+                _sent(sender, report), disposition=_disposition(state), disposition_at=state_at
+            )
+            self.processes[member].sent.append(request)
         if sender.number not in members and report.field(0) == _ITS_OWN:
-            sender.asked.append(_asked(sender, report))
+            sender.sent.append(_sent(sender, report))
         self.group, self.states = None, {}
-        group = self.open_group(_asked(sender, report), (*members, sender.number))
+        group = self.open_group(_sent(sender, report), (*members, sender.number))
         for number in gone:
-            group.may_have_met(self.sightings[number])
+            group.may_have_met(self.processes[number])
         for at, number in reversed(self.ends):
             if at < report.at:
                 break
-            group.may_have_met(self.sightings[number])
+            group.may_have_met(self.processes[number])
 
-    def open_group(self, request: Asked, known: Iterable[int]) -> _Group:
+    def open_group(self, request: Sent, known: Iterable[int]) -> _Group:
         group = _Group(request, frozenset(known))
         self.open_groups.append(group)
         return group
@@ -300,18 +312,18 @@ class _Reader:
         """A group whose members could not be asked for: its sender was gone."""
         if self.group is not None:
             sender, report = self.group
-            sender.astray.append(report.at)
+            sender.lost_groups.append(report.at)
             if report.field(0) == _ITS_OWN:
-                sender.asked.append(_asked(sender, report))
+                sender.sent.append(_sent(sender, report))
         self.group, self.states = None, {}
 
-    def ended(self, at: int, one: Sighting) -> None:
+    def ended(self, at: int, one: ProcessFacts) -> None:
         self.ends.append((at, one.number))
         if self.open_groups:
             self.open_groups = [group for group in self.open_groups if group.still_open(one)]
 
 
-def _learned(one: Sighting, at: int, what: str, rest: list[Any]) -> bool:
+def _learned(one: ProcessFacts, at: int, what: str, rest: list[Any]) -> bool:
     """Take an entry that the kernel says of one process alone; False for another."""
     match what:
         case "status":
@@ -326,7 +338,7 @@ def _learned(one: Sighting, at: int, what: str, rest: list[Any]) -> bool:
         case "program":
             one.argv = _words(rest[0])
         case "cleanup":
-            one.cleanups.append(at)
+            one.clean_ups.append(at)
         case _:
             return False
     return True
@@ -341,12 +353,12 @@ class _Group:
     its end is on its way then, and stands in the log before the second next wake-up is over.
     """
 
-    def __init__(self, request: Asked, known: frozenset[int]) -> None:
+    def __init__(self, request: Sent, known: frozenset[int]) -> None:
         self.request = request
         self.known = known  # of whom it is certain whether they got it
         self.until: float | None = None
 
-    def still_open(self, ended: Sighting) -> bool:
+    def still_open(self, ended: ProcessFacts) -> bool:
         wake = ended.end_wake or 0
         if self.until is None:
             self.until = wake // 1 + 1.5  # both looks of the next wake-up
@@ -355,40 +367,46 @@ class _Group:
         self.may_have_met(ended)
         return True
 
-    def may_have_met(self, one: Sighting) -> None:
+    def may_have_met(self, one: ProcessFacts) -> None:
         if one.number not in self.known:
-            one.asked.append(replace(self.request, sure=False))
+            one.sent.append(replace(self.request, certain=False))
 
 
-def _asked(sender: Sighting, report: Report, *, sure: bool = True) -> Asked:
-    return Asked(
+def _sent(sender: ProcessFacts, report: Report, *, certain: bool = True) -> Sent:
+    return Sent(
         at=report.at,
         by=sender.number,
         signal=report.number(1) or 0,
         via=report.field(2)[:100],
         alive=report.flag(4) if report.kind == wire.KILL else None,
-        sure=sure,
+        certain=certain,
     )
 
 
-def _in_time(request: Asked, left: list[int]) -> Asked:
+def _in_time(request: Sent, left: list[int]) -> Sent:
     """What the signal met, if the kernel was asked before the process was on its way out.
 
     CPython gives its handlers back at its end (`_PySignal_Fini`): a default says nothing then.
     """
-    asked_at = request.state_at
-    late = asked_at is not None and any(request.at <= at <= asked_at for at in left)
-    return replace(request, state=None) if late and request.state == "default" else request
+    read_at = request.disposition_at
+    late = read_at is not None and any(request.at <= at <= read_at for at in left)
+    if late and request.disposition is Disposition.DEFAULT:
+        return replace(request, disposition=None)
+    return request
 
 
-def _by_test(at: int, signal: int, via: str = "test") -> Asked:
-    return Asked(at=at, by="test", signal=signal, via=via)
+def _disposition(state: str | None) -> Disposition | None:
+    return None if state is None else Disposition(state)
+
+
+def _sent_by_test(at: int, signal: int, via: str = "test") -> Sent:
+    return Sent(at=at, by="test", signal=signal, via=via)
 
 
 def _match_by_pid(reader: _Reader) -> None:
     """Find the processes that reports mean which name but a pid; pids are used again."""
-    of_pid: dict[int, list[Sighting]] = {}
-    for one in sorted(reader.sightings, key=lambda s: s.began):
+    of_pid: dict[int, list[ProcessFacts]] = {}
+    for one in sorted(reader.processes, key=lambda s: s.began):
         of_pid.setdefault(one.pid, []).append(one)
     collected: set[tuple[int, int]] = set()
     for number, report in sorted(reader.by_pid, key=lambda r: r[1].at):
@@ -399,48 +417,49 @@ def _match_by_pid(reader: _Reader) -> None:
             continue
         one = began[-1]
         if report.kind == wire.STARTED:
-            one.told.append((number, report))  # it was collected before start() had returned
+            one.announcements.append(
+                (number, report)
+            )  # it was collected before start() had returned
         elif report.kind == wire.COLLECTED:
             one.collected.append((number, report))
             collected.add((number, one.number))
         elif (number, one.number) not in collected and (one.end is None or one.end >= report.at):
-            sure = one.said_after(report.at)
-            one.asked.append(_asked(reader.sightings[number], report, sure=sure))
+            certain = one.reported_after(report.at)
+            one.sent.append(_sent(reader.processes[number], report, certain=certain))
     for number, report in reader.to_groups:
         for pid in report.field(4).split():
             lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
             began = [one for one in lived if one.number != number and one.began <= report.at]
             if began:
-                _met(began[-1], reader.sightings[number], report)
+                _met(began[-1], reader.processes[number], report)
 
 
-def _met(one: Sighting, sender: Sighting, report: Report) -> None:
+def _met(one: ProcessFacts, sender: ProcessFacts, report: Report) -> None:
     """A child of the sender's was in the group, and alive, as its parent saw."""
-    same = [r for r in one.asked if (r.at, r.by) == (report.at, sender.number)]
-    if not any(r.sure for r in same):
-        one.asked = [r for r in one.asked if r not in same]
-        one.asked.append(replace(_asked(sender, report), alive=True))
+    same = [r for r in one.sent if (r.at, r.by) == (report.at, sender.number)]
+    if not any(r.certain for r in same):
+        one.sent = [r for r in one.sent if r not in same]
+        one.sent.append(replace(_sent(sender, report), alive=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A signal that was sent to the process. Times are monotonic ns, of the reports.
+class Sent:
+    """A signal that was sent to a process. Times are monotonic ns.
 
-    `by` is a process's id, or "test"; `state` is what the kernel said that the signal would
-    meet (caught, ignored, blocked, default), None where the process could not be asked, and
-    `state_at` when.
-    `alive` is what its sender saw of it just before, None where it did not look. Not `sure`:
-    it may have gone to another process.
+    `by` is the sender: a process's number or id, or "test". `disposition` is what the signal met,
+    read at `disposition_at`; None if it could not be read. `alive` is what the sender saw just
+    before, None if it did not look. If it is not `certain`, the signal may have gone to another
+    process.
     """
 
     at: int
     by: int | str
     signal: int
     via: str
-    state: str | None = None
-    state_at: int | None = None
+    disposition: Disposition | None = None
+    disposition_at: int | None = None
     alive: bool | None = None
-    sure: bool = True
+    certain: bool = True
 
     @property
     def from_exit_path(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pytest_proclife.assertions.violation import Offence, Violation, named
 from pytest_proclife.errors import LifecycleError
 from pytest_proclife.records import ProcessRecord
+from pytest_proclife.render.evidence import fact_words, source_words
 from pytest_proclife.render.text import plain
 from pytest_proclife.render.timeline import render
 
@@ -18,12 +19,12 @@ _ROWS = 20  # of the timeline
 _HINTS = 3
 
 
-def hold(violation: Violation | None) -> None:
-    """Raise LifecycleError where a check found a violation."""
+def hold(assertion: str, violation: Violation | None) -> None:
+    """Raise LifecycleError if the check of an assertion found a violation."""
     __tracebackhide__ = True
     if violation is not None:
         offenders = tuple(offence.process for offence in violation.offences)
-        raise LifecycleError(explain(violation), offenders, violation.run)
+        raise LifecycleError(explain(violation), offenders, violation.run, assertion)
 
 
 def explain(violation: Violation) -> str:
@@ -66,16 +67,17 @@ def _evidence(process: ProcessRecord) -> str:
     facts = process.evidence
     cut = len(facts) > _FACTS
     head, tail = (facts[: _FACTS // 2], facts[-(_FACTS // 2) :]) if cut else (facts, ())
-    width = max((len(plain(fact.source)) for fact in facts), default=0)
+    run = process.run
+    width = max((len(plain(source_words(fact, run))) for fact in facts), default=0)
 
     def lines() -> Iterator[str]:
         for fact in (*head, *tail):
             if cut and fact is tail[0]:
                 yield f"  {'...':>9}  {len(facts) - _FACTS} facts left out"
             at = "" if fact.at is None else f"{fact.at:.3f} s"
-            text = plain(fact.fact)
+            text = plain(fact_words(fact, run))
             text = text if len(text) <= _FACT else f"{text[:_FACT]}..."
-            yield f"  {at:>9}  {plain(fact.source):<{width}}  {text}"
+            yield f"  {at:>9}  {plain(source_words(fact, run)):<{width}}  {text}"
 
     return "\n".join([f"evidence of {named(process)}:", *(lines() if facts else ["  none"])])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_proclife.analysis.evidence import WAITED
 from pytest_proclife.assertions.causes import about_cause, no_exit_path
 from pytest_proclife.assertions.violation import (
     Offence,
@@ -21,7 +20,9 @@ from pytest_proclife.records import (
     ProcessRecord,
     Role,
 )
+from pytest_proclife.render.evidence import wait_words
 from pytest_proclife.render.process import describe
+from pytest_proclife.render.text import plain
 
 _WAYS = {
     Joined.EXPLICIT: "by a join()",
@@ -183,8 +184,11 @@ def _cut_off(process: ProcessRecord) -> str | None:
     done = process.finished_at
     if done is None:
         return None
-    waits = [e for e in process.evidence if e.fact.startswith(WAITED)]
-    return next((e.fact for e in waits if e.at is not None and e.at >= done), None)
+    wait = next((wait for wait in process.waiting_for if wait.at >= done), None)
+    if wait is None:
+        return None
+    words = plain(wait_words(wait.pid, wait.process, wait.where, process.run))
+    return f"was waiting for {words}"
 
 
 def _missing(process: ProcessRecord) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pytest_proclife.assertions.violation import Offence, Violation, named, on_each
-from pytest_proclife.records import MULTIPROCESSING_KINDS, ProcessRecord
+from pytest_proclife.records import MULTIPROCESSING_KINDS, ProcessRecord, Source
 from pytest_proclife.render.process import describe
 
 # s; with all cores busy ends were heard up to 20 ms late
@@ -100,13 +100,15 @@ def order_of_ends(one: Life, other: Life) -> Order:
 
 def sign_of_life(process: ProcessRecord) -> float:
     """The last time at which a process is known to have lived."""
-    said = [e.at for e in process.evidence if e.source == "itself" and e.at is not None]
+    reported = [
+        fact.at for fact in process.evidence if fact.source is Source.ITSELF and fact.at is not None
+    ]
     waited = [
         child.joined_at
         for child in process.children
         if child.joined_at is not None and child.kind in MULTIPROCESSING_KINDS
     ]
-    return max(process.started_at, process.finished_at or 0.0, *said, *waited)
+    return max(process.started_at, process.finished_at or 0.0, *reported, *waited)
 
 
 def _outlived_ancestor(process: ProcessRecord, ancestor: ProcessRecord) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_proclife.analysis.evidence import CLEANED_UP
 from pytest_proclife.assertions.causes import about_cause
 from pytest_proclife.assertions.violation import (
     Offence,
@@ -13,7 +12,7 @@ from pytest_proclife.assertions.violation import (
     on_each,
     why_unknown,
 )
-from pytest_proclife.records import Cause, ProcessRecord, Role, Run
+from pytest_proclife.records import Cause, CleanUp, ProcessRecord, Role, Run
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain
 
@@ -94,10 +93,10 @@ def _outlived(process: ProcessRecord, within: float) -> Offence | None:
     if process.cause is None:
         actual, hint = "it still runs, and its parent has ended", about_cause(process, None)
     elif after is None:
-        actual, hint = f"it outlived its parent: {describe(process)}", ""
+        actual, hint = f"it outlived its parent: {describe(process, parent_named=True)}", ""
     else:
         actual = f"it outlived {named(parent)} by {after:.3f} s: " if parent is not None else ""
-        actual += describe(process).replace(", outlived its parent", "")
+        actual += describe(process, parent_named=True)
         hint = _who_left_it(process, parent)
     in_time = within > 0 and after is not None and after <= within
     known = not (process.cause is Cause.UNKNOWN and in_time)
@@ -136,10 +135,14 @@ def _was_left(process: ProcessRecord) -> Offence | None:
     if process.cause in (None, Cause.CLEANED_UP):
         hint = about_cause(process, None)
         return Offence(process=process, actual=came_to(process), hint=hint)
-    if process.cause is Cause.UNKNOWN and any(e.fact == CLEANED_UP for e in process.evidence):
+    if process.cause is Cause.UNKNOWN and _was_cleaned_up(process):
         actual = f"whether it ended before the clean-up is not known: {why_unknown(process)}"
         return Offence(process=process, actual=actual, known=False, hint=about_cause(process, None))
     return None
+
+
+def _was_cleaned_up(process: ProcessRecord) -> bool:
+    return any(isinstance(fact, CleanUp) for fact in process.evidence)
 
 
 def _absence(run: Run, expected: str, offences: tuple[Offence, ...]) -> Violation | None:
@@ -152,7 +155,7 @@ def _absence(run: Run, expected: str, offences: tuple[Offence, ...]) -> Violatio
         return Violation(sentence=f"{expected}, but {found}", run=run, offences=offences)
     if witness.complete or witness.backend == "pidfd":
         return None
-    reasons = "; ".join(plain(reason) for reason in witness.missing[:_REASONS])
+    reasons = "; ".join(plain(str(reason)) for reason in witness.missing[:_REASONS])
     return Violation(
         sentence=f"{expected}, but not every process could be seen: {reasons}",
         run=run,

@@ -36,7 +36,7 @@ def _never_ran(process: ProcessRecord) -> Offence | None:
 def _start_up(process: ProcessRecord) -> str:
     error = process.exception
     if error is None:
-        return came_to(process).removesuffix(", its target never ran")
+        return came_to(process, start_named=True)
     under = f"under {process.start_method} " if process.start_method else ""
     message = plain(error.message)[:_MESSAGE]
     text = f"{under}its start-up raised {plain(error.type)}"

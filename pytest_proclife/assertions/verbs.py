@@ -34,19 +34,19 @@ def _given(p: object) -> tuple[ProcessRecord, ...]:
 def assert_target_ran(p: Processes) -> None:
     """Its target was reached, whatever became of it there."""
     __tracebackhide__ = True
-    hold(startup.target_ran(_given(p)))
+    hold("assert_target_ran", startup.target_ran(_given(p)))
 
 
 def assert_daemon(p: Processes) -> None:
     """It was started with the daemon flag; what has none that is known fails."""
     __tracebackhide__ = True
-    hold(startup.daemon(_given(p), True))
+    hold("assert_daemon", startup.daemon(_given(p), True))
 
 
 def assert_not_daemon(p: Processes) -> None:
     """It was started without the daemon flag; what has none that is known fails."""
     __tracebackhide__ = True
-    hold(startup.daemon(_given(p), False))
+    hold("assert_not_daemon", startup.daemon(_given(p), False))
 
 
 def assert_joined(p: Processes, how: How | None = None) -> None:
@@ -55,7 +55,7 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
     That it was joined does not mean that its target ran.
     """
     __tracebackhide__ = True
-    hold(joins.joined(_given(p), arguments.how_joined(how)))
+    hold("assert_joined", joins.joined(_given(p), arguments.how_joined(how)))
 
 
 # --- why it ended
@@ -64,13 +64,13 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
 def assert_abandoned(p: Processes) -> None:
     """A daemon: its parent's exit path ended it before its target was done."""
     __tracebackhide__ = True
-    hold(causes.caused(_given(p), Cause.ABANDONED))
+    hold("assert_abandoned", causes.caused(_given(p), Cause.ABANDONED))
 
 
 def assert_returned(p: Processes) -> None:
     """Its target returned."""
     __tracebackhide__ = True
-    hold(causes.caused(_given(p), Cause.RETURNED))
+    hold("assert_returned", causes.caused(_given(p), Cause.RETURNED))
 
 
 def assert_raised(
@@ -85,33 +85,33 @@ def assert_raised(
     """
     __tracebackhide__ = True
     kind, pattern = arguments.exception_type(type), arguments.pattern(match)
-    hold(causes.raised(_given(p), kind, pattern))
+    hold("assert_raised", causes.raised(_given(p), kind, pattern))
 
 
 def assert_sys_exit(p: Processes, code: int | None = None) -> None:
     """`SystemExit` left its target; with `code`, that is its exit code (0 to 255)."""
     __tracebackhide__ = True
-    hold(causes.exited(_given(p), Cause.SYS_EXIT, arguments.exit_code(code)))
+    hold("assert_sys_exit", causes.exited(_given(p), Cause.SYS_EXIT, arguments.exit_code(code)))
 
 
 def assert_os_exit(p: Processes, code: int | None = None) -> None:
     """It called `os._exit()`; with `code`, that is its exit code (0 to 255)."""
     __tracebackhide__ = True
-    hold(causes.exited(_given(p), Cause.OS_EXIT, arguments.exit_code(code)))
+    hold("assert_os_exit", causes.exited(_given(p), Cause.OS_EXIT, arguments.exit_code(code)))
 
 
 def assert_terminated(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It ended of a signal that asked it to: another process of the run sent it, or the test."""
     __tracebackhide__ = True
     given = _given(p)
-    hold(causes.ended_by(given, Cause.TERMINATED, arguments.sender(by, given)))
+    hold("assert_terminated", causes.ended_by(given, Cause.TERMINATED, arguments.sender(by, given)))
 
 
 def assert_killed(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It died of SIGKILL that another process of the run sent it, or the test."""
     __tracebackhide__ = True
     given = _given(p)
-    hold(causes.ended_by(given, Cause.KILLED, arguments.sender(by, given)))
+    hold("assert_killed", causes.ended_by(given, Cause.KILLED, arguments.sender(by, given)))
 
 
 def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> None:
@@ -120,7 +120,7 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
     `signal` is a name ("SIGSEGV") or a number.
     """
     __tracebackhide__ = True
-    hold(causes.signaled(_given(p), arguments.signal_named(signal)))
+    hold("assert_signaled", causes.signaled(_given(p), arguments.signal_named(signal)))
 
 
 # --- what was left
@@ -129,7 +129,7 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
 def assert_orphaned(p: Processes) -> None:
     """It still ran when its parent had ended, and that is proven."""
     __tracebackhide__ = True
-    hold(orphans.orphaned(_given(p)))
+    hold("assert_orphaned", orphans.orphaned(_given(p)))
 
 
 def assert_no_orphans(run: Run, within: float = 0.0) -> None:
@@ -140,7 +140,7 @@ def assert_no_orphans(run: Run, within: float = 0.0) -> None:
     orphan can be missed: then this fails.
     """
     __tracebackhide__ = True
-    hold(orphans.no_orphans(arguments.a_run(run), arguments.span(within)))
+    hold("assert_no_orphans", orphans.no_orphans(arguments.a_run(run), arguments.span(within)))
 
 
 def assert_nothing_left(run: Run) -> None:
@@ -149,7 +149,7 @@ def assert_nothing_left(run: Run) -> None:
     It holds of unseen processes as `assert_no_orphans` does, and fails as that does.
     """
     __tracebackhide__ = True
-    hold(orphans.nothing_left(arguments.a_run(run)))
+    hold("assert_nothing_left", orphans.nothing_left(arguments.a_run(run)))
 
 
 # --- order
@@ -163,14 +163,14 @@ def assert_outlived(p: Processes, q: Processes) -> None:
     """
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=True)
-    hold(order.outlived(these, those))
+    hold("assert_outlived", order.outlived(these, those))
 
 
 def assert_ended_before(p: Processes, q: Processes) -> None:
     """Each of p ended before each of q did; proven as for `assert_outlived`."""
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=True)
-    hold(order.ended_before(these, those))
+    hold("assert_ended_before", order.ended_before(these, those))
 
 
 def assert_overlapped(p: Processes, q: Processes) -> None:
@@ -180,7 +180,7 @@ def assert_overlapped(p: Processes, q: Processes) -> None:
     """
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=False)
-    hold(order.overlapped(these, those))
+    hold("assert_overlapped", order.overlapped(these, those))
 
 
 def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
@@ -191,7 +191,7 @@ def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
     __tracebackhide__ = True
     process, given = arguments.record(p), _given(children)
     arguments.sides((process,), given, apart=True)
-    hold(joins.held_up_by(process, given))
+    hold("assert_held_up_by", joins.held_up_by(process, given))
 
 
 def assert_not_held_up(p: Processes) -> None:
@@ -201,7 +201,7 @@ def assert_not_held_up(p: Processes) -> None:
     p itself, and fails where the witness missed some; what others did does not matter.
     """
     __tracebackhide__ = True
-    hold(joins.not_held_up(_given(p)))
+    hold("assert_not_held_up", joins.not_held_up(_given(p)))
 
 
 def _sides(

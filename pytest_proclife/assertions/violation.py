@@ -76,21 +76,23 @@ def named(process: ProcessRecord) -> str:
     return f"{shortened(process.name)} (pid {process.pid})"
 
 
-def came_to(process: ProcessRecord) -> str:
+def came_to(process: ProcessRecord, *, start_named: bool = False) -> str:
     """Why and how a process ended, as a clause about "it"."""
-    return _PREFIXES.get(process.cause, "it ") + describe(process)
+    words = describe(process, start_named=start_named)
+    return _PREFIXES.get(process.cause, "it ") + words
 
 
 def why_unknown(process: ProcessRecord) -> str:
-    """The reason that the evidence gives for an unknown cause."""
-    reasons = [e.fact for e in process.evidence if e.fact.startswith("unknown: ")]
-    return reasons[0].removeprefix("unknown: ") if reasons else "the evidence does not say why"
+    """The fact without which a cause is unknown."""
+    reason = process.unknown_reason
+    return "the evidence does not say why" if reason is None else str(reason)
 
 
 def unseen(process: ProcessRecord) -> str | None:
-    """What the witness says that it missed of a process's reports, if it missed any."""
-    reasons = [plain(reason) for reason in process.run.witness.missing]
-    named_in = [reason for reason in reasons if plain(str(process)) in reason]
-    if not named_in and process.target_ran is None:
-        return reasons[0] if reasons else None  # nothing shows that it reports at all
-    return named_in[0] if named_in else None
+    """What the witness may have missed of a process's reports, if it missed anything."""
+    missing = process.run.witness.missing
+    own = [entry for entry in missing if entry.process == process.id]
+    if own:
+        return plain(str(own[0]))
+    # nothing shows that it reports at all
+    return plain(str(missing[0])) if missing and process.target_ran is None else None

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
-from pytest_proclife.analysis.evidence import WAITED
 from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Run
 from pytest_proclife.render.text import plain
 
@@ -209,8 +208,8 @@ class _Teller:
             before = f"main had ended with {self._exception(main)}, but "
         elif main.finished_at is not None:
             before = "its last line was reached, but "
-        waits = [e.fact for e in main.evidence if e.fact.startswith(WAITED)]
-        child = next((c for c in main.children if waits and str(c) in waits[-1]), None)
+        wait = main.waiting_for[-1].process if main.waiting_for else None
+        child = None if wait is None else self.run.processes[wait]
         if child is not None:
             return f"{before}it was waiting for {_inside(self.named(child))}, which did not end"
         running = [c for c in main.children if c.cause is Cause.CLEANED_UP]

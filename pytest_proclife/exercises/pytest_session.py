@@ -31,7 +31,7 @@ from pytest_proclife.exercises.submission import (
     private_copy,
     program,
 )
-from pytest_proclife.records import Run
+from pytest_proclife.records import MissingKind, Run
 
 MARKER = "proclife_points"
 _ARGUMENTS = ("name", "visibility", "tags")
@@ -108,7 +108,6 @@ def _fault(args: tuple[object, ...], kwargs: dict[str, object]) -> str | None:
 # What the answer can make a test raise; all else is the exercise's own failure. A LookupError is
 # run["a name"], a ValueError `(child,) = run.children`.
 _ANSWERS = (AssertionError, RunTimeout, LookupError, ValueError, pytest.fail.Exception)
-_JOIN_WANTED = "to have been joined"  # what assert_joined says that it expected
 _LINE = re.compile(
     r'^(?:(?P<shown>\S.*?):(?P<line>\d+): in |E\s+File "(?P<file>.+?)", line (?P<number>\d+))',
     re.MULTILINE,
@@ -252,10 +251,10 @@ class Examination:
         for run in self.runs:
             if run.witness.backend != "pidfd":
                 continue  # what polling does not see need not have been hidden from it
-            for reason in run.witness.missing:
-                if reason.startswith("reports of "):
+            for missing in run.witness.missing:
+                if missing.kind is MissingKind.REPORTS:
                     self.say(
-                        tampered=f"{reason}, though the kernel saw it run to its end: "
+                        tampered=f"{missing}, though the kernel saw it run to its end: "
                         "something kept them back, or wrote others in their place"
                     )
 
@@ -316,7 +315,7 @@ class Examination:
                 offenders,
                 noun=noun,
                 file=str(self.file),
-                join_wanted=_JOIN_WANTED in text.partition("\n")[0],
+                join_wanted=getattr(error, "assertion", "") == "assert_joined",
             )
         message = (text.splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not words:

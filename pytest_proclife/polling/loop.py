@@ -21,6 +21,7 @@ from typing import Any
 from pytest_proclife.polling.output import Output
 from pytest_proclife.polling.reports import Reports
 from pytest_proclife.polling.tree import Tree, end_all, send
+from pytest_proclife.records import Missing, MissingKind
 from pytest_proclife.supervisor.caller import Channel, Orders
 from pytest_proclife.target import PAYLOAD
 
@@ -29,19 +30,18 @@ _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _PATIENCE = 10.0  # s after which a process that outlives SIGKILL is given up
 _STRAGGLERS = 0.5  # s to wait for what holds a connection but is not found
 
-_EXIT_CODES = (
-    "the exit codes of processes other than main are those that their parents reported to have "
-    "collected"
-)
 
-
-def shortcomings() -> tuple[str, ...]:
-    """What polling cannot see here, in sentences."""
-    short = f"children that live shorter than {PERIOD * 1000:.0f} ms can be missed"
+def shortcomings() -> tuple[Missing, ...]:
+    """What polling cannot see here."""
+    short = f"{PERIOD * 1000:.0f} ms"
+    found = [
+        Missing(process=None, kind=MissingKind.SHORT_LIVED, what=short),
+        Missing(process=None, kind=MissingKind.EXIT_CODES),
+    ]
     refused = _reports_refused()
-    if refused is None:
-        return short, _EXIT_CODES
-    return short, _EXIT_CODES, f"nothing is reported from inside: {refused}"
+    if refused is not None:
+        found.append(Missing(process=None, kind=MissingKind.NO_REPORTS, what=refused))
+    return tuple(found)
 
 
 @functools.cache

@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-from pytest_proclife.analysis.evidence import ENDED_OF, IN_EXIT_PATH, WAITED
-from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Request, Role, Run
+from pytest_proclife.records import (
+    Cause,
+    Ending,
+    ExitPathUnfinished,
+    Joined,
+    ProcessRecord,
+    Role,
+    Run,
+    SignalSent,
+)
+from pytest_proclife.render.evidence import wait_words
 from pytest_proclife.render.text import plain, seconds, shortened
 
 _NAMED = 8  # processes named in a sentence
 
 
-def describe(process: ProcessRecord) -> str:
-    """Why and how a process ended, in a few words."""
+def describe(
+    process: ProcessRecord, *, parent_named: bool = False, start_named: bool = False
+) -> str:
+    """Why and how a process ended, in a few words.
+
+    `parent_named`, `start_named`: the sentence around it says already that it outlived its
+    parent, or that its target never ran.
+    """
     if process.ending is Ending.RUNNING:
         return "running"
-    words = [_why(process)]
+    why, named = _why(process)
+    words = [why]
     if process.signal is None:
         code = "not known" if process.exitcode is None else process.exitcode
         words.append(f"exit code {code}")
-    elif process.signal not in words[0]:
+    elif process.signal != named:
         words.append(f"died of {process.signal}")
     if process.joined is not None:
         words.append(_join_words(process, process.joined))
-    if process.orphaned and process.role is not Role.HELPER:
+    if process.orphaned and process.role is not Role.HELPER and not parent_named:
         words.append("outlived its parent")
-    if process.target_ran is False and process.role is not Role.HELPER:
+    if process.target_ran is False and process.role is not Role.HELPER and not start_named:
         words.append("its target never ran")
     return ", ".join(words)
 
 
-def _why(process: ProcessRecord) -> str:
+def _why(process: ProcessRecord) -> tuple[str, str | None]:
+    """Why it ended, and the signal that these words name."""
     match process.cause:
         case Cause.ABANDONED | Cause.TERMINATED | Cause.KILLED | Cause.CLEANED_UP:
-            by = _who(process)
+            by = _sender(process)
             if process.cause is Cause.ABANDONED and by:
                 by += "'s exit path"
             text = cause_words(process.cause) + (f" by {by}" if by else "")
-            signal = _asked_with(process)
-            return text + (f" ({signal})" if signal else "") + _how(process)
+            signal = _signal(process)
+            return text + (f" ({signal})" if signal else "") + _how(process), signal
         case Cause.RAISED if process.exception is not None:
-            return f"raised {plain(process.exception.type)[:60]}"
+            return f"raised {plain(process.exception.type)[:60]}", None
         case Cause.SIGNALED:
-            return f"died of {process.signal}"
+            return f"died of {process.signal}", process.signal
         case Cause.UNKNOWN:
-            reasons = [e.fact for e in process.evidence if e.fact.startswith("unknown: ")]
-            return reasons[0] if reasons else "unknown"
+            reason = process.unknown_reason
+            return "unknown" if reason is None else f"unknown: {reason}", None
         case None:
-            return "running"
+            return "running", None
         case cause:
-            return cause_words(cause)
+            return cause_words(cause), None
 
 
 def cause_words(cause: Cause) -> str:
@@ -56,7 +73,7 @@ def cause_words(cause: Cause) -> str:
 
 
 def _how(process: ProcessRecord) -> str:
-    """How it went where it was asked and did not just die."""
+    """How it ended, if it was asked to and did not just die."""
     match process.ending:
         case Ending.RETURNED:
             return " and returned"
@@ -71,21 +88,20 @@ def _how(process: ProcessRecord) -> str:
             return ""
 
 
-def _asked_with(process: ProcessRecord) -> str | None:
+def _signal(process: ProcessRecord) -> str | None:
     if process.cause is Cause.CLEANED_UP:
         return process.signal
     request = request_that_ended(process)
     return process.signal if request is None else request.signal
 
 
-def request_that_ended(process: ProcessRecord) -> Request | None:
-    """The request of which a process ended, where its cause is one; None where it is not known."""
-    found = [r for r in process.requests if r.by == process.ended_by]
-    named = {e.at for e in process.evidence if e.fact.endswith(ENDED_OF)}
-    return next((r for r in found if r.at in named), found[0] if found else None)
+def request_that_ended(process: ProcessRecord) -> SignalSent | None:
+    """The signal that a process ended of, if its cause is one; None if it is not known."""
+    sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    return next((fact for fact in sent if fact.decisive), None)
 
 
-def _who(process: ProcessRecord) -> str:
+def _sender(process: ProcessRecord) -> str:
     match process.ended_by:
         case None:
             return ""
@@ -113,15 +129,16 @@ def _join_words(process: ProcessRecord, joined: Joined) -> str:
 
 
 def waiting_for(run: Run) -> str:
-    """What main was doing when the run was ended at its deadline, in one sentence's words."""
+    """What main was doing when the run was ended at its timeout, in one sentence's words."""
     main = run.main
-    waits = [e for e in main.evidence if e.fact.startswith(WAITED)]
-    in_exit_path = any(e.fact == IN_EXIT_PATH for e in main.evidence)
+    in_exit_path = any(isinstance(fact, ExitPathUnfinished) for fact in main.evidence)
+    wait = main.waiting_for[-1] if main.waiting_for else None
     ended = main.ended_at if main.ended_at is not None else run.duration
     running = [p for p in main.children if p.ended_at is None or p.cause is Cause.CLEANED_UP]
-    if waits:
-        doing = f"its exit path {waits[-1].fact}" if in_exit_path else f"it {waits[-1].fact}"
-        doing += f" since {seconds(waits[-1].at or 0.0)}"
+    if wait is not None:
+        words = plain(wait_words(wait.pid, wait.process, wait.where, run))
+        doing = "its exit path" if in_exit_path else "it"
+        doing += f" was waiting for {words} since {seconds(wait.at)}"
     elif in_exit_path:
         doing = "it was in its exit path"
     elif main.finished_at is None:
@@ -130,7 +147,8 @@ def waiting_for(run: Run) -> str:
         doing = "it was on its way out, behind a thread or a handler"
     if main.finished_at is not None:
         doing = f"its code was done at {seconds(main.finished_at)}, and {doing}"
-    others = [p for p in running if (p.ended_at or ended) >= ended and str(p) not in doing]
+    waited_for = None if wait is None else wait.process
+    others = [p for p in running if (p.ended_at or ended) >= ended and p.id != waited_for]
     if not others:
         return doing
     names = ", ".join(plain(str(p)) for p in others[:_NAMED])

@@ -143,7 +143,7 @@ def _left_out(processes: list[ProcessRecord], shown: list[ProcessRecord]) -> str
 
 def _not_seen(run: Run) -> list[str]:
     missing = run.witness.missing
-    lines = [f"not seen: {plain(reason)}" for reason in missing[:_REASONS]]
+    lines = [f"not seen: {plain(str(reason))}" for reason in missing[:_REASONS]]
     if len(missing) > _REASONS:
         lines.append(f"not seen: {len(missing) - _REASONS} more of that kind")
     return ["", *lines] if lines else []

@@ -1,0 +1,206 @@
+"""The sentences of facts: evidence, missing facts, and what was not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_proclife.records import (
+    CauseNamed,
+    CleanUp,
+    Collected,
+    Disposition,
+    Ended,
+    Ending,
+    Evidence,
+    ExitPathUnfinished,
+    FactMissing,
+    Finished,
+    HandlerRan,
+    JoinedThen,
+    LeftOut,
+    Missing,
+    MissingKind,
+    OsExitCalled,
+    Reaped,
+    Run,
+    SignalSent,
+    Source,
+    Started,
+    UnknownKind,
+    UnknownReason,
+    Waiting,
+    signal_name,
+)
+
+
+def fact_words(fact: Evidence, run: Run | None = None) -> str:
+    """The sentence of a fact about "it". Names of other processes need the run."""
+    return _WORDS[type(fact)](fact, run)
+
+
+def source_words(fact: Evidence, run: Run) -> str:
+    """The name of whoever states a fact."""
+    match fact:
+        case CauseNamed(plugin=plugin):
+            return plugin
+        case Evidence(source=Source.PROCESS, about=int() as about):
+            return run.processes[about].name
+        case _:
+            return str(fact.source)
+
+
+def wait_words(pid: int, process: int | None, where: str, run: Run | None) -> str:
+    """What a wait is for: "Process-1 (pid 12) at main.py:3"."""
+    if process is not None and run is not None:
+        return f"{run.processes[process]}{_at(where)}"
+    return f"pid {pid}{_at(where)}"
+
+
+def _started(fact: Started, run: Run | None) -> str:
+    return f"started it{_at(fact.where)}"
+
+
+def _signal_sent(fact: SignalSent, run: Run | None) -> str:
+    words = f"sent {fact.signal} ({fact.via})"
+    if not fact.certain:
+        words += ", perhaps to it, perhaps to another process"
+    elif fact.alive is False:
+        words += " when it had ended"
+    else:
+        words += _DISPOSITIONS[fact.disposition]
+    return words + ", and it ended of that" if fact.decisive else words
+
+
+def _finished(fact: Finished, run: Run | None) -> str:
+    if fact.how is Ending.RETURNED:
+        return "its code returned"
+    if fact.how is Ending.SYS_EXIT:
+        return "SystemExit left its code" + (f" ({fact.message})" if fact.message else "")
+    error = f"{fact.exception}: {fact.message}" if fact.message else fact.exception
+    return f"{error} left its code"
+
+
+def _waiting(fact: Waiting, run: Run | None) -> str:
+    return f"was waiting for {wait_words(fact.pid, fact.about, fact.where, run)}"
+
+
+def _ended(fact: Ended, run: Run | None) -> str:
+    if fact.exitcode is None:
+        return "ended; its wait status was not seen"
+    if fact.exitcode < 0:
+        return f"died of {signal_name(-fact.exitcode)}"
+    return f"exited with {fact.exitcode}"
+
+
+def _reaped(fact: Reaped, run: Run | None) -> str:
+    return "it was an orphan when it was reaped" if fact.orphan else "it was reaped"
+
+
+def _at(where: str) -> str:
+    return f" at {where}" if where else ""
+
+
+_DISPOSITIONS: dict[Disposition | None, str] = {
+    Disposition.CAUGHT: ", which it caught",
+    Disposition.IGNORED: ", which it ignored",
+    Disposition.BLOCKED: ", which it had blocked",
+    Disposition.DEFAULT: "",
+    None: "",
+}
+
+# A test holds that there is one for each kind.
+_WORDS: dict[type[Evidence], Callable[[Any, Run | None], str]] = {
+    Started: _started,
+    SignalSent: _signal_sent,
+    HandlerRan: lambda fact, run: f"its handler of {fact.signal} ran",
+    Finished: _finished,
+    OsExitCalled: lambda fact, run: f"called os._exit({fact.status})",
+    ExitPathUnfinished: lambda fact, run: "its exit path began, and did not end",
+    Waiting: _waiting,
+    CleanUp: lambda fact, run: "sent SIGKILL (clean-up)",
+    Ended: _ended,
+    Collected: lambda fact, run: f"collected its status{_at(fact.where)}",
+    JoinedThen: lambda fact, run: f"joined it then{_at(fact.where)}",
+    Reaped: _reaped,
+    FactMissing: lambda fact, run: f"unknown: {fact.reason}",
+    LeftOut: lambda fact, run: f"left out: {fact.text}",
+    CauseNamed: lambda fact, run: f"the cause is {fact.cause}",
+}
+
+
+# --- why a cause is unknown
+
+
+def unknown_words(reason: UnknownReason) -> str:
+    """The missing fact in a sentence."""
+    return _UNKNOWN[reason.kind].format(signal=reason.signal or "a signal")
+
+
+_UNKNOWN = {
+    UnknownKind.WAIT_STATUS: "its wait status could not be had",
+    UnknownKind.NO_END_REPORTED: "it exited, but reported neither its end nor os._exit()",
+    UnknownKind.FINISH_REPORT: "the report of how its code ended is missing",
+    UnknownKind.REPLACEMENT: (
+        "reports of its own are missing: another program may have taken its place"
+    ),
+    UnknownKind.PARENTS_EXIT: (
+        "reports of its own are missing: its parent's exit may have ended it"
+    ),
+    UnknownKind.FINISHED_FIRST: (
+        "reports are missing that could say that it was done before {signal} came"
+    ),
+    UnknownKind.FINISHED_BEFORE_OS_EXIT: (
+        "reports of its own are missing: its code may have ended before os._exit()"
+    ),
+    UnknownKind.FINISHED_BEFORE_SIGNAL: (
+        "reports of its own are missing: its code may have ended before the signal"
+    ),
+    UnknownKind.FINISHED_BEFORE_EXIT_PATH: (
+        "reports of its own are missing: its target may have been done"
+    ),
+    UnknownKind.REACTION: "what it did with {signal} could not be seen",
+    UnknownKind.REACTION_REPORT: "reports are missing that could say what it did with {signal}",
+    UnknownKind.CAUGHT: "whether it caught {signal} could not be seen",
+    UnknownKind.LEFT_BY_HANDLER: "whether it left by its handler of {signal} could not be seen",
+    UnknownKind.DIED_OF_IGNORED: "it ignored {signal}, and yet it died of it",
+    UnknownKind.PARENT: "an exit path told it to end, but whether its parent's is not known",
+    UnknownKind.DAEMON_FLAG: (
+        "its parent's exit path told it to end, but its daemon flag is not known"
+    ),
+    UnknownKind.UNCERTAIN_REQUEST: "a request may have gone to it, or to another process",
+    UnknownKind.UNCERTAIN_EARLIER_REQUEST: (
+        "an earlier request may have gone to it, or to another process"
+    ),
+    UnknownKind.REQUEST_REPORT: "reports are missing that could hold a request",
+    UnknownKind.EARLIER_REQUEST_REPORT: "reports are missing that could hold an earlier request",
+    UnknownKind.UNOBSERVED_SENDER: (
+        "a program that does not report was running, and may have sent {signal}"
+    ),
+}
+
+
+# --- what was not seen
+
+
+def missing_words(missing: Missing) -> str:
+    """What may have happened unseen, in a sentence."""
+    process = (
+        "a process" if missing.process is None else str(missing.run.processes[missing.process])
+    )
+    return _MISSING[missing.kind].format(process=process, what=missing.what)
+
+
+_MISSING = {
+    MissingKind.BACKEND: "polled: {what}",
+    MissingKind.SHORT_LIVED: "children that live shorter than {what} can be missed",
+    MissingKind.EXIT_CODES: (
+        "the exit codes of processes other than main are those that their parents reported to "
+        "have collected"
+    ),
+    MissingKind.NO_REPORTS: "nothing is reported from inside: {what}",
+    MissingKind.REPORTS: "reports of {process} are missing",
+    MissingKind.REPLACED: "{process} became a program that does not report",
+    MissingKind.UNOBSERVED: "{process} does not report: what it started may be missing",
+    MissingKind.UNSEEN_CALL: "{process} called {what}, which does not report what it starts",
+}
