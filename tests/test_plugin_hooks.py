@@ -9,7 +9,8 @@ pytestmark = pytest.mark.once
 ONE_EXITED = """
     def test_it(proclife):
         run = proclife.run(["sh", "-c", "exit 3"])
-        print("main:", run.main.cause, *[f"{getattr(e, 'plugin', e.source)}: {e}" for e in run.main.evidence[-1:]])
+        last = run.main.evidence[-1]
+        print("main:", run.main.cause, f"{getattr(last, 'plugin', last.source)}: {last}")
 """
 
 
@@ -112,7 +113,7 @@ def test_a_conftest_is_asked_for_the_tests_below_it_alone(suite: pytest.Pytester
     (suite.path / "two" / "test_two.py").write_text(
         "def test_it(proclife):\n"
         "    run = proclife.run(['sh', '-c', 'exit 3'])\n"
-        "    print('main:', run.main.cause, run.main.evidence[-1].source)\n"
+        "    print('main:', run.main.cause, run.main.evidence[-1].plugin)\n"
     )
     assert shown(suite, "asked: ") == ["one"]
     assert shown(suite) == ["raised two/conftest.py"]
