@@ -7,21 +7,14 @@ from typing import Any
 
 from pytest_proclife.records import (
     CauseNamed,
-    CleanUp,
-    Collected,
     Disposition,
     Ended,
     Ending,
     Evidence,
-    ExitPathUnfinished,
-    FactMissing,
+    EvidenceKind,
     Finished,
-    HandlerRan,
-    JoinedThen,
-    LeftOut,
     Missing,
     MissingKind,
-    OsExitCalled,
     Reaped,
     Run,
     SignalSent,
@@ -36,18 +29,16 @@ from pytest_proclife.records import (
 
 def fact_words(fact: Evidence, run: Run | None = None) -> str:
     """The sentence of a fact about "it". Names of other processes need the run."""
-    return _WORDS[type(fact)](fact, run)
+    return _WORDS[fact.kind](fact, run)
 
 
 def source_words(fact: Evidence, run: Run) -> str:
     """The name of whoever states a fact."""
-    match fact:
-        case CauseNamed(plugin=plugin):
-            return plugin
-        case Evidence(source=Source.PROCESS, about=int() as about):
-            return run.processes[about].name
-        case _:
-            return str(fact.source)
+    if isinstance(fact, CauseNamed):
+        return fact.plugin
+    if fact.source is Source.PROCESS and fact.about is not None:
+        return run.processes[fact.about].name
+    return str(fact.source)
 
 
 def wait_words(pid: int, process: int | None, where: str, run: Run | None) -> str:
@@ -110,22 +101,22 @@ _DISPOSITIONS: dict[Disposition | None, str] = {
 }
 
 # A test holds that there is one for each kind.
-_WORDS: dict[type[Evidence], Callable[[Any, Run | None], str]] = {
-    Started: _started,
-    SignalSent: _signal_sent,
-    HandlerRan: lambda fact, run: f"its handler of {fact.signal} ran",
-    Finished: _finished,
-    OsExitCalled: lambda fact, run: f"called os._exit({fact.status})",
-    ExitPathUnfinished: lambda fact, run: "its exit path began, and did not end",
-    Waiting: _waiting,
-    CleanUp: lambda fact, run: "sent SIGKILL (clean-up)",
-    Ended: _ended,
-    Collected: lambda fact, run: f"collected its status{_at(fact.where)}",
-    JoinedThen: lambda fact, run: f"joined it then{_at(fact.where)}",
-    Reaped: _reaped,
-    FactMissing: lambda fact, run: f"unknown: {fact.reason}",
-    LeftOut: lambda fact, run: f"left out: {fact.text}",
-    CauseNamed: lambda fact, run: f"the cause is {fact.cause}",
+_WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
+    EvidenceKind.STARTED: _started,
+    EvidenceKind.SIGNAL_SENT: _signal_sent,
+    EvidenceKind.HANDLER_RAN: lambda fact, run: f"its handler of {fact.signal} ran",
+    EvidenceKind.FINISHED: _finished,
+    EvidenceKind.OS_EXIT_CALLED: lambda fact, run: f"called os._exit({fact.status})",
+    EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",
+    EvidenceKind.WAITING: _waiting,
+    EvidenceKind.CLEAN_UP: lambda fact, run: "sent SIGKILL (clean-up)",
+    EvidenceKind.ENDED: _ended,
+    EvidenceKind.COLLECTED: lambda fact, run: f"collected its status{_at(fact.where)}",
+    EvidenceKind.JOINED: lambda fact, run: f"joined it then{_at(fact.where)}",
+    EvidenceKind.REAPED: _reaped,
+    EvidenceKind.FACT_MISSING: lambda fact, run: f"unknown: {fact.reason}",
+    EvidenceKind.LEFT_OUT: lambda fact, run: f"left out: {fact.text}",
+    EvidenceKind.CAUSE_NAMED: lambda fact, run: f"the cause is {fact.cause}",
 }
 
 
