@@ -10,7 +10,12 @@ import pytest
 from histories import EPOCH, STEP, Log
 
 from pytest_proclife import wire
-from pytest_proclife.records import CauseNamed, ProcessRecord, Run, TargetInfo
+from pytest_proclife.records import (
+    CauseNamed,
+    ProcessRecord,
+    Run,
+    TargetInfo,
+)
 from pytest_proclife.session import without_pending_ends
 
 # --- who is who
@@ -459,7 +464,8 @@ def test_a_hidden_request_of_somebody_elses_is_not_a_signal_from_nowhere() -> No
 
     assert run["child"].cause == "unknown"
     assert (
-        str(run["child"].evidence[-1]) == "unknown: reports are missing that could hold a request"
+        str(run["child"].evidence[-1])
+        == "unknown: reports of other processes are missing, which could be of a signal to it"
     )
     assert tuple(map(str, run.witness.missing)) == ("reports of MainProcess (pid 100) are missing",)
 

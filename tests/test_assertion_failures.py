@@ -321,7 +321,7 @@ def test_of_many_offenders_some_are_told_and_the_others_counted() -> None:
     text = text_of(every("assert_returned", run))
     lines = text.splitlines()
 
-    assert lines[0] == ("expected each of 400 processes to have returned, but it is not so for 400")
+    assert lines[0] == ("expected each of 400 processes to have returned, but 400 did not")
     assert lines[1] == "  worker-0 (pid 101): it raised ValueError: lesson 0, exit code 1"
     assert lines[11] == "  ... and 390 more: see the error's .offenders"
     assert "... and 381 more: 381 raised" in lines
@@ -334,7 +334,7 @@ def test_the_timeline_shows_the_offenders_first() -> None:
     odd = lives.changed(run, "worker-321", cause=pp.Cause.RETURNED)
     lines = text_of(every("assert_raised", odd)).splitlines()
 
-    assert lines[0].startswith("expected each of 400 processes to have raised, but not so worker-")
+    assert lines[0].startswith("expected each of 400 processes to have raised, but worker-")
     assert sum("worker-321" in line for line in lines) == 3
 
 
@@ -395,7 +395,7 @@ WRONG: list[tuple[Failure, type[Exception], str]] = [
     (lambda: pp.assert_returned("Process-1"), TypeError, "pass a process of a run"),  # type: ignore[arg-type]
     (lambda: pp.assert_returned(None), TypeError, "not None"),  # type: ignore[arg-type]
     (lambda: pp.assert_returned([exam.main, 5]), TypeError, "not 5"),  # type: ignore[list-item]
-    (lambda: pp.assert_returned(exam), TypeError, "a run is no process: pass run.main, run.ch"),
+    (lambda: pp.assert_returned(exam), TypeError, "a run is not a process: pass run.main, run.ch"),
     (lambda: pp.assert_no_orphans(exam.main), TypeError, "pass the run itself"),  # type: ignore[arg-type]
     (lambda: pp.assert_held_up_by(exam.children, exam.main), TypeError, "pass one process"),  # type: ignore[arg-type]
     (
@@ -411,15 +411,19 @@ WRONG: list[tuple[Failure, type[Exception], str]] = [
     (lambda: pp.assert_os_exit(exam.main, True), ValueError, "from 0 to 255, not True"),
     (lambda: pp.assert_signaled(exam.main, "TERM"), ValueError, "unknown signal 'TERM'"),
     (lambda: pp.assert_signaled(exam.main, -15), ValueError, "unknown signal -15"),
-    (lambda: pp.assert_raised(exam.main, match="("), ValueError, "match is no regular expression"),
+    (
+        lambda: pp.assert_raised(exam.main, match="("),
+        ValueError,
+        "match is not a regular expression",
+    ),
     (lambda: pp.assert_raised(exam.main, match=5), ValueError, "expression, not 5"),  # type: ignore[arg-type]
     (lambda: pp.assert_raised(exam.main, int), ValueError, "type is an exception class or the"),  # type: ignore[arg-type]
     (lambda: pp.assert_raised(exam.main, ""), ValueError, "the name of one, not ''"),
     (lambda: pp.assert_no_orphans(exam, -1), ValueError, "0 or more, not -1"),
     (lambda: pp.assert_no_orphans(exam, float("nan")), ValueError, "0 or more, not nan"),
-    (lambda: pp.assert_outlived(exam.main, exam), TypeError, "a run is no process"),
-    (lambda: pp.assert_outlived(exam.main, exam.main), ValueError, "stands on both sides"),
-    (lambda: pp.assert_overlapped(exam.main, exam.main), ValueError, "stands on both sides"),
+    (lambda: pp.assert_outlived(exam.main, exam), TypeError, "a run is not a process"),
+    (lambda: pp.assert_outlived(exam.main, exam.main), ValueError, "is on both sides"),
+    (lambda: pp.assert_overlapped(exam.main, exam.main), ValueError, "is on both sides"),
 ]
 
 

@@ -286,7 +286,7 @@ def test_nobody_is_no_proof(name: str) -> None:
     both = name in ("assert_outlived", "assert_overlapped", "assert_ended_before")
     main = (lives.snapshot().main,) if name == "assert_held_up_by" else ()
     others: tuple[Any, ...] = ((),) if both else ()
-    with pytest.raises(pp.LifecycleError, match=r"^no process given") as caught:
+    with pytest.raises(pp.LifecycleError, match=r"^no processes given") as caught:
         call(name, *main, iter([]), *others)
     assert caught.value.offenders == ()
     assert caught.value.run is None

@@ -499,12 +499,12 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
 # the fact that is missing, history, words of the reason
 UNKNOWN: list[tuple[str, History, str]] = [
     ("its wait status", history(None, finish=finished()), "wait status"),
-    ("how its code ended", history(0, last_report="launcher"), "how its code ended is missing"),
-    ("everything that it said", history(0), "neither its end nor os._exit()"),
+    ("how its code ended", history(0, last_report="launcher"), "how its code finished is missing"),
+    ("everything that it said", history(0), "without a report of its finish or of os._exit()"),
     (
         "what came after its code had ended",
         history(0, finish=finished(), gaps=((90, 100),)),
-        "another program may have taken its place",
+        "another program may have replaced it",
     ),
     (
         "whether its code ended before os._exit",
@@ -519,33 +519,33 @@ UNKNOWN: list[tuple[str, History, str]] = [
     (
         "whether a daemon's target was done",
         history(-TERM, daemon=True, sent=(abandoning(),), gaps=((20, 30),)),
-        "its target may have been done",
+        "its target may have finished before",
     ),
     ("its daemon flag", history(-TERM, daemon=None, sent=(abandoning(),)), "daemon flag"),
     (
         "whose exit path it was",
         history(-TERM, daemon=True, parent=SIBLING, parent_certain=False, sent=(abandoning(),)),
-        "whether its parent's is not known",
+        "it is not known whether its parent's",
     ),
     (
         "whether a request came before the one that is known",
         history(-TERM, sent=(signal_sent(disposition=None),), lost_reports=SOMEBODY_ELSES),
-        "an earlier request",
+        "an earlier signal",
     ),
     (
         "whether somebody asked for the signal that it died of",
         history(-TERM, lost_reports=SOMEBODY_ELSES),
-        "could hold a request",
+        "could be of a signal to it",
     ),
     (
         "whether somebody asked for the exception that a handler raised",
         history(5, finish=EXITED_IN_HANDLER, caught=((TERM, 55),), lost_reports=SOMEBODY_ELSES),
-        "could hold a request",
+        "could be of a signal to it",
     ),
     (
         "whether somebody sent the SIGINT that it may have swallowed",
         history(0, finish=finished(), lost_reports=SOMEBODY_ELSES),
-        "could hold a request",
+        "could be of a signal to it",
     ),
     (
         "whether a program that does not report killed it",
@@ -560,7 +560,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
             finish=finished("raised", at=60, exception="KeyboardInterrupt", rose_from=INT),
             gaps=((60, 100),),
         ),
-        "another program may have taken its place",
+        "another program may have replaced it",
     ),
     (
         "whether what drained its work was still its program, and not another",
@@ -571,7 +571,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
             finish=finished(handled=frozenset({TERM})),
             gaps=((90, 100),),
         ),
-        "another program may have taken its place",
+        "another program may have replaced it",
     ),
     (
         "whether a program that does not report killed it on its way out",
@@ -638,7 +638,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
             -TERM,
             sent=(signal_sent(certain=False, at=20, by=SIBLING), signal_sent(disposition=None)),
         ),
-        "an earlier request",
+        "an earlier signal",
     ),
     (
         "whether an earlier request, of another kind, went to it",
@@ -649,7 +649,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
                 signal_sent(disposition=None),
             ),
         ),
-        "an earlier request",
+        "an earlier signal",
     ),
     (
         "how it died of a signal that it ignored",

@@ -116,7 +116,7 @@ def test_a_child_whose_status_nobody_reports_is_unknown_and_says_why() -> None:
     run = pytest_proclife.run(Code("import os\nif os.fork() == 0: os._exit(7)\nos.wait()"))
     (child,) = run.children
     assert (child.kind, child.exitcode, child.cause) == ("os_fork", None, Cause.UNKNOWN)
-    assert "unknown: its wait status could not be had" in [str(e) for e in child.evidence]
+    assert "unknown: its wait status could not be read" in [str(e) for e in child.evidence]
 
 
 def test_children_killed_at_birth_are_killed_or_unknown_but_nothing_else() -> None:
@@ -201,8 +201,8 @@ def test_runs_in_several_threads_do_not_mix() -> None:
 def test_an_account_by_polling_is_never_complete_and_says_why() -> None:
     witness = pytest_proclife.run(Code("pass")).witness
     assert (witness.backend, witness.complete) == ("polling", False)
-    assert "polled: PROCLIFE_BACKEND=polling" in map(str, witness.missing)
-    assert "children that live shorter than 10 ms can be missed" in map(str, witness.missing)
+    assert "processes were polled: PROCLIFE_BACKEND=polling" in map(str, witness.missing)
+    assert "processes that live shorter than 10 ms can be missed" in map(str, witness.missing)
 
 
 @pytest.mark.usefixtures("refusing_kernel")
@@ -214,7 +214,7 @@ def test_where_the_kernel_refuses_something_runs_are_polled_and_say_what(
         run = pytest_proclife.run(importable.start_one)
         assert (run.exitcode, len(run.children)) == (0, 1)
         assert run.witness.backend == "polling"
-        assert f"polled: {REFUSED}" in map(str, run.witness.missing)
+        assert f"processes were polled: {REFUSED}" in map(str, run.witness.missing)
 
 
 def test_where_no_zygote_can_be_started_runs_are_polled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,10 +192,12 @@ def test_words_for_what_is_not_known() -> None:
     run = log.run()
 
     assert describe(run["lost"]) == (
-        "unknown: reports of its own are missing: its code may have ended before os._exit(), "
+        "unknown: some of its reports are missing: its code may have finished before os._exit(), "
         "exit code 7"
     )
-    assert describe(run["mute"]) == "unknown: its wait status could not be had, exit code not known"
+    assert (
+        describe(run["mute"]) == "unknown: its wait status could not be read, exit code not known"
+    )
 
 
 def test_words_for_an_orphan_and_for_a_target_that_never_ran() -> None:

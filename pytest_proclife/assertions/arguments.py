@@ -1,4 +1,4 @@
-"""What an assertion may be asked: arguments that make no sense are told in one sentence."""
+"""The arguments of assertions: a wrong one is an error of one sentence."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pytest_proclife.records import Joined, ProcessRecord, Run, signal_name
 
 _REPR = 60  # characters of what was given instead
 
-_PASS = "pass a process of a run (run.main, run['Process-1']) or several of one (run.children)"
+_PASS = "pass a process of a run (run.main, run['Process-1']) or several of them (run.children)"
 
 
 def records(given: object) -> tuple[ProcessRecord, ...]:
-    """The processes that an assertion was given, each once. TypeError where it is no record."""
+    """The processes that an assertion was given, each once. TypeError for anything else."""
     __tracebackhide__ = True
     if isinstance(given, ProcessRecord):
         return (given,)
     if isinstance(given, Run):
-        raise TypeError("a run is no process: pass run.main, run.children or run.descendants")
+        raise TypeError("a run is not a process: pass run.main, run.children or run.descendants")
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise TypeError(f"{_PASS}, not {_shown(given)}")
     found = tuple(given)
-    for one in found:
-        if not isinstance(one, ProcessRecord):
-            raise TypeError(f"{_PASS}, not {_shown(one)}")
-    for one in found[1:]:
-        _of_one_run(found[0], one)
-    return tuple({one.id: one for one in found}.values())
+    for process in found:
+        if not isinstance(process, ProcessRecord):
+            raise TypeError(f"{_PASS}, not {_shown(process)}")
+    for process in found[1:]:
+        _of_one_run(found[0], process)
+    return tuple({process.id: process for process in found}.values())
 
 
 def record(given: object) -> ProcessRecord:
@@ -50,13 +50,13 @@ def a_run(given: object) -> Run:
 def sides(
     processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...], *, apart: bool
 ) -> None:
-    """Two groups that can be held against each other. `apart`: nobody is in both."""
+    """Check that two groups can be compared. `apart`: no process may be in both."""
     __tracebackhide__ = True
     _of_one_run(processes[0], others[0])
     both = {p.id for p in processes} & {p.id for p in others}
     if both and (apart or len(processes) == len(others) == 1):
         name = str(next(p for p in processes if p.id in both))
-        raise ValueError(f"{name} stands on both sides: nothing comes before or after itself")
+        raise ValueError(f"{name} is on both sides: a process has no order with itself")
 
 
 def how_joined(how: object) -> Joined | None:
@@ -69,7 +69,7 @@ def how_joined(how: object) -> Joined | None:
 
 
 def sender(by: object, processes: tuple[ProcessRecord, ...]) -> ProcessRecord | str | None:
-    """Who is said to have ended the processes."""
+    """The process, or "test", that is claimed to have ended the processes."""
     __tracebackhide__ = True
     if by is None or by == "test":
         return "test" if by == "test" else None
@@ -84,12 +84,12 @@ def exit_code(code: object) -> int | None:
     if code is None:
         return None
     if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 255:
-        raise ValueError(f"an exit code is a number from 0 to 255, not {_shown(code)}")
+        raise ValueError(f"code is an exit code from 0 to 255, not {_shown(code)}")
     return code
 
 
 def signal_named(signal: object) -> str | None:
-    """The name of a signal, which may be given by its number too."""
+    """The name of a signal that is given by its name or number."""
     __tracebackhide__ = True
     if signal is None:
         return None
@@ -98,7 +98,7 @@ def signal_named(signal: object) -> str | None:
     if isinstance(signal, int) and not isinstance(signal, bool) and 0 < signal < signals.NSIG:
         return signal_name(signal)
     raise ValueError(
-        f"unknown signal {_shown(signal)}: write a name as 'SIGTERM', or a number from 1 to "
+        f"unknown signal {_shown(signal)}: pass a name such as 'SIGTERM', or a number from 1 to "
         f"{signals.NSIG - 1}"
     )
 
@@ -114,7 +114,7 @@ def pattern(match: object) -> re.Pattern[str] | None:
     try:
         return re.compile(match)
     except re.error as error:
-        raise ValueError(f"match is no regular expression: {error} in {match!r}") from None
+        raise ValueError(f"match is not a regular expression: {error} in {match!r}") from None
 
 
 def exception_type(type: object) -> str | type[BaseException] | None:
@@ -133,11 +133,11 @@ def span(within: object) -> float:
     return within
 
 
-def _of_one_run(one: ProcessRecord, other: ProcessRecord) -> None:
+def _of_one_run(process: ProcessRecord, other: ProcessRecord) -> None:
     __tracebackhide__ = True
     # a copy that went through pickle or JSON is the same run
-    if one.run is not other.run and one.run != other.run:
-        raise ValueError(f"{one} and {other} are processes of different runs")
+    if process.run is not other.run and process.run != other.run:
+        raise ValueError(f"{process} and {other} are processes of different runs")
 
 
 def _shown(value: object) -> str:

@@ -11,25 +11,27 @@ from pytest_proclife.records import Cause, Ending, ProcessRecord
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
 from pytest_proclife.render.text import plain
 
-_ASKED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED)
+_REQUESTED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED)
 
 
 def about_cause(process: ProcessRecord, wanted: Cause | None) -> str:
-    """The hint for a cause that was not the wanted one (None: it was, but not all of it)."""
-    told = _ALONE.get(process.cause)
-    if told is not None:
-        return told(process)
+    """A hint for a cause other than `wanted`; None: the cause is right, other facts are not."""
+    hint = _FOR_EVERY_CLAIM.get(process.cause)
+    if hint is not None:
+        return hint(process)
     if wanted is Cause.ABANDONED:
         return _about_no_abandonment(process)
-    if process.cause in _ASKED:
+    if process.cause in _REQUESTED:
         return _about_request(process, wanted)
     if wanted in (Cause.TERMINATED, Cause.KILLED):
-        return "process.requests has every signal that the run and the test sent it: none ended it"
-    return "process.ending says how it ended, process.requests which signals were sent to it"
+        return "process.requests lists every signal that was sent to it: none of them ended it"
+    return (
+        "process.ending says how it ended, process.requests lists the signals that were sent to it"
+    )
 
 
 def _about_running(process: ProcessRecord) -> str:
-    return "a snapshot says what was so far: wait for the end of the run"
+    return "this is a snapshot: wait for the end of the run"
 
 
 def no_exit_path(process: ProcessRecord) -> bool:
@@ -42,31 +44,31 @@ def no_exit_path(process: ProcessRecord) -> bool:
 def _about_unknown(process: ProcessRecord) -> str:
     if process.run.witness.missing:
         return "run.witness.missing says what could not be seen, and of which process"
-    return "the last line of its evidence says which fact is missing"
+    return "process.unknown_reason says which fact is missing"
 
 
 def _about_clean_up(process: ProcessRecord) -> str:
     if process.run.timed_out:
-        return f"main was not done at the timeout: {waiting_for(process.run)}"
+        return f"main had not ended at the timeout: {waiting_for(process.run)}"
     return (
-        "it still ran when the run was ended, after the linger or with the test: end it in the "
-        "program, or give it longer by linger="
+        "it was still running when proclife ended the run, after the linger or with the test: "
+        "end it in the program, or raise linger="
     )
 
 
 def _about_exception(process: ProcessRecord) -> str:
     trace = process.exception.traceback.splitlines() if process.exception is not None else []
     if not trace:
-        return "process.exception has what is known of the exception"
+        return "process.exception has all that is known of the exception"
     return f"process.exception.traceback ends at {plain(trace[-1])}"
 
 
 def _about_exit(process: ProcessRecord) -> str:
-    return "it was seen from outside only: all that is known of its end is the exit code"
+    return "it was observed from outside only: its exit code is all that is known of its end"
 
 
-# Where it does not matter which cause was wanted.
-_ALONE: dict[Cause | None, Callable[[ProcessRecord], str]] = {
+# For these causes the hint does not depend on the claim.
+_FOR_EVERY_CLAIM: dict[Cause | None, Callable[[ProcessRecord], str]] = {
     None: _about_running,
     Cause.UNKNOWN: _about_unknown,
     Cause.CLEANED_UP: _about_clean_up,
@@ -80,31 +82,34 @@ def _about_no_abandonment(process: ProcessRecord) -> str:
     if process.daemon is None:
         return f"only a daemon of multiprocessing can be abandoned: its kind is {process.kind}"
     if process.daemon is False:
-        return "it is no daemon: an exit path ends daemons only, and waits for the others"
+        return (
+            "it is not a daemon: at exit, its parent terminates daemons and waits for all other "
+            "children"
+        )
     if process.cause in (Cause.TERMINATED, Cause.KILLED):
         return _about_request(process, Cause.ABANDONED)
     if process.orphaned and parent is not None and no_exit_path(parent):
         return (
-            f"its parent had no exit path, which is what ends daemons: {parent.name} was not done "
-            f"with its own code ({describe(parent)})"
+            f"its parent had no exit path, which terminates daemons: the code of {parent.name} did "
+            f"not finish ({describe(parent)})"
         )
     if any(r.by == process.parent_id and r.via == "exit path" for r in process.requests):
-        return "its parent's exit path asked it to end, but that is not what it ended of"
-    return "no exit path asked it to end: a daemon that is done by then is not abandoned"
+        return "its parent's exit path asked it to end, but it did not end of that"
+    return "no exit path asked it to end: a daemon that has finished by then is not abandoned"
 
 
 def _about_request(process: ProcessRecord, wanted: Cause | None) -> str:
     if wanted is not None and wanted is not Cause.SIGNALED and str(process.ending) == str(wanted):
-        return f"the cause says why, the ending how: process.ending is {str(wanted)!r}"
+        return f"the cause says why it ended, process.ending how: that is {str(wanted)!r}"
     if process.cause is Cause.ABANDONED:
         return (
-            "its parent's exit path ended it, as it does with daemons: join() it before its "
-            "parent's code is done, or start it with daemon=False"
+            "its parent's exit path terminates daemons: join() it before its parent's code "
+            "finishes, or start it with daemon=False"
         )
-    asked = request_that_ended(process)
-    if asked is None:
-        return "process.requests has every signal that was sent to it"
-    return f"it was asked with {asked.signal} by {plain(asked.via)} at {asked.at:.3f} s"
+    request = request_that_ended(process)
+    if request is None:
+        return "process.requests lists every signal that was sent to it"
+    return f"it was sent {request.signal} by {plain(request.via)} at {request.at:.3f} s"
 
 
 _PHRASES = {
@@ -143,10 +148,10 @@ def exited(
 
 def _code_hint(process: ProcessRecord) -> str:
     if process.exitcode is None:
-        return "nobody who reports saw its wait status"
+        return "no process that reports saw its wait status"
     if process.signal is not None:
-        return f"{process.signal} came after its code was done, in its exit path"
-    return "sys.exit() and os._exit() keep the lowest eight bits; a text makes it 1, None 0"
+        return f"{process.signal} came after its code had finished, in its exit path"
+    return "sys.exit() and os._exit() keep the lowest eight bits; a string gives 1, None gives 0"
 
 
 def ended_by(
@@ -160,7 +165,7 @@ def ended_by(
             return offence
         if process.ended_by == (by if isinstance(by, str) else by.id):
             return None
-        hint = "process.requests has every signal that was sent to it, with its sender"
+        hint = "process.requests lists every signal that was sent to it, with its sender"
         return Offence(process=process, actual=came_to(process), hint=hint)
 
     who = "" if by is None else " by the test" if isinstance(by, str) else f" by {named(by)}"
@@ -168,7 +173,7 @@ def ended_by(
 
 
 def signaled(processes: tuple[ProcessRecord, ...], signal: str | None) -> Violation | None:
-    """Died of a signal that it sent itself, or that came from nowhere in the run."""
+    """It died of a signal that it sent itself, or that no process of the run sent."""
 
     def check(process: ProcessRecord) -> Offence | None:
         offence = _other_cause(process, Cause.SIGNALED)
@@ -177,7 +182,7 @@ def signaled(processes: tuple[ProcessRecord, ...], signal: str | None) -> Violat
         return Offence(process=process, actual=came_to(process), hint=about_cause(process, None))
 
     what = signal or "a signal"
-    return on_each(processes, f"to have died of {what} that nobody in the run sent it", check)
+    return on_each(processes, f"to have died of {what} that no process of the run sent", check)
 
 
 def raised(
@@ -185,7 +190,7 @@ def raised(
     type: str | type[BaseException] | None,
     match: re.Pattern[str] | None,
 ) -> Violation | None:
-    """An exception left the target; of a type, with a message in which a pattern is found."""
+    """An exception left the target, of this type and with a message that matches."""
 
     def check(process: ProcessRecord) -> Offence | None:
         offence = _other_cause(process, Cause.RAISED)
@@ -193,8 +198,8 @@ def raised(
             return offence
         error = process.exception
         if error is None:
-            actual = "which exception left it is not known"
-            hint = "the report of its end is missing, or holds no exception"
+            actual = "the exception that left it is not known"
+            hint = "the report of its finish is missing, or has no exception"
             return Offence(process=process, actual=actual, known=False, hint=hint)
         of_type = type is None or _is_of(error.type, type)
         if of_type and (match is None or match.search(error.message)):
@@ -208,7 +213,7 @@ def raised(
 
 
 def _is_of(name: str, wanted: str | type[BaseException]) -> bool:
-    """Whether a reported type is the wanted one, or one below it that is known here."""
+    """Whether a reported type is the wanted one, or a subclass of it that is known here."""
     if isinstance(wanted, str):
         return wanted in (name, name.rpartition(".")[2])
     return any(name in _names(kind) for kind in _with_subclasses(wanted))
@@ -221,7 +226,7 @@ def _with_subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]
 
 
 def _names(kind: type[BaseException]) -> tuple[str, ...]:
-    """How a process may have reported a type; the module that it ran is __main__ there."""
+    """The names by which a process may report a type; the module that it runs is __main__."""
     name = kind.__qualname__
     if kind.__module__ == "builtins":
         return (name,)

@@ -1,4 +1,4 @@
-"""An assertion that failed: the exception, and its text that needs no second run."""
+"""The text of a failed assertion, which needs no second run, and its exception."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pytest_proclife.render.evidence import fact_words, source_words
 from pytest_proclife.render.text import plain
 from pytest_proclife.render.timeline import render
 
-OFFENDERS = 10  # told, each on a line
+OFFENDERS = 10  # shown, each on a line
 WITNESSES = 4  # processes whose evidence is shown
 _FACTS = 12  # lines of evidence of one process: the first and the last ones
-_FACT = 300  # characters of one
+_FACT = 300  # characters of a line
 _ROWS = 20  # of the timeline
 _HINTS = 3
 
@@ -28,7 +28,7 @@ def hold(assertion: str, violation: Violation | None) -> None:
 
 
 def explain(violation: Violation) -> str:
-    """The sentence, a line for each offender, the timeline, the evidence, what to look at next."""
+    """The sentence, a line for each offender, the timeline, the evidence, what to look at."""
     concerned = list(_concerned(violation.offences))
     timeline = render(violation.run, rows=_ROWS, first=concerned)
     parts = [
@@ -44,7 +44,7 @@ def explain(violation: Violation) -> str:
 
 def _lines(offences: tuple[Offence, ...]) -> Iterator[str]:
     if len(offences) < 2:
-        return  # the sentence has the whole of it
+        return  # the sentence contains it
     for offence in offences[:OFFENDERS]:
         yield f"  {named(offence.process)}: {offence.actual}"
     if len(offences) > OFFENDERS:
@@ -52,14 +52,14 @@ def _lines(offences: tuple[Offence, ...]) -> Iterator[str]:
 
 
 def _concerned(offences: tuple[Offence, ...]) -> Iterator[ProcessRecord]:
-    """The offenders, and then those whose evidence belongs to theirs; each once."""
-    seen = set()
+    """The offenders, then the processes whose evidence is shown too; each once."""
+    shown = set()
     for process in (
         *(offence.process for offence in offences),
         *(other for offence in offences for other in offence.others),
     ):
-        if process.id not in seen:
-            seen.add(process.id)
+        if process.id not in shown:
+            shown.add(process.id)
             yield process
 
 
@@ -84,6 +84,6 @@ def _evidence(process: ProcessRecord) -> str:
 
 def _next(violation: Violation) -> Iterator[str]:
     hints = dict.fromkeys(o.hint for o in violation.offences if o.hint)
-    told = [violation.hint] if violation.hint else list(hints)[:_HINTS]
-    if told:
-        yield "\n".join(f"look at: {hint}" for hint in told)
+    shown = [violation.hint] if violation.hint else list(hints)[:_HINTS]
+    if shown:
+        yield "\n".join(f"look at: {hint}" for hint in shown)

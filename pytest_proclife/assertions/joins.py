@@ -1,4 +1,4 @@
-"""Who waited for whom: joins, and what holds a process up once its own code is done."""
+"""Claims about waits: joins, and what keeps a process in its exit path."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WAYS = {
     Joined.LIBRARY: "by the library that started it",
 }
 
-_SEE_MISSING = "run.witness.missing has all that could not be seen"
+_SEE_MISSING = "run.witness.missing lists all that could not be seen"
 
 
 def joined(processes: tuple[ProcessRecord, ...], how: Joined | None) -> Violation | None:
@@ -47,9 +47,9 @@ def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
         known = process.cause is not None
         return offence(came_to(process), about_cause(process, None), known=known)
     if process.joined is None:
-        return _joined_by_nobody(process)
+        return _never_joined(process)
     if how is not None and process.joined is not how:
-        hint = "process.joined says whose wait collected its status, the evidence from which line"
+        hint = "process.joined says whose wait collected its status, process.evidence in which line"
         return offence(f"it was joined {_WAYS[process.joined]} ({process.joined})", hint)
     if process.cause is Cause.UNKNOWN and _may_be_daemon(process):
         actual = f"whether it was abandoned is not known: {why_unknown(process)}"
@@ -61,15 +61,15 @@ def _may_be_daemon(process: ProcessRecord) -> bool:
     return process.daemon is not False and process.kind not in ("subprocess", "posix_spawn")
 
 
-def _joined_by_nobody(process: ProcessRecord) -> Offence:
+def _never_joined(process: ProcessRecord) -> Offence:
     parent = process.parent
     if process.role is Role.MAIN:
         return Offence(
             process=process,
-            actual="it is main, for which nobody in the run can wait",
+            actual="it is main, which no process of the run can wait for",
             hint="run.children and run.descendants are the processes that can be joined",
         )
-    reason = "who started it was not seen" if parent is None else unseen(parent)
+    reason = "its parent was not seen" if parent is None else unseen(parent)
     if reason is not None:
         return Offence(
             process=process,
@@ -81,20 +81,23 @@ def _joined_by_nobody(process: ProcessRecord) -> Offence:
     if process.orphaned:
         hint = f"its parent had ended before it: {parent.name} {describe(parent)}"
     elif no_exit_path(parent):
-        hint = f"{parent.name} had no exit path, which joins what is left: {describe(parent)}"
+        hint = f"{parent.name} had no exit path, which joins all children: {describe(parent)}"
     elif process.kind in MULTIPROCESSING_KINDS:
         hint = (
-            "is_alive(), active_children() and the next start() take a status in passing, which "
-            "is no wait: call join()"
+            "is_alive(), active_children() and the next start() collect a status in passing, "
+            "which is not a wait: call join()"
         )
     else:
-        hint = "an exit path joins multiprocessing's processes only: wait for this one in the code"
+        hint = (
+            "an exit path joins only the processes of multiprocessing: wait for this one in the "
+            "code"
+        )
     return Offence(process=process, actual="no wait collected its status", hint=hint)
 
 
 def held_up_by(process: ProcessRecord, children: tuple[ProcessRecord, ...]) -> Violation | None:
     """Each of the children ran on, and its parent's exit path waited for it."""
-    expected = f"to have held up {named(process)} after its code was done"
+    expected = f"to have held up {named(process)} after its code had finished"
     return on_each(children, expected, lambda child: _did_not_hold_up(child, process))
 
 
@@ -105,7 +108,9 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
     if child.parent_id != process.id:
         parent = child.parent
         whose = "not known" if parent is None else named(parent)
-        return offence(f"its parent is {whose}", "an exit path waits for its own children only")
+        return offence(
+            f"its parent is {whose}", "an exit path waits only for the children of its process"
+        )
     if _holds_up(child, process):
         if not _perhaps_abandoned(child):
             return None
@@ -115,15 +120,15 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
     if process.finished_at is None:
         if no_exit_path(process):
             hint = f"{process.name} had no exit path: {describe(process)}"
-            return offence("its parent's code did not come to its end", hint)
+            return offence("its parent's code did not finish", hint)
         hint = f"what is known of the end of {process.name}: {describe(process)}"
-        return offence("when its parent's code was done is not known", hint, known=False)
+        return offence("when its parent's code finished is not known", hint, known=False)
     cut_off = _cut_off(process)
     if child.joined is None and cut_off is not None:
-        return offence("no wait for it came to its end", f"{process.name}'s exit path {cut_off}")
+        return offence("no wait for it succeeded", f"{process.name}'s exit path {cut_off}")
     if child.joined is None:
-        nobody = _joined_by_nobody(child)
-        return offence(nobody.actual, nobody.hint, known=nobody.known)
+        never = _never_joined(child)
+        return offence(never.actual, never.hint, known=never.known)
     if child.joined is not Joined.IMPLICIT:
         actual = f"it was joined {_WAYS[child.joined]} ({child.joined})"
         return offence(actual, "only the joins of multiprocessing's own exit handler are implicit")
@@ -147,7 +152,9 @@ def _perhaps_abandoned(child: ProcessRecord) -> bool:
 
 def not_held_up(processes: tuple[ProcessRecord, ...]) -> Violation | None:
     """No child made the exit path wait."""
-    return on_each(processes, "to have been held up by no child after its code was done", _held_up)
+    return on_each(
+        processes, "not to have been held up by a child after its code had finished", _held_up
+    )
 
 
 def _held_up(process: ProcessRecord) -> Offence | None:
@@ -164,7 +171,7 @@ def _held_up(process: ProcessRecord) -> Offence | None:
         return Offence(process=process, actual=actual, known=known, hint=hint, others=holding)
     cut_off = _cut_off(process)
     if cut_off is not None:
-        hint = "no status came of that wait: it was cut off, or others had taken the status"
+        hint = "that wait got no status: it was cut off, or another wait had collected it"
         return Offence(process=process, actual=f"its exit path {cut_off}", hint=hint)
     missing = _missing(process)
     if missing is None:
@@ -175,8 +182,8 @@ def _held_up(process: ProcessRecord) -> Offence | None:
 
 def _why_it_waited(child: ProcessRecord) -> str:
     if child.daemon:
-        return f"{child.name} was asked to end there, and took its time: {describe(child)}"
-    return "daemon=True would have it ended there; a join() would make the wait explicit"
+        return f"{child.name} was asked to end there, and ran on: {describe(child)}"
+    return "with daemon=True it would be terminated there; a join() would make the wait explicit"
 
 
 def _cut_off(process: ProcessRecord) -> str | None:
@@ -192,14 +199,14 @@ def _cut_off(process: ProcessRecord) -> str | None:
 
 
 def _missing(process: ProcessRecord) -> str | None:
-    """The fact without which nobody can say that its exit path waited for no one."""
+    """The fact that is missing to say that its exit path did not wait for a child."""
     if process.cause is None:
         return "it is still running"
     reason = unseen(process)
     if reason is not None:
         return f"its joins may not all have been seen: {reason}"
     if process.cause is Cause.CLEANED_UP:
-        return "proclife ended it before its exit path was through"
+        return "proclife ended it before its exit path ended"
     if process.finished_at is None and not no_exit_path(process):
-        return f"when its code was done is not known: {describe(process)}"
+        return f"when its code finished is not known: {describe(process)}"
     return None

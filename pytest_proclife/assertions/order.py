@@ -1,8 +1,8 @@
-"""Who was there before, with and after whom; what is not proven does not hold.
+"""Claims about order: which process ended first, and which were running at the same time.
 
-An end's time is when the kernel's word for it was heard, which is never early and can come late.
-So the order of two ends is taken from what proves it: a child's `orphaned`, a sign of life of the
-one after the end of the other, or times further apart than an end is ever heard late.
+`ended_at` is when the kernel's event for an end arrived, which is never early and can be late. So
+an order has to be proven: by a child's `orphaned`, by a sign of life of one process after the end
+of the other, or by times further apart than an event is ever late.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pytest_proclife.render.process import describe
 LATENESS = 0.05
 
 _HINT = (
-    "what proves an order: an end of a child seen from its parent's, a report of the later one "
-    f"after the end of the other, or {LATENESS * 1000:g} ms between the two"
+    "an order is proven by `orphaned` of a child, by a report of the later process after the end "
+    f"of the other, or by {LATENESS * 1000:g} ms between the two"
 )
 
 
@@ -48,7 +48,7 @@ class Life(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What is said of two processes: how it is proven, and the words where it is not so."""
+    """A claim about two processes: how it is proven, and the words for the contrary."""
 
     expected: str
     prove: Callable[[Life, Life], Proof]
@@ -73,8 +73,8 @@ def ended_before(
 def overlapped(
     processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
 ) -> Violation | None:
-    """Each lived at a time at which each of the others lived; itself left out."""
-    claim = Claim("to have overlapped with", _together, _spans, "that both were there")
+    """Each was running at a time when each of the others was."""
+    claim = Claim("to have overlapped with", _together, _spans, "that both were running")
     return _pairs(processes, others, claim)
 
 
@@ -112,7 +112,7 @@ def sign_of_life(process: ProcessRecord) -> float:
 
 
 def _outlived_ancestor(process: ProcessRecord, ancestor: ProcessRecord) -> bool | None:
-    """Whether it outlived one from which it descends; None if it does not, or nothing proves it."""
+    """Whether it outlived an ancestor; None if that is not one, or without proof."""
     answers = set()
     at: ProcessRecord | None = process
     while at is not None and at.id != ancestor.id:
@@ -148,7 +148,7 @@ def _end_of(process: ProcessRecord) -> str:
 
 def _together(one: Life, other: Life) -> Proof:
     if other.process.parent_id == one.process.id or one.process.parent_id == other.process.id:
-        return Proof.HOLDS  # who starts a process is there when it begins
+        return Proof.HOLDS  # a parent is running when it starts a child
     first, second = (one, other) if _begins_first(one.process, other.process) else (other, one)
     end, begin = first.process.ended_at, second.process.started_at
     if end is None or first.sign >= begin or end - begin >= LATENESS:
@@ -162,12 +162,12 @@ def _begins_first(process: ProcessRecord, other: ProcessRecord) -> bool:
 
 def _spans(process: ProcessRecord, other: ProcessRecord) -> str:
     first, second = (process, other) if _begins_first(process, other) else (other, process)
-    began = f"{named(second)} began at {second.started_at:.3f} s"
+    began = f"{named(second)} was started at {second.started_at:.3f} s"
     return f"{named(first)} {_end_of(first)}, and {began}"
 
 
 def _why_so(process: ProcessRecord, other: ProcessRecord) -> str:
-    """What led to an order that is proven, and is not the expected one."""
+    """The reason for an order that is proven, and is not the expected one."""
     first, second = sorted((process, other), key=lambda p: p.started_at)
     if first.joined_at is not None and first.joined_at <= second.started_at:
         return f"{first.name} was joined at {first.joined_at:.3f} s, before the other was started"

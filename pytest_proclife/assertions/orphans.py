@@ -1,4 +1,4 @@
-"""Who outlived its parent, and what had to be cleaned up."""
+"""Claims about orphans, and about what had to be cleaned up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pytest_proclife.assertions.causes import about_cause
 from pytest_proclife.assertions.violation import (
     Offence,
     Violation,
+    alone,
     came_to,
     counted,
     named,
@@ -17,7 +18,7 @@ from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain
 
 _NO_PROOF = "it and its parent ended so close together that nothing proves the order"
-_OUTSIDE = ("test", "proclife")  # whoever these end does not end by itself
+_OUTSIDE = ("test", "proclife")  # a process that these end does not end by itself
 _REASONS = 3  # of what the witness missed
 
 
@@ -33,7 +34,7 @@ def _not_orphaned(process: ProcessRecord) -> Offence | None:
     if process.role is Role.MAIN:
         hint = "run.descendants are the processes that can outlive a parent"
         return Offence(
-            process=process, actual="it is main: its parent is not of the run", hint=hint
+            process=process, actual="it is main: its parent is not in the run", hint=hint
         )
     if process.orphaned is None:
         return Offence(
@@ -45,34 +46,34 @@ def _not_orphaned(process: ProcessRecord) -> Offence | None:
     else:
         actual = f"it ended before its parent {named(parent)} did: {describe(process)}"
     hint = (
-        "a parent's exit path waits for its children: only one that has none leaves orphans, "
-        "or children that multiprocessing did not start"
+        "an exit path waits for the children of multiprocessing: a parent leaves orphans only "
+        "if it has no exit path, or if it started them in another way"
     )
     return Offence(process=process, actual=actual, hint=hint, others=(parent,))
 
 
 def _not_known(process: ProcessRecord) -> str:
     if process.parent is None:
-        return "whether it outlived its parent is not known: who started it was not seen"
+        return "whether it outlived its parent is not known: its parent was not seen"
     return f"whether it outlived its parent is not known: {_NO_PROOF}"
 
 
 def _make_it_known(process: ProcessRecord) -> str:
     if process.parent is None:
-        return "run.witness.missing says who may have started processes unseen"
-    return "have it wait for the end of its parent, as on a pipe's end of file, before it ends"
+        return "run.witness.missing says which processes may have started others unseen"
+    return "make it wait for the end of its parent, for example on a pipe, before it ends"
 
 
 def no_orphans(run: Run, within: float) -> Violation | None:
-    """Nobody outlived its parent, but those who ended by themselves in time.
+    """No process outlived its parent, except those that ended by themselves in time.
 
-    The kernel hands each orphan to the run's supervisor: with pidfds none can be missed, even
-    where `witness.complete` is false. Without, an incomplete witness fails the check.
+    With pidfds the kernel hands each orphan to the run's supervisor, so none can be missed, even
+    if `witness.complete` is false. Without them, an incomplete witness fails the check.
     """
     offences = tuple(o for p in run.descendants if (o := _outlived(p, within)) is not None)
     grace = f" by more than {within:g} s" if within else ""
     expected = f"expected no process to outlive its parent{grace}"
-    return _absence(run, expected, offences)
+    return _absence(run, expected, "did", offences)
 
 
 def _outlived(process: ProcessRecord, within: float) -> Offence | None:
@@ -91,7 +92,7 @@ def _outlived(process: ProcessRecord, within: float) -> Offence | None:
             process=process, actual=_not_known(process), known=False, hint=_make_it_known(process)
         )
     if process.cause is None:
-        actual, hint = "it still runs, and its parent has ended", about_cause(process, None)
+        actual, hint = "it is still running, and its parent has ended", about_cause(process, None)
     elif after is None:
         actual, hint = f"it outlived its parent: {describe(process, parent_named=True)}", ""
     else:
@@ -109,7 +110,8 @@ def _who_left_it(process: ProcessRecord, parent: ProcessRecord | None) -> str:
     assert parent is not None
     if process.kind in ("subprocess", "os_fork", "posix_spawn"):
         return (
-            "an exit path waits for multiprocessing's processes only: wait for this one in the code"
+            "an exit path waits only for the processes of multiprocessing: wait for this one in "
+            "the code"
         )
     return f"{parent.name} ended without waiting for it: {describe(parent)}"
 
@@ -122,13 +124,13 @@ def _time_after_parent(process: ProcessRecord) -> float | None:
 
 
 def nothing_left(run: Run) -> Violation | None:
-    """Proclife had to end nothing.
+    """Proclife did not have to end anything.
 
-    That nothing is left at the end of a run is the kernel's word, and what had to be ended for
-    it is recorded, whoever started it: with pidfds this holds where `witness.complete` is false.
+    The kernel says that nothing is left at the end of a run, and what had to be ended for that is
+    recorded, whoever started it. So with pidfds this holds even if `witness.complete` is false.
     """
     offences = tuple(o for p in (run.main, *run.descendants) if (o := _was_left(p)) is not None)
-    return _absence(run, "expected nothing to be left for proclife to clean up", offences)
+    return _absence(run, "expected nothing to clean up", "was left", offences)
 
 
 def _was_left(process: ProcessRecord) -> Offence | None:
@@ -145,13 +147,13 @@ def _was_cleaned_up(process: ProcessRecord) -> bool:
     return any(isinstance(fact, CleanUp) for fact in process.evidence)
 
 
-def _absence(run: Run, expected: str, offences: tuple[Offence, ...]) -> Violation | None:
+def _absence(run: Run, expected: str, verb: str, offences: tuple[Offence, ...]) -> Violation | None:
     witness = run.witness
     if offences:
         if len(offences) == 1:
-            found = f"{named(offences[0].process)} is there: {offences[0].actual}"
+            found = alone(offences[0], verb)
         else:
-            found = counted(offences)
+            found = counted(offences, verb.replace("was", "were"))
         return Violation(sentence=f"{expected}, but {found}", run=run, offences=offences)
     if witness.complete or witness.backend == "pidfd":
         return None
@@ -160,6 +162,6 @@ def _absence(run: Run, expected: str, offences: tuple[Offence, ...]) -> Violatio
         sentence=f"{expected}, but not every process could be seen: {reasons}",
         run=run,
         offences=(),
-        hint=f"the backend {witness.backend!r} can miss processes, so that nobody can say that "
-        "there was none; of those that were seen none offends",
+        hint=f"the backend {witness.backend!r} can miss processes, so this cannot be proven; the "
+        "processes that were seen are as expected",
     )

@@ -1,4 +1,4 @@
-"""How a process began: whether its target was reached, and the daemon flag."""
+"""Claims about the start of a process: was its target reached, is it a daemon?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_proclife.render.text import plain
 
 _MESSAGE = 200  # characters of an exception's message in a sentence
 
-# What a child that starts anew raises where it cannot find what it is to run.
+# What a spawned child raises if it cannot find its target.
 _NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
 
 
@@ -21,9 +21,11 @@ def _never_ran(process: ProcessRecord) -> Offence | None:
     if process.target_ran:
         return None
     if process.target_ran is None:
-        reason = unseen(process) or "it reported neither its target's begin nor an end before it"
+        reason = (
+            unseen(process) or "it reported neither the start of its target nor an end before it"
+        )
         actual = f"whether its target ran is not known: {reason}"
-        hint = "run.witness says what could not be seen"
+        hint = "run.witness.missing says what could not be seen"
         return Offence(process=process, actual=actual, known=False, hint=hint)
     hints = [_why_not(process), _what_join_said(process)]
     return Offence(
@@ -49,8 +51,8 @@ def _why_not(process: ProcessRecord) -> str:
         return ""
     if error.type == "RuntimeError" and "bootstrapping" in error.message:
         return (
-            "the main module starts processes when it is imported: put that below `if __name__ == "
-            '"__main__":`'
+            "the main module starts processes when it is imported: move that below `if __name__ "
+            '== "__main__":`'
         )
     if "synchronize.py" in error.traceback:
         return (
@@ -59,9 +61,8 @@ def _why_not(process: ProcessRecord) -> str:
         )
     if error.type in _NOT_FOUND:
         return (
-            f"a child under {process.start_method} imports what it is to run: what a notebook, "
-            "`python -c` or standard input defines is not to be found there, so put the target "
-            "into a module"
+            f"a child under {process.start_method} imports its target: it cannot find what a "
+            "notebook, `python -c` or standard input defines, so move the target into a module"
         )
     return "process.exception.traceback says where its start-up ended"
 
@@ -70,8 +71,8 @@ def _what_join_said(process: ProcessRecord) -> str:
     if process.joined is not Joined.EXPLICIT:
         return ""
     return (
-        "every join() was content: it waits for the end, and does not look at the exit code "
-        f"({process.exitcode})"
+        "join() succeeded all the same: it waits for the process to exit and does not check its "
+        f"exit code ({process.exitcode})"
     )
 
 
@@ -86,19 +87,19 @@ def daemon(processes: tuple[ProcessRecord, ...], wanted: bool) -> Violation | No
         return Offence(
             process=process,
             actual=f"it was started {'with' if process.daemon else 'without'} the flag",
-            hint="the flag counts that is set when start() is called; a new process inherits it "
-            "from the one that creates it, and Pool sets it",
+            hint="the flag counts as it is when start() is called; a new Process inherits it from "
+            "the process that creates it, and Pool sets it",
         )
 
-    return on_each(processes, "to be a daemon" if wanted else "to be no daemon", check)
+    return on_each(processes, "to be a daemon" if wanted else "not to be a daemon", check)
 
 
 def _no_flag(process: ProcessRecord) -> Offence:
-    hint = "only the processes of multiprocessing that a process started have a daemon flag"
+    hint = "only processes that multiprocessing started have a daemon flag"
     if process.role is Role.MAIN:
-        actual = "it is main, which nobody started with a flag"
+        actual = "it is main, which is started without a flag"
     elif process.kind not in MULTIPROCESSING_KINDS:
-        actual = f"it has no daemon flag that is known: its kind is {process.kind}"
+        actual = f"it has no daemon flag: its kind is {process.kind}"
     else:
         actual, hint = "its daemon flag is not known", "the report of its start is missing"
     return Offence(process=process, actual=actual, known=False, hint=hint)

@@ -1,8 +1,8 @@
-"""What a test says of the processes of a run: each fails with a LifecycleError.
+"""The assertions. Each raises LifecycleError if it does not hold.
 
-`p` is a process or several of one run; none at all fails, since a test that holds something
-against nobody shows nothing. A fact that is missing fails too. Bad arguments are a TypeError
-(what is no process or no run) or a ValueError.
+`p` and `q` are a process or an iterable of processes of one run. An empty iterable fails: the
+assertion would prove nothing. An unknown fact fails too. A wrong argument is a TypeError (not a
+process, not a run) or a ValueError.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ def _given(p: object) -> tuple[ProcessRecord, ...]:
     __tracebackhide__ = True
     processes = arguments.records(p)
     if not processes:
-        raise LifecycleError("no process given: what holds of nobody shows nothing")
+        raise LifecycleError("no processes given: the assertion would prove nothing")
     return processes
 
 
-# --- how it began, and who waited for it
+# --- its start, and who waited for it
 
 
 def assert_target_ran(p: Processes) -> None:
-    """Its target was reached, whatever became of it there."""
+    """Its target was reached, however it ended after that."""
     __tracebackhide__ = True
     hold("assert_target_ran", startup.target_ran(_given(p)))
 
 
 def assert_daemon(p: Processes) -> None:
-    """It was started with the daemon flag; what has none that is known fails."""
+    """It was started with the daemon flag. An unknown flag fails."""
     __tracebackhide__ = True
     hold("assert_daemon", startup.daemon(_given(p), True))
 
 
 def assert_not_daemon(p: Processes) -> None:
-    """It was started without the daemon flag; what has none that is known fails."""
+    """It was started without the daemon flag. An unknown flag fails."""
     __tracebackhide__ = True
     hold("assert_not_daemon", startup.daemon(_given(p), False))
 
 
 def assert_joined(p: Processes, how: How | None = None) -> None:
-    """A wait collected its status (one of that sort, with `how`), and it was not abandoned.
+    """A wait collected its status, and it was not abandoned.
 
-    That it was joined does not mean that its target ran.
+    `how` is "explicit", "implicit" or "library"; None accepts each of them. A process can be
+    joined although its target never ran.
     """
     __tracebackhide__ = True
     hold("assert_joined", joins.joined(_given(p), arguments.how_joined(how)))
@@ -62,7 +63,7 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
 
 
 def assert_abandoned(p: Processes) -> None:
-    """A daemon: its parent's exit path ended it before its target was done."""
+    """It is a daemon that its parent's exit path ended before its target had finished."""
     __tracebackhide__ = True
     hold("assert_abandoned", causes.caused(_given(p), Cause.ABANDONED))
 
@@ -80,8 +81,9 @@ def assert_raised(
 ) -> None:
     """An exception left its target or its start-up.
 
-    `type` is a class (one below it will do, if the test's process knows it) or a name, with its
-    module or without. `match` is a regular expression to be found in the exception's message.
+    `type` is an exception class (subclasses that the test's process knows match too) or a name,
+    with or without its module. `match` is a regular expression that is searched for in the
+    exception's message.
     """
     __tracebackhide__ = True
     kind, pattern = arguments.exception_type(type), arguments.pattern(match)
@@ -89,33 +91,33 @@ def assert_raised(
 
 
 def assert_sys_exit(p: Processes, code: int | None = None) -> None:
-    """`SystemExit` left its target; with `code`, that is its exit code (0 to 255)."""
+    """`SystemExit` left its target. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
     hold("assert_sys_exit", causes.exited(_given(p), Cause.SYS_EXIT, arguments.exit_code(code)))
 
 
 def assert_os_exit(p: Processes, code: int | None = None) -> None:
-    """It called `os._exit()`; with `code`, that is its exit code (0 to 255)."""
+    """It called `os._exit()`. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
     hold("assert_os_exit", causes.exited(_given(p), Cause.OS_EXIT, arguments.exit_code(code)))
 
 
 def assert_terminated(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
-    """It ended of a signal that asked it to: another process of the run sent it, or the test."""
+    """It ended of a signal that asked it to end. `by` is the sender: a process or "test"."""
     __tracebackhide__ = True
     given = _given(p)
     hold("assert_terminated", causes.ended_by(given, Cause.TERMINATED, arguments.sender(by, given)))
 
 
 def assert_killed(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
-    """It died of SIGKILL that another process of the run sent it, or the test."""
+    """It died of SIGKILL. `by` is the sender: another process of the run, or "test"."""
     __tracebackhide__ = True
     given = _given(p)
     hold("assert_killed", causes.ended_by(given, Cause.KILLED, arguments.sender(by, given)))
 
 
 def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> None:
-    """It died of a signal that it sent itself, or that came from nowhere in the run.
+    """It died of a signal that it sent itself, or that no process of the run sent.
 
     `signal` is a name ("SIGSEGV") or a number.
     """
@@ -127,26 +129,26 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
 
 
 def assert_orphaned(p: Processes) -> None:
-    """It still ran when its parent had ended, and that is proven."""
+    """It was still running when its parent had ended. The order has to be proven."""
     __tracebackhide__ = True
     hold("assert_orphaned", orphans.orphaned(_given(p)))
 
 
 def assert_no_orphans(run: Run, within: float = 0.0) -> None:
-    """Nobody outlived its parent, but those who ended by themselves within so many seconds.
+    """No process outlived its parent, except those that ended by themselves `within` seconds.
 
-    Where the kernel has pidfds it hands each orphan to proclife, so that this holds of processes
-    too that nothing else was seen of (`run.witness.complete` is false). Watched by polling an
-    orphan can be missed: then this fails.
+    With pidfds the kernel hands every orphan to proclife, so this also covers processes that
+    nothing else was seen of (`run.witness.complete` is false). A run that was polled can miss an
+    orphan: then this fails.
     """
     __tracebackhide__ = True
     hold("assert_no_orphans", orphans.no_orphans(arguments.a_run(run), arguments.span(within)))
 
 
 def assert_nothing_left(run: Run) -> None:
-    """Nothing had to be cleaned up: at the timeout, after the linger, at the test's end.
+    """Nothing had to be cleaned up at the timeout, after the linger, or at the test's end.
 
-    It holds of unseen processes as `assert_no_orphans` does, and fails as that does.
+    Like `assert_no_orphans` it covers unseen processes, and fails for a run that was polled.
     """
     __tracebackhide__ = True
     hold("assert_nothing_left", orphans.nothing_left(arguments.a_run(run)))
@@ -156,10 +158,10 @@ def assert_nothing_left(run: Run) -> None:
 
 
 def assert_outlived(p: Processes, q: Processes) -> None:
-    """Each of p ended after each of q, and that is proven; one that still runs has outlived.
+    """Each of `p` ended after each of `q`, or is still running. The order has to be proven.
 
-    The kernel's word for an end can come late. So the order is proven by a child's `orphaned`, by
-    what the later one reported after the end of the other, or by 50 ms between the two.
+    The kernel's event for an end can come late. So an order is proven by a child's `orphaned`, by
+    a report that the later process sent after the other had ended, or by 50 ms between the two.
     """
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=True)
@@ -167,16 +169,16 @@ def assert_outlived(p: Processes, q: Processes) -> None:
 
 
 def assert_ended_before(p: Processes, q: Processes) -> None:
-    """Each of p ended before each of q did; proven as for `assert_outlived`."""
+    """Each of `p` ended before each of `q`. The order is proven as for `assert_outlived`."""
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=True)
     hold("assert_ended_before", order.ended_before(these, those))
 
 
 def assert_overlapped(p: Processes, q: Processes) -> None:
-    """Each of p lived at a time at which each of q did, and that is proven.
+    """Each of `p` was running at a time when each of `q` was. That has to be proven.
 
-    Who is in both groups is not held against itself: `assert_overlapped(workers, workers)`.
+    A process in both groups is not compared with itself: `assert_overlapped(workers, workers)`.
     """
     __tracebackhide__ = True
     these, those = _sides(p, q, apart=False)
@@ -184,7 +186,7 @@ def assert_overlapped(p: Processes, q: Processes) -> None:
 
 
 def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
-    """Its exit path waited for each of these children, which ran on when its code was done.
+    """Its exit path waited for each of these children, which ran on after its code had finished.
 
     A daemon that died of the exit path's signal did not run on.
     """
@@ -195,10 +197,10 @@ def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
 
 
 def assert_not_held_up(p: Processes) -> None:
-    """Its exit path waited for no child that ran on; a wait that was cut off is one too.
+    """Its exit path did not wait for a child that ran on. A wait that was cut off counts too.
 
-    Waits of other exit handlers, as an executor's, are no implicit joins. It needs the reports of
-    p itself, and fails where the witness missed some; what others did does not matter.
+    Waits of other exit handlers, such as an executor's, are not implicit joins. This needs all
+    reports of `p` itself, and fails if some are missing; those of other processes do not matter.
     """
     __tracebackhide__ = True
     hold("assert_not_held_up", joins.not_held_up(_given(p)))

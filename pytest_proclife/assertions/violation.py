@@ -1,4 +1,4 @@
-"""What a check found: one sentence, and what each process did instead."""
+"""What a check found: one sentence, and the processes that differ."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PREFIXES: dict[Cause | None, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offence:
-    """What one process did instead: a clause about "it".
+    """A process that differs from a claim.
 
-    `known` is false where it is a missing fact that fails the check. `hint` is what to look at
-    next, `others` the processes whose evidence belongs to it.
+    `actual` is a clause about "it". `known` is false if a missing fact fails the check. `hint` is
+    what to look at next, `others` are the processes whose evidence is shown too.
     """
 
     process: ProcessRecord
@@ -34,9 +34,9 @@ class Offence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A check that does not hold: expected and actual in one sentence, and the offences.
+    """A claim that does not hold: expected and actual in one sentence, and the offences.
 
-    The sentence has the whole of the offence where there is only one.
+    If there is only one offence, the sentence contains all of it.
     """
 
     sentence: str
@@ -50,25 +50,33 @@ def on_each(
     expected: str,
     check: Callable[[ProcessRecord], Offence | None],
 ) -> Violation | None:
-    """Hold the same against each process; `expected` is an infinitive: "to have returned"."""
+    """Check each process; `expected` is an infinitive: "to have returned"."""
     offences = tuple(o for o in map(check, processes) if o is not None)
     if not offences:
         return None
     if len(processes) == 1:
         sentence = f"expected {named(processes[0])} {expected}, but {offences[0].actual}"
     else:
-        found = counted(offences)
+        found = counted(offences, "did not")
         if len(offences) == 1:
-            found = f"not so {named(offences[0].process)}: {offences[0].actual}"
+            found = alone(offences[0], "did not")
         sentence = f"expected each of {len(processes)} processes {expected}, but {found}"
     return Violation(sentence=sentence, run=processes[0].run, offences=offences)
 
 
-def counted(offences: Iterable[Offence]) -> str:
-    """For how many it is not so, and for how many it is not known."""
+def alone(offence: Offence, verb: str) -> str:
+    """The only process that differs: "worker-1 (pid 12) did not: it raised ..."."""
+    return f"{named(offence.process)} {verb if offence.known else 'is unknown'}: {offence.actual}"
+
+
+def counted(offences: Iterable[Offence], verb: str) -> str:
+    """How many processes differ, and how many are unknown: "2 did not, 1 is unknown"."""
     known = [offence.known for offence in offences]
-    parts = [("it is not so for", known.count(True)), ("it is not known for", known.count(False))]
-    return " and ".join(f"{words} {count}" for words, count in parts if count)
+    differ, unknown = known.count(True), known.count(False)
+    parts = [f"{differ} {verb}"] if differ else []
+    if unknown:
+        parts.append(f"{unknown} {'is' if unknown == 1 else 'are'} unknown")
+    return ", ".join(parts)
 
 
 def named(process: ProcessRecord) -> str:

@@ -67,9 +67,9 @@ def _finished(fact: Finished, run: Run | None) -> str:
     if fact.how is Ending.RETURNED:
         return "its code returned"
     if fact.how is Ending.SYS_EXIT:
-        return "SystemExit left its code" + (f" ({fact.message})" if fact.message else "")
+        return "its code called sys.exit" + (f"({fact.message})" if fact.message else "")
     error = f"{fact.exception}: {fact.message}" if fact.message else fact.exception
-    return f"{error} left its code"
+    return f"its code raised {error}"
 
 
 def _waiting(fact: Waiting, run: Run | None) -> str:
@@ -112,7 +112,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.CLEAN_UP: lambda fact, run: "sent SIGKILL (clean-up)",
     EvidenceKind.ENDED: _ended,
     EvidenceKind.COLLECTED: lambda fact, run: f"collected its status{_at(fact.where)}",
-    EvidenceKind.JOINED: lambda fact, run: f"joined it then{_at(fact.where)}",
+    EvidenceKind.JOINED: lambda fact, run: f"joined it{_at(fact.where)}",
     EvidenceKind.REAPED: _reaped,
     EvidenceKind.FACT_MISSING: lambda fact, run: f"unknown: {fact.reason}",
     EvidenceKind.LEFT_OUT: lambda fact, run: f"left out: {fact.text}",
@@ -129,42 +129,48 @@ def unknown_words(reason: UnknownReason) -> str:
 
 
 _UNKNOWN = {
-    UnknownKind.WAIT_STATUS: "its wait status could not be had",
-    UnknownKind.NO_END_REPORTED: "it exited, but reported neither its end nor os._exit()",
-    UnknownKind.FINISH_REPORT: "the report of how its code ended is missing",
+    UnknownKind.WAIT_STATUS: "its wait status could not be read",
+    UnknownKind.NO_END_REPORTED: "it exited without a report of its finish or of os._exit()",
+    UnknownKind.FINISH_REPORT: "the report of how its code finished is missing",
     UnknownKind.REPLACEMENT: (
-        "reports of its own are missing: another program may have taken its place"
+        "some of its reports are missing: another program may have replaced it"
     ),
     UnknownKind.PARENTS_EXIT: (
-        "reports of its own are missing: its parent's exit may have ended it"
+        "some of its reports are missing: its parent's exit path may have ended it"
     ),
     UnknownKind.FINISHED_FIRST: (
-        "reports are missing that could say that it was done before {signal} came"
+        "some of its reports are missing: it may have finished before {signal} came"
     ),
     UnknownKind.FINISHED_BEFORE_OS_EXIT: (
-        "reports of its own are missing: its code may have ended before os._exit()"
+        "some of its reports are missing: its code may have finished before os._exit()"
     ),
     UnknownKind.FINISHED_BEFORE_SIGNAL: (
-        "reports of its own are missing: its code may have ended before the signal"
+        "some of its reports are missing: its code may have finished before the signal"
     ),
     UnknownKind.FINISHED_BEFORE_EXIT_PATH: (
-        "reports of its own are missing: its target may have been done"
+        "some of its reports are missing: its target may have finished before"
     ),
     UnknownKind.REACTION: "what it did with {signal} could not be seen",
-    UnknownKind.REACTION_REPORT: "reports are missing that could say what it did with {signal}",
+    UnknownKind.REACTION_REPORT: (
+        "some of its reports are missing: one could say what it did with {signal}"
+    ),
     UnknownKind.CAUGHT: "whether it caught {signal} could not be seen",
     UnknownKind.LEFT_BY_HANDLER: "whether it left by its handler of {signal} could not be seen",
     UnknownKind.DIED_OF_IGNORED: "it ignored {signal}, and yet it died of it",
-    UnknownKind.PARENT: "an exit path told it to end, but whether its parent's is not known",
+    UnknownKind.PARENT: "an exit path asked it to end, but it is not known whether its parent's",
     UnknownKind.DAEMON_FLAG: (
-        "its parent's exit path told it to end, but its daemon flag is not known"
+        "its parent's exit path asked it to end, but its daemon flag is not known"
     ),
-    UnknownKind.UNCERTAIN_REQUEST: "a request may have gone to it, or to another process",
+    UnknownKind.UNCERTAIN_REQUEST: "a signal was sent to it or to another process",
     UnknownKind.UNCERTAIN_EARLIER_REQUEST: (
-        "an earlier request may have gone to it, or to another process"
+        "an earlier signal was sent to it or to another process"
     ),
-    UnknownKind.REQUEST_REPORT: "reports are missing that could hold a request",
-    UnknownKind.EARLIER_REQUEST_REPORT: "reports are missing that could hold an earlier request",
+    UnknownKind.REQUEST_REPORT: (
+        "reports of other processes are missing, which could be of a signal to it"
+    ),
+    UnknownKind.EARLIER_REQUEST_REPORT: (
+        "reports of other processes are missing, which could be of an earlier signal to it"
+    ),
     UnknownKind.UNOBSERVED_SENDER: (
         "a program that does not report was running, and may have sent {signal}"
     ),
@@ -183,11 +189,11 @@ def missing_words(missing: Missing) -> str:
 
 
 _MISSING = {
-    MissingKind.BACKEND: "polled: {what}",
-    MissingKind.SHORT_LIVED: "children that live shorter than {what} can be missed",
+    MissingKind.BACKEND: "processes were polled: {what}",
+    MissingKind.SHORT_LIVED: "processes that live shorter than {what} can be missed",
     MissingKind.EXIT_CODES: (
-        "the exit codes of processes other than main are those that their parents reported to "
-        "have collected"
+        "the exit codes of processes other than main are only those that their parents collected "
+        "and reported"
     ),
     MissingKind.NO_REPORTS: "nothing is reported from inside: {what}",
     MissingKind.REPORTS: "reports of {process} are missing",
