@@ -1,4 +1,4 @@
-"""What watches the runs of this process: its zygote, or polling where there can be none."""
+"""What watches the runs of this process: its zygote, or polling if the platform has no pidfds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ZYGOTE = (
 
 
 class _Zygote:
-    """This process's connection to its zygote; started at the first run."""
+    """This process's connection to its zygote, which is started at the first run."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -32,7 +32,7 @@ class _Zygote:
         self.missing: tuple[str, ...] = ()
 
     def lacking(self) -> tuple[str, ...]:
-        """What the platform lacks for it, in words; nothing where a zygote is ready."""
+        """What the platform lacks for it, in words; nothing if a zygote is ready."""
         if sys.platform != "linux":
             return (f"{sys.platform} has no pidfds",)
         with self.lock:
@@ -51,7 +51,7 @@ class _Zygote:
             try:
                 self._send(descriptors)
             except OSError:
-                self._start()  # it was killed; nothing had taken the request
+                self._start()  # it was killed before a supervisor had taken the request
                 self._send(descriptors)
 
     def forget(self) -> None:
@@ -59,7 +59,7 @@ class _Zygote:
             self.owner = 0
 
     def close(self) -> None:
-        """Let go of the zygote; the next request would start another."""
+        """Disconnect from the zygote; the next request would start another."""
         with self.lock:
             if self.requests is not None:
                 self.requests.close()
@@ -85,7 +85,7 @@ class _Zygote:
                 cwd="/",
             )
         answer = ours.recv(65536)
-        process.wait()  # it has forked the zygote, which is no child of ours
+        process.wait()  # it has forked the zygote, which is not a child of ours
         if not answer:
             ours.close()
             raise SupervisorLost("the zygote could not be started (PROCLIFE_DEBUG=1 says why)")
@@ -103,12 +103,12 @@ def forget_zygote() -> None:
 
 
 _zygote = _Zygote()
-atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that nobody closed
+atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that was not closed
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What watches a run: `ask` hands it the channel and main's streams."""
+    """What watches a run: `ask` hands it a connection and main's streams."""
 
     name: str
     ask: Callable[[list[int]], None]
@@ -116,7 +116,7 @@ class Backend:
 
 
 def choose_backend() -> Backend:
-    """The kernel's pidfds where there is all that this needs, polling elsewhere."""
+    """The zygote if the platform has all that it needs, else polling."""
     wanted = os.environ.get("PROCLIFE_BACKEND") or None
     if wanted not in (None, "pidfd", "polling"):
         raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
@@ -125,7 +125,7 @@ def choose_backend() -> Backend:
         return Backend("pidfd", _zygote.ask)
     if wanted == "pidfd":
         reasons = "; ".join(lacking)
-        raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd cannot be had here: {reasons}")
+        raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd is not possible here: {reasons}")
     from pytest_proclife.polling import loop  # psutil costs an import of 9 to 17 ms
 
     polled = Missing(process=None, kind=MissingKind.BACKEND, what="; ".join(lacking))

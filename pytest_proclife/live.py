@@ -1,4 +1,4 @@
-"""A main that is running: wait for what it does, and send signals to it and its processes."""
+"""A main that is running: the conditions to wait for, and signals to it and its processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from types import EllipsisType, TracebackType
 from typing import NoReturn, Protocol, TypeVar
 
 from pytest_proclife.analysis.assemble import CauseHook
+from pytest_proclife.analysis.log import count_processes, process_number
 from pytest_proclife.errors import RunOver, RunTimeout, SupervisorLost
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending, ProcessRecord, Role, Run
 from pytest_proclife.render.process import describe, waiting_for
 from pytest_proclife.render.text import plain, seconds
-from pytest_proclife.session import Conversation, Listener, check_seconds
+from pytest_proclife.session import Session, SharedSession, check_seconds
+from pytest_proclife.supervisor import protocol
 
 _NAMED = 8  # processes named in a sentence
 _LINES = 15  # of the end of each stream
@@ -25,26 +27,30 @@ _LINES = 15  # of the end of each stream
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Awaited(Protocol[T_co]):
-    """Something to wait for. `account` makes the snapshot, which takes its time."""
+class Condition(Protocol[T_co]):
+    """Something to wait for."""
 
     @property
-    def name(self) -> str: ...
+    def failure(self) -> str:
+        """The sentence that says that it did not come true."""
 
-    def come(self, talk: Conversation, account: Callable[[], Run]) -> T_co | None: ...
+    def check(self, session: Session, snapshot: Callable[[], Run]) -> T_co | None:
+        """What the wait returns, or None; a snapshot takes its time."""
 
-    def seen(self, run: Run) -> str: ...
-
-
-def too_late(awaited: Awaited[object], after: float | None, run: Run) -> str:
-    """The message of a wait whose time is over."""
-    return f"{awaited.name} within {after} s: {awaited.seen(run)}\n\n{run}{_output(run)}"
+    def actual(self, run: Run) -> str:
+        """What there was instead, in words."""
 
 
-def never(awaited: Awaited[object], run: Run) -> str:
-    """The message of a wait for what can no longer come."""
+def too_late(condition: Condition[object], timeout: float | None, run: Run) -> str:
+    """The message of a wait that takes longer than its timeout."""
+    actual = condition.actual(run)
+    return f"{condition.failure} within {timeout} s: {actual}\n\n{run}{_output(run)}"
+
+
+def never(condition: Condition[object], run: Run) -> str:
+    """The message of a wait for a condition that cannot come true any more."""
     end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"
-    return f"{awaited.name}: {end}, {awaited.seen(run)}\n\n{run}{_output(run)}"
+    return f"{condition.failure}: {end}, {condition.actual(run)}\n\n{run}{_output(run)}"
 
 
 def _output(run: Run) -> str:
@@ -58,8 +64,8 @@ def _output(run: Run) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Children:
-    """So many children of main have been started, and have begun."""
+class ChildrenStarted:
+    """Main has started `count` children, and they have reached their targets."""
 
     count: int
 
@@ -68,18 +74,18 @@ class Children:
             raise ValueError(f"n is a number of children, 0 or more, not {self.count!r}")
 
     @property
-    def name(self) -> str:
+    def failure(self) -> str:
         return f"main did not start {_counted(self.count, 'child', 'children')}"
 
-    def come(
-        self, talk: Conversation, account: Callable[[], Run]
+    def check(
+        self, session: Session, snapshot: Callable[[], Run]
     ) -> tuple[ProcessRecord, ...] | None:
-        if sum(entry[1] == "new" for entry in list(talk.log)) <= self.count:
-            return None  # not so many processes altogether, main included
-        children = account().children
+        if count_processes(list(session.log)) <= self.count:  # main is one of them
+            return None
+        children = snapshot().children
         return children if sum(map(_has_begun, children)) >= self.count else None
 
-    def seen(self, run: Run) -> str:
+    def actual(self, run: Run) -> str:
         if not run.children:
             return "it started none"
         names = ", ".join(str(p) for p in run.children[:_NAMED])
@@ -98,8 +104,8 @@ def _has_begun(process: ProcessRecord) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """A pattern was written so often."""
+class OutputWritten:
+    """A pattern was written `times` times."""
 
     pattern: str | re.Pattern[str]
     times: int
@@ -118,17 +124,17 @@ class Output:
 
     @property
     def letters(self) -> str:
-        """The text that the pattern stands for if nothing in it has a meaning of its own."""
+        """The text that the pattern matches if nothing in it has a special meaning."""
         return re.sub(r"\\([^0-9A-Za-z])", r"\1", self.text)
 
     @property
-    def name(self) -> str:
-        often = "" if self.times == 1 else f" {self.times} times"
-        return f"{self.text!r} was not in the output{often}"
+    def failure(self) -> str:
+        times = "" if self.times == 1 else f" {self.times} times"
+        return f"{self.text!r} was not in the output{times}"
 
-    def come(self, talk: Conversation, account: Callable[[], Run]) -> re.Match[str] | None:
+    def check(self, session: Session, snapshot: Callable[[], Run]) -> re.Match[str] | None:
         found = itertools.chain.from_iterable(
-            self._found(text, ended=talk.over) for text in talk.texts()
+            self._found(text, ended=session.over) for text in session.texts()
         )
         return next(itertools.islice(found, self.times - 1, None), None)
 
@@ -138,7 +144,7 @@ class Output:
             if whole or ended or match.group() == self.letters:
                 yield match
 
-    def seen(self, run: Run) -> str:
+    def actual(self, run: Run) -> str:
         texts = [run.stdout or "", run.stderr or ""]
         found = [m for text in texts for m in self._found(text, ended=True)]
         words = f"it was there {_counted(len(found), 'time', 'times')}" if found else "it never was"
@@ -150,8 +156,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicate:
-    """A condition on the account holds."""
+class PredicateHolds:
+    """A predicate of a snapshot is true."""
 
     predicate: Callable[[Run], object]
 
@@ -160,42 +166,46 @@ class Predicate:
             raise TypeError(f"predicate is called with a snapshot; {self.predicate!r} cannot be")
 
     @property
-    def name(self) -> str:
+    def failure(self) -> str:
         code = getattr(self.predicate, "__code__", None)
         name = getattr(self.predicate, "__qualname__", None) or repr(self.predicate)
-        where = "" if code is None else f" at {code.co_filename}:{code.co_firstlineno}"
-        return f"{name}{where} did not hold"
+        place = "" if code is None else f" at {code.co_filename}:{code.co_firstlineno}"
+        return f"{name}{place} did not hold"
 
-    def come(self, talk: Conversation, account: Callable[[], Run]) -> Run | None:
-        run = account()
+    def check(self, session: Session, snapshot: Callable[[], Run]) -> Run | None:
+        run = snapshot()
         return run if self.predicate(run) else None
 
-    def seen(self, run: Run) -> str:
-        running = [str(p) for p in run if p.ending is Ending.RUNNING and p.role is not Role.HELPER]
-        if not running:
-            return "nothing runs"
-        more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
-        return f"running: {', '.join(running[:_NAMED])}{more}"
+    def actual(self, run: Run) -> str:
+        return _running(run)
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """Nothing of the run is left."""
+class NothingLeft:
+    """All processes of the run have ended."""
 
-    name: str = "main did not end"
+    failure: str = "main did not end"
 
-    def come(self, talk: Conversation, account: Callable[[], Run]) -> Run | None:
-        return account() if talk.over else None
+    def check(self, session: Session, snapshot: Callable[[], Run]) -> Run | None:
+        return snapshot() if session.over else None
 
-    def seen(self, run: Run) -> str:
+    def actual(self, run: Run) -> str:
         if run.main.ending is Ending.RUNNING:
             return waiting_for(run)
-        left = Predicate(bool).seen(run)
-        return f"it did at {seconds(run.main.ended_at or 0.0)}, but all is not over; {left}"
+        end = f"it did at {seconds(run.main.ended_at or 0.0)}"
+        return f"{end}, but the run is not over; {_running(run)}"
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _running(run: Run) -> str:
+    running = [str(p) for p in run if p.ending is Ending.RUNNING and p.role is not Role.HELPER]
+    if not running:
+        return "nothing runs"
+    more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
+    return f"running: {', '.join(running[:_NAMED])}{more}"
+
+
+def _counted(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"
 
 
 Timeout = float | EllipsisType | None
@@ -204,26 +214,26 @@ T = TypeVar("T")
 
 
 class RunningMain:
-    """A main that runs, made by `start()`. Leaving its context ends everything of the run.
+    """A main that runs, made by `start()`. Leaving its context ends all processes of the run.
 
-    Waits are by event, and may be called in any thread; several can wait at a time. `timeout`
-    is in seconds, None for none, and as `start()` was told where it is left out. A wait that
-    fails raises RunTimeout, or RunOver as soon as nothing of the run is left; both say what was
-    seen instead. All verbs raise SupervisorLost where the supervisor was killed, and RuntimeError
-    in a fork of the process that called `start()`.
+    Waits are by event. Several threads may wait at a time. `timeout` is in seconds, None for no
+    timeout; its default is that of `start()`. A wait that fails raises RunTimeout, or RunOver as
+    soon as nothing of the run is left; both say what there was instead. All methods raise
+    SupervisorLost if the supervisor was killed, and RuntimeError in a fork of the process that
+    called `start()`.
     """
 
     def __init__(
         self,
-        talk: Conversation,
+        session: Session,
         *,
         start_method: str | None,
         timeout: float | None,
         cause_hook: CauseHook | None,
     ) -> None:
-        self.pid: int = talk.pid
-        self._talk = talk
-        self._listener = Listener(talk)
+        self.pid: int = session.pid
+        self._session = session
+        self._shared = SharedSession(session)
         self._start_method = start_method
         self._timeout = timeout
         self._cause_hook = cause_hook
@@ -232,8 +242,8 @@ class RunningMain:
         self._final: Run | None = None
 
     def __repr__(self) -> str:
-        state = "over" if self._talk.over else "running"
-        return f"<RunningMain pid {self.pid}: {self._talk.launch.info.text!r}, {state}>"
+        state = "over" if self._session.over else "running"
+        return f"<RunningMain pid {self.pid}: {self._session.launch.info.text!r}, {state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a running main cannot be copied nor pickled; its snapshot() can")
@@ -247,59 +257,59 @@ class RunningMain:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # in a fork of the caller the run is not ours to end
-        if self._owner != os.getpid() or self._talk.over or self._listener.lost:
+        # a fork of the caller must not end the run
+        if self._owner != os.getpid() or self._session.over or self._shared.lost:
             return
         try:
-            self._listener.end()
+            self._shared.end()
         except SupervisorLost:
             if error is None:
                 raise
 
     def snapshot(self) -> Run:
-        """The account up to now: who runs has the ending "running" and no cause yet.
+        """The run up to now: a process that runs has the ending "running" and no cause yet.
 
-        The final account when the run is over.
+        Once the run is over, the final `Run`.
         """
         self._catch_up()
-        return self._account()
+        return self._snapshot()
 
     # --- waiting
 
     def wait_for_children(self, n: int, timeout: Timeout = ...) -> tuple[ProcessRecord, ...]:
-        """Wait until main has started `n` children, helpers left out; all that it has started.
+        """Wait until main has started `n` children; returns all that it has started.
 
-        Those that ended meanwhile count, too. Those that are known as `multiprocessing`'s have
-        reached their target; one that was forked this very moment is not known as such yet, so
-        where it matters wait for what it does.
+        Helpers do not count, children that have ended do. Children of `multiprocessing` count
+        once they have reached their target; a child that was forked this very moment is not known
+        as such yet. If that matters, wait for what it does.
         """
-        return self._wait(Children(n), timeout)
+        return self._wait(ChildrenStarted(n), timeout)
 
     def wait_for_output(
         self, pattern: str | re.Pattern[str], times: int = 1, timeout: Timeout = ...
     ) -> re.Match[str]:
-        """Wait until a regular expression is found in the output so often; the last of these.
+        """Wait until the output has `times` matches of a regular expression; returns the last.
 
-        Both streams count, standard output first. A match at the very end, behind which no
-        line ends, counts if it is the pattern to the letter: any other may go on.
+        Both streams count, standard output first. A match at the very end of the output, with no
+        end of line behind it, counts if it is the pattern to the letter: any other may go on.
         """
-        return self._wait(Output(pattern, times), timeout)
+        return self._wait(OutputWritten(pattern, times), timeout)
 
     def wait_for(self, predicate: Callable[[Run], object], timeout: Timeout = ...) -> Run:
-        """Wait until `predicate` of a snapshot is true; the snapshot.
+        """Wait until `predicate` of a snapshot is true; returns the snapshot.
 
-        It is asked at each event, and what it raises goes on to the caller: a KeyError where
+        It is called at each event. What it raises goes on to the caller: a KeyError if
         `run["name"]` has not been started yet.
         """
-        return self._wait(Predicate(predicate), timeout)
+        return self._wait(PredicateHolds(predicate), timeout)
 
     def wait(self, timeout: Timeout = ...) -> Run:
-        """Wait until nothing of the run is left, linger included; its account.
+        """Wait until nothing of the run is left, linger included; returns the `Run`.
 
-        Raises RunTimeout that says what main was waiting for; the run goes on then. Once it is
-        over, all further calls return the same account.
+        A RunTimeout says what main was waiting for; the run goes on then. Once it is over, all
+        further calls return the same `Run`.
         """
-        return self._wait(End(), timeout)
+        return self._wait(NothingLeft(), timeout)
 
     # --- signals
 
@@ -308,9 +318,9 @@ class RunningMain:
     ) -> None:
         """Send a signal to main, to a process of a snapshot, or to its whole process group.
 
-        It goes to the very process, never to another that has its pid by now. Raises
-        ProcessLookupError where it has ended, ValueError for a process of another run,
-        PermissionError where the system refuses, and for the group of the caller itself.
+        It goes to this very process, never to another that has its pid by now. Raises
+        ProcessLookupError if it has ended, ValueError for a process of another run,
+        PermissionError if the system refuses, and for the group of the caller itself.
         """
         self._send(sig, process, group, "send_signal()")
 
@@ -328,43 +338,36 @@ class RunningMain:
 
     def _send(self, sig: object, process: ProcessRecord | None, group: bool, via: str) -> None:
         if not isinstance(sig, int) or isinstance(sig, bool) or sig not in signals.valid_signals():
-            raise ValueError(f"{sig!r} is no signal")
+            raise ValueError(f"{sig!r} is not a signal")
         self._check_owner()
         if process is not None:
             self._check(process)
         number = 0 if process is None else self._number(process)
-        outcome = "gone"
-        if not self._talk.over:
+        outcome = protocol.GONE
+        if not self._session.over:
             spared = os.getpgrp() if group else None
-            outcome = self._listener.order(number, int(sig), via, spared)
-        who = "main" if process is None else str(process)
-        if outcome == "gone":
-            raise ProcessLookupError(f"{via}: {who} has ended\n\n{self.snapshot()}")
-        if outcome == "refused":
-            what = f"the process group of {who}" if group else who
-            raise PermissionError(f"{via}: {what} must not be sent signals from here")
+            outcome = self._shared.send_signal(number, int(sig), via, spared)
+        name = "main" if process is None else str(process)
+        if outcome == protocol.GONE:
+            raise ProcessLookupError(f"{via}: {name} has ended\n\n{self.snapshot()}")
+        if outcome == protocol.REFUSED:
+            target = f"the process group of {name}" if group else name
+            raise PermissionError(f"{via}: {target} must not be sent signals from here")
 
     def _check(self, process: object) -> None:
         if not isinstance(process, ProcessRecord):
-            words = "process is one process of a snapshot (main.snapshot().main)"
-            raise TypeError(f"{words}, not {process!r}")
+            expected = "process is one process of a snapshot (main.snapshot().main)"
+            raise TypeError(f"{expected}, not {process!r}")
         run = process.run
-        if (run.main.pid, run.started_at) != (self.pid, self._talk.started_at):
+        if (run.main.pid, run.started_at) != (self.pid, self._session.started_at):
             raise ValueError(f"{process} is of another run: {run.target.text!r}")
         if process.ending is not Ending.RUNNING:
             raise ProcessLookupError(f"{process} has ended: {describe(process)}\n\n{run}")
 
     def _number(self, process: ProcessRecord) -> int:
         """Its number in the log: of all that had its pid, the last one before the snapshot."""
-        until = self._talk.epoch + round(process.run.duration * 1e9)
-        numbers = [
-            number
-            for at, what, number, *rest in list(self._talk.log)
-            if what == "new" and rest[0] == process.pid and at <= until
-        ]
-        return int(numbers[-1])
-
-    # ---
+        until = self._session.epoch + round(process.run.duration * 1e9)
+        return process_number(list(self._session.log), process.pid, until)
 
     def _check_owner(self) -> None:
         if self._owner != os.getpid():
@@ -374,32 +377,32 @@ class RunningMain:
 
     def _catch_up(self) -> None:
         self._check_owner()
-        if not self._talk.over:
-            self._listener.catch_up()
+        if not self._session.over:
+            self._shared.catch_up()
 
-    def _account(self) -> Run:
-        if not self._talk.over:
-            return self._talk.account(self._start_method, None)
+    def _snapshot(self) -> Run:
+        if not self._session.over:
+            return self._session.assemble(self._start_method, None)
         with self._finishing:
             if self._final is None:
-                self._final = self._talk.account(self._start_method, self._cause_hook)
+                self._final = self._session.assemble(self._start_method, self._cause_hook)
             return self._final
 
-    def _wait(self, awaited: Awaited[T], timeout: Timeout) -> T:
-        after = self._timeout if isinstance(timeout, EllipsisType) else timeout
-        check_seconds("timeout", after, or_none=True)
+    def _wait(self, condition: Condition[T], timeout: Timeout) -> T:
+        limit = self._timeout if isinstance(timeout, EllipsisType) else timeout
+        check_seconds("timeout", limit, or_none=True)
         self._catch_up()
 
-        def come() -> T | None:
-            return awaited.come(self._talk, self._account)
+        def check() -> T | None:
+            return condition.check(self._session, self._snapshot)
 
-        found = self._listener.until(come, after)
-        if found is None and not self._talk.over:
-            self._catch_up()  # so that what is said and shown is of this moment
-            found = come()
+        found = self._shared.wait_until(check, limit)
+        if found is None and not self._session.over:
+            self._catch_up()  # so that the message is of this moment
+            found = check()
         if found is not None:
             return found
-        run = self._account()
-        if self._talk.over:
-            raise RunOver(never(awaited, run), run)
-        raise RunTimeout(too_late(awaited, after, run), run)
+        run = self._snapshot()
+        if self._session.over:
+            raise RunOver(never(condition, run), run)
+        raise RunTimeout(too_late(condition, limit, run), run)

@@ -11,7 +11,7 @@ from pytest_proclife.backend import choose_backend
 from pytest_proclife.errors import RunOver, RunTimeout
 from pytest_proclife.live import RunningMain
 from pytest_proclife.records import START_METHODS, Run
-from pytest_proclife.session import Conversation, check_seconds, opened_input, request_for
+from pytest_proclife.session import Session, check_seconds, opened_input, request_for
 from pytest_proclife.target import Target, resolve
 
 __all__ = ["START_METHODS", "RunOver", "RunTimeout", "RunningMain", "observe", "run", "start"]
@@ -110,15 +110,15 @@ def observe(
     group: int | None = None,
     capture: bool = False,
     cause_hook: CauseHook | None = None,
-    opened: Callable[[Conversation], None] = lambda talk: None,
+    opened: Callable[[Session], None] = lambda session: None,
 ) -> Run:
     """`run` with main's streams given: standard input alone, or all three.
 
     With `capture` output is kept, and copied to the streams given, if they are. `opened` is told
-    of the conversation before main is waited for: another thread can have the run ended.
+    of the session before main is waited for: another thread can have the run ended.
     """
     check_seconds("timeout", timeout, or_none=True)
-    conversation = _open(
+    session = _open(
         target,
         args,
         kwargs,
@@ -132,9 +132,9 @@ def observe(
         capture=capture,
         live=False,
     )
-    opened(conversation)
-    conversation.listen()
-    run = conversation.account(start_method, cause_hook, last=True)
+    opened(session)
+    session.wait()
+    run = session.assemble(start_method, cause_hook, last=True)
     if run.timed_out and not allow_timeout:
         raise RunTimeout(_timeout_message(run, timeout), run)
     return run
@@ -158,7 +158,7 @@ def observe_running(
     The hook is asked for the final account alone: a snapshot knows little of who is just ending.
     """
     check_seconds("timeout", timeout, or_none=True)
-    conversation = _open(
+    session = _open(
         target,
         args,
         kwargs,
@@ -172,10 +172,8 @@ def observe_running(
         capture=True,
         live=True,
     )
-    conversation.listen(until_started=True)
-    return RunningMain(
-        conversation, start_method=start_method, timeout=timeout, cause_hook=cause_hook
-    )
+    session.wait(until_started=True)
+    return RunningMain(session, start_method=start_method, timeout=timeout, cause_hook=cause_hook)
 
 
 def _open(
@@ -192,7 +190,7 @@ def _open(
     group: int | None,
     capture: bool,
     live: bool,
-) -> Conversation:
+) -> Session:
     if start_method is not None and start_method not in START_METHODS:
         known = ", ".join(START_METHODS)
         raise ValueError(f"unknown start method {start_method!r}: this platform has {known}")
@@ -213,7 +211,7 @@ def _open(
         pass_output=len(streams) == 3,
         live=live,
     )
-    return Conversation(backend, launch, request, streams)
+    return Session(backend, launch, request, streams)
 
 
 def _timeout_message(run: Run, timeout: float | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import contextlib
 import itertools
-import marshal
 import os
 import select
 import shutil
@@ -17,15 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
-from pytest_proclife import wire
 from pytest_proclife.analysis.assemble import CauseHook, assemble
-from pytest_proclife.analysis.log import Entry
+from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.backend import Backend, forget_zygote
 from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.inside.launch import search_path
 from pytest_proclife.records import LeftOut, Run, Source
+from pytest_proclife.supervisor import protocol
+from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Request
 from pytest_proclife.target import Launch
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
@@ -54,21 +54,16 @@ def request_for(
     capture: bool,
     pass_output: bool,
     live: bool,
-) -> dict[str, Any]:
-    """The request as the plain values that cross to a supervisor; seconds for times.
+) -> Request:
+    """The request as it is sent to a supervisor.
 
     `group` is the process group that main joins, None for one of its own. With `capture`
     output is kept, and with `pass_output` copied to the streams that come with the request.
     `live`: the caller looks at the run, and acts on it, while it lasts.
     """
     env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
-    if launch.observed:
-        # whoever watches the run puts in where reports go: the address, main's descriptor
-        ticket = f"ADDRESS,FD,,main,{start_method or ''}"
-        env[wire.VARIABLE.encode()] = ticket.encode()
-        if launch.by_path:
-            path = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
-            env[b"PYTHONPATH"] = path
+    if launch.observed and launch.by_path:
+        env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     ignored = [
         number
         # _signal: the numbers as they are, where signal.py makes an enum of each
@@ -79,24 +74,24 @@ def request_for(
         and number in _VALID
         and _signal.getsignal(number) == _signal.SIG_IGN
     ]
-    return {
-        "executable": launch.executable,
-        "arguments": list(launch.arguments),
-        "env": env,
-        "ticket": wire.VARIABLE.encode(),
-        "observed": launch.observed,
-        "cwd": cwd,
-        "timeout": timeout,
-        "linger": linger,
-        "group": 0 if group is None else group,
-        "limit": OUTPUT_LIMIT,
-        "ignored": ignored,
-        "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-        "umask": _umask(),
-        "capture": capture,
-        "pass_output": pass_output,
-        "live": live,
-    }
+    return Request(
+        executable=launch.executable,
+        arguments=list(launch.arguments),
+        environment=env,
+        observed=launch.observed,
+        start_method=start_method or "",
+        cwd=cwd,
+        umask=_umask(),
+        group=0 if group is None else group,
+        ignored=ignored,
+        blocked=[int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        timeout=timeout,
+        linger=linger,
+        capture=capture,
+        pass_output=pass_output,
+        limit=OUTPUT_LIMIT,
+        live=live,
+    )
 
 
 def _umask() -> int:
@@ -126,21 +121,20 @@ def opened_input(input: str | bytes | None) -> IO[bytes]:
     return file
 
 
-_ENDING = 10.0  # s that an interrupted caller waits for its tree to be gone
-_HEADER = 8  # bytes: the length of a message
-_CHUNK = 1 << 18  # bytes; what a socket holds
+_ENDING = 10.0  # s that an interrupted caller waits for the run to be ended
+_CHUNK = 1 << 18  # bytes
 
 Output = tuple[bytes, bytes, int]  # head, tail, bytes left out between them
 
 
-class Conversation:
-    """What is known of one run. Made when a supervisor has taken the request.
+class Session:
+    """One run, as its caller knows it. Made when a supervisor has taken the request.
 
-    Whatever interrupts it, the run is ended. `listen` and `hear` are for one thread at a time.
+    Whatever interrupts it, the run is ended. One thread at a time may wait and receive.
     """
 
     def __init__(
-        self, backend: Backend, launch: Launch, request: dict[str, Any], streams: tuple[int, ...]
+        self, backend: Backend, launch: Launch, request: Request, streams: tuple[int, ...]
     ) -> None:
         self.backend = backend
         self.launch = launch
@@ -149,96 +143,97 @@ class Conversation:
         self.pid = 0
         self.epoch = 0
         self.started_at = 0.0
-        self.told_at = 0  # monotonic ns; the log is complete up to then
+        self.known_until = 0  # monotonic ns; the log is complete up to then
         self.over = self.closed = False
         self.timed_out = False
-        self.answered = 0
-        self.outcomes: dict[int, str] = {}
-        self._received = bytearray()
-        self._open(request, streams)
+        self.answered = 0  # the ticket of the last request for news
+        self.outcomes: dict[int, str] = {}  # of signals, by ticket
+        self._connect(request, streams)
         try:
-            if self._receive() is None:
-                # the supervisor that waited died with its zygote before it took the request
-                # (it says so before anything else), so nothing has been started
-                self._hang_up()
+            if self._connection.receive() is None:
+                # the waiting supervisor ended with its zygote before it took the request
+                # (TAKEN comes before anything else), so nothing has been started
+                self._disconnect()
                 forget_zygote()
-                self._open(request, streams)
-                self._take(self._receive())
+                self._connect(request, streams)
+                self._process(self._connection.receive())
         except BaseException:
             self.end()
             raise
 
-    def _open(self, request: dict[str, Any], streams: tuple[int, ...]) -> None:
-        self._channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    def _connect(self, request: Request, streams: tuple[int, ...]) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection = Connection(ours)
         self.closed = False
         try:
             with its, opened_input(self.launch.payload) as payload:
                 descriptors = [its.fileno(), *streams]
                 if self.launch.payload is not None:
-                    # after the three streams, hence on descriptor 3
                     descriptors.append(payload.fileno())
                 self.backend.ask(descriptors)
-            self.send(request)
+            self._connection.send(protocol.REQUEST, vars(request))
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Let go of the supervisor. It ends what is left, even if a fork of ours has the socket."""
-        self._hang_up()
+        """Disconnect from the supervisor, which then ends what is left of the run."""
+        self._disconnect()
         if self.launch.scratch is not None:
             shutil.rmtree(self.launch.scratch, ignore_errors=True)
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self.closed = True
         with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
-        self._channel.close()
+            # else the connection would stay open in a fork of this process
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
 
-    def listen(self, until_started: bool = False) -> None:
-        """Hear all that the supervisor says, until main has started or until the run is over."""
+    def wait(self, until_started: bool = False) -> None:
+        """Receive messages until main has started, or until the run is over."""
         try:
             while not (self.over or (until_started and self.epoch)):
-                self._take(self._receive())
+                self._process(self._connection.receive())
         except BaseException:
             self.end()
             raise
 
-    def hear(self, seconds: float) -> bool:
-        """Hear what the supervisor says next, for so long; whether it said anything."""
-        if len(self._received) < self._size():
-            poll = select.poll()
-            poll.register(self._channel, select.POLLIN)
-            if not poll.poll(max(0.0, seconds) * 1000):
-                return False
+    def receive(self, seconds: float) -> bool:
+        """Receive the next message; False if none arrives within so many seconds."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        if not poll.poll(max(0.0, seconds) * 1000):
+            return False
         try:
-            self._take(self._receive())
-        except BaseException:  # half of what was said may be lost: that would be a wrong account
+            self._process(self._connection.receive())
+        except BaseException:  # half of a message may be lost, and the account would be wrong
             self.end()
             raise
         return True
 
-    def send(self, message: Any) -> None:
-        """Tell the supervisor something; where it is gone, hearing says so."""
-        data = marshal.dumps(message)
-        with contextlib.suppress(OSError):
-            self._channel.sendall(len(data).to_bytes(8, "little") + data)
+    def order(self, *message: object) -> None:
+        """Send an order of the protocol. If the supervisor is gone, receiving raises."""
+        self._connection.send(*message)
+
+    def order_end(self) -> None:
+        """Have the run ended, and do not wait for that."""
+        self.order(protocol.END)
 
     def end(self) -> None:
-        """Have all of it ended, and wait for that, whatever the supervisor still says."""
-        self.send(("end",))
+        """Have the run ended, and wait for that. What the supervisor still sends is lost."""
+        self.order_end()
         with contextlib.suppress(OSError):
-            self._channel.settimeout(_ENDING)
-            while self._channel.recv(_CHUNK):
-                pass  # what is left of the account; the end of file says that all is gone
+            self._connection.socket.settimeout(_ENDING)
+            while self._connection.socket.recv(_CHUNK):
+                pass  # the end of the file says that nothing of the run is left
         self.close()  # lost, or too slow: it goes on without us
 
-    def account(
+    def assemble(
         self, start_method: str | None, cause_hook: CauseHook | None, *, last: bool = False
     ) -> Run:
-        """The account; of what is known up to now where it is not over.
+        """The run, as far as it is known up to now.
 
-        After the last one the log is gone: it is let go of while it is read.
+        After the `last` one the log is gone: its memory is released while it is read.
         """
         texts = self.texts()
         log: Iterable[Entry] = _read_once(self.log) if last else list(self.log)
@@ -248,7 +243,7 @@ class Conversation:
             log,
             epoch=self.epoch,
             started_at=self.started_at,
-            duration=(self.told_at - self.epoch) / 1e9,
+            duration=(self.known_until - self.epoch) / 1e9,
             timed_out=self.timed_out,
             target=self.launch.info,
             python=sys.version.partition(" ")[0],
@@ -265,57 +260,36 @@ class Conversation:
         return _with_left_out(run, self.launch.left_out) if self.launch.left_out else run
 
     def texts(self) -> list[str]:
-        """Standard output and standard error, where they are kept."""
+        """Standard output and standard error, if they are captured."""
         return [_decode(*output) for output in self.outputs]
 
-    def _receive(self) -> tuple[Any, ...] | None:
-        """One message of the supervisor's; None if it is gone."""
-        while len(self._received) < (size := self._size()):
-            try:
-                part = self._channel.recv(_CHUNK)
-            except ConnectionResetError:
-                return None  # it died before it had read all that we sent
-            if not part:
-                return None
-            self._received += part
-        with memoryview(self._received) as received:  # a copy could be large
-            message: tuple[Any, ...] = marshal.loads(received[_HEADER:size])
-        del self._received[:size]
-        return message
-
-    def _size(self) -> int:
-        """The size of the next message, as far as it is known."""
-        if len(self._received) < _HEADER:
-            return _HEADER
-        return _HEADER + int.from_bytes(self._received[:_HEADER], "little")
-
-    def _take(self, message: tuple[Any, ...] | None) -> None:
+    def _process(self, message: Message | None) -> None:
         match message:
             case None:
                 raise SupervisorLost(
                     "the supervisor of the run was killed; its zygote ends what it watched"
                 )
-            case ("started", started_at, epoch, pid):
+            case (protocol.STARTED, started_at, epoch, pid):
                 self.started_at, self.epoch, self.pid = started_at, epoch, pid
-            case ("failed", path, number):
+            case (protocol.FAILED, path, number):
                 raise TargetError(f"{path!r} cannot be executed: {os.strerror(number)}")
-            case ("news", ticket, at, entries, outputs):
+            case (protocol.NEWS, ticket, at, entries, outputs):
                 self.log += entries
                 self.outputs = self.outputs if outputs is None else outputs
-                self.told_at, self.answered = at, ticket
-            case ("signaled", ticket, outcome):
+                self.known_until, self.answered = at, ticket
+            case (protocol.SIGNALED, ticket, outcome):
                 self.outcomes[ticket] = outcome
-            case ("over", entries, duration, timed_out, outputs):
+            case (protocol.OVER, entries, duration, timed_out, outputs):
                 self.log += entries
-                self.told_at = self.epoch + duration
+                self.known_until = self.epoch + duration
                 self.outputs, self.timed_out, self.over = outputs, timed_out, True
                 self.close()
             case _:
-                pass  # "taken": a supervisor has the request
+                pass  # TAKEN
 
 
 def _with_left_out(run: Run, left_out: tuple[str, ...]) -> Run:
-    """The account with what of the target was not run, as main's evidence."""
+    """The run with what of the target was not executed, as evidence of main."""
     facts = (LeftOut(at=None, source=Source.TARGET, text=text) for text in left_out)
     main = replace(run.main, evidence=(*facts, *run.main.evidence))
     return replace(run, processes=(main, *run.processes[1:]))
@@ -325,17 +299,6 @@ def _read_once(log: list[Entry]) -> Iterator[Entry]:
     log.reverse()
     while log:
         yield log.pop()
-
-
-def without_pending_ends(log: Iterable[Entry]) -> list[Entry]:
-    """Leave out the ends whose wait status is on its way: a snapshot would say it is unknown."""
-    log = list(log)
-    known = {
-        number
-        for _, what, number, *rest in log
-        if what == "reaped" or (what == "status" and rest[0] is not None)
-    }
-    return [entry for entry in log if entry[1] != "end" or entry[2] in known]
 
 
 def _decode(head: bytes, tail: bytes, dropped: int) -> str:
@@ -352,28 +315,31 @@ _LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
 T = TypeVar("T")
 
 
-class Listener:
-    """Threads that wait: the first hears what the supervisor says, the others are told.
+class SharedSession:
+    """A session that several threads wait on: the first receives, and wakes the others.
 
-    Raises SupervisorLost, in each of them, where the supervisor is gone.
+    SupervisorLost is raised in each of them.
     """
 
-    def __init__(self, talk: Conversation) -> None:
-        self.talk = talk
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.lost: SupervisorLost | None = None
-        self._news = threading.Condition()
-        self._version = 0  # counts what was heard
-        self._hearing: int | None = None  # the thread that does
+        self._received = threading.Condition()
+        self._version = 0  # counts the messages that were received
+        self._receiver: int | None = None  # the thread that receives
         self._sending = threading.Lock()
-        self._asked = 0  # the latest question
-        self._orders = itertools.count(1)
+        self._asked = 0  # the ticket of the last request for news
+        self._tickets = itertools.count(1)  # of signals
 
-    def until(self, answer: Callable[[], T | None], seconds: float | None) -> T | None:
-        """What `answer` gives, asked anew at all news; None if too late, or all is over."""
+    def wait_until(self, check: Callable[[], T | None], seconds: float | None) -> T | None:
+        """Wait until `check` returns something, called anew after each message.
+
+        None if the time is over, or the run.
+        """
         end = None if seconds is None else time.monotonic() + seconds
         while True:
-            version, over = self._version, self.talk.over
-            found = answer()
+            version, over = self._version, self.session.over
+            found = check()
             if found is not None or over:
                 return found
             if self.lost is not None:
@@ -384,65 +350,65 @@ class Listener:
             self._wait(version, _LONGEST if left is None else min(left, _LONGEST))
 
     def catch_up(self) -> None:
-        """Hear all that has happened up to now."""
+        """Receive all that has happened up to now."""
         ticket = self._ask(at_once=True)
-        self._promptly(lambda: self.talk.answered >= ticket or None)
+        self._wait_for_answer(lambda: self.session.answered >= ticket or None)
 
-    def order(self, number: int, signal: int, via: str, spared: int | None) -> str:
-        """Have a signal sent: "sent", "gone" or "refused"."""
-        ticket = next(self._orders)
+    def send_signal(self, number: int, signal: int, via: str, spared: int | None) -> str:
+        """Have a signal sent, as `protocol.SIGNAL` says; returns its outcome."""
+        ticket = next(self._tickets)
         with self._sending:
-            self.talk.send(("signal", ticket, number, signal, via, spared))
-        outcome = self._promptly(lambda: self.talk.outcomes.pop(ticket, None))
-        return "gone" if outcome is None else outcome
+            self.session.order(protocol.SIGNAL, ticket, number, signal, via, spared)
+        outcome = self._wait_for_answer(lambda: self.session.outcomes.pop(ticket, None))
+        return protocol.GONE if outcome is None else outcome
 
     def end(self) -> None:
-        """Have all of it ended, and hear the end of the account."""
+        """Have the run ended, and receive the rest of its log."""
         with self._sending:
-            self.talk.send(("end",))
-        self._promptly(lambda: None)
+            self.session.order_end()
+        self._wait_for_answer(lambda: None)
 
-    def _promptly(self, answer: Callable[[], T | None]) -> T | None:
-        found = self.until(answer, _PROMPT)
-        if found is None and not self.talk.over:
+    def _wait_for_answer(self, check: Callable[[], T | None]) -> T | None:
+        found = self.wait_until(check, _PROMPT)
+        if found is None and not self.session.over:
             raise SupervisorLost(f"the supervisor of the run has not answered for {_PROMPT:.0f} s")
         return found
 
     def _ask(self, at_once: bool) -> int:
         with self._sending:
             self._asked += 1
-            self.talk.send(("tell", self._asked, at_once))
+            self.session.order(protocol.ASK, self._asked, at_once)
             return self._asked
 
     def _wait(self, version: int, seconds: float) -> None:
-        """Wait until there is something new after `version`."""
-        me = threading.get_ident()
-        heard = False
+        """Wait until there is something newer than `version`."""
+        this_thread = threading.get_ident()
+        received = False
         try:
-            with self._news:
+            with self._received:
                 if self._version != version:
                     return
-                if self._hearing is not None:
-                    self._news.wait(seconds)
+                if self._receiver is not None:
+                    self._received.wait(seconds)
                     return
-                self._hearing = me
-            if self.talk.answered == self._asked:
+                self._receiver = this_thread
+            if self.session.answered == self._asked:
                 self._ask(at_once=False)
-            heard = self.talk.hear(seconds)
+            received = self.session.receive(seconds)
         except BaseException as error:
-            if self.talk.closed and not self.talk.over:
-                heard = True
-                self.lost = SupervisorLost(_why(error))
+            if self.session.closed and not self.session.over:
+                received = True
+                self.lost = SupervisorLost(_reason(error))
             raise
         finally:
-            with self._news:
-                if self._hearing == me:
-                    self._hearing = None
-                    self._version += heard
-                    self._news.notify_all()
+            with self._received:
+                if self._receiver == this_thread:
+                    self._receiver = None
+                    self._version += received
+                    self._received.notify_all()
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, SupervisorLost):
         return str(error)
-    return f"{type(error).__name__} came while the run was being heard; it was ended"
+    return f"{type(error).__name__} was raised while the run was waited for; it was ended"

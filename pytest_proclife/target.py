@@ -17,8 +17,7 @@ from pytest_proclife import notebook
 from pytest_proclife.errors import TargetError
 from pytest_proclife.inside import launch
 from pytest_proclife.records import TargetInfo
-
-PAYLOAD = "open(3, 'rb')"  # how a callable's main opens the descriptor of its arguments
+from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,8 @@ def _callable(
                 f"the arguments of {module}.{name} cannot be pickled ({error}): "
                 "they cross to another process, so pass what it can build them from"
             ) from error
-        text += f"import pickle; args, kwargs = pickle.load({PAYLOAD}); {call}(*args, **kwargs)"
+        opened = OPEN_PAYLOAD % PAYLOAD
+        text += f"import pickle; args, kwargs = pickle.load({opened}); {call}(*args, **kwargs)"
     else:
         text += f"{call}()"
     plan = launch.plan([sys.executable], [sys.executable, "-c", text])

@@ -1,7 +1,7 @@
 """Canned logs: what a supervisor would have written of processes that never lived.
 
-Each event is a millisecond after the one before. A log is told in the order in which things
-happened; a test may then take entries out, or move them.
+Each event is a millisecond after the one before. A log is written in the order in which things
+happen; a test may then take entries out, or move them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 from pytest_proclife import wire
 from pytest_proclife.analysis.assemble import assemble
 from pytest_proclife.records import Run, TargetInfo
+from pytest_proclife.supervisor import protocol
+from pytest_proclife.supervisor.protocol import Entry
 
 EPOCH = 1_000_000_000
 STEP = 1_000_000
-
-Entry = tuple[Any, ...]
 
 
 class Log:
@@ -37,8 +37,8 @@ class Log:
         self.now += STEP
         return self.now
 
-    def add(self, what: str, number: int, *rest: Any, at: int | None = None) -> None:
-        self.entries.append((self.tick() if at is None else at, what, number, *rest))
+    def add(self, kind: str, number: int, *rest: Any, at: int | None = None) -> None:
+        self.entries.append((self.tick() if at is None else at, kind, number, *rest))
 
     def process(self, *, pid: int | None = None, how: str = "report", argv: Any = ()) -> Process:
         """A process becomes known; nobody has said yet what it is."""
@@ -131,16 +131,18 @@ class Process:
         self.key = f"{pid}.{log.now}"
         self.seq = 0
         self.name = ""
-        log.add("new", self.number, pid, how, tuple(argv))
+        log.add(protocol.NEW, self.number, pid, how, tuple(argv))
 
     def says(self, kind: str, *fields: str, about: Process | None = None) -> None:
         at = self.log.tick()
         data = wire.pack(kind, self.seq, self.pid, at, fields)
         self.seq += 1
-        self.log.add("said", self.number, data, None if about is None else about.number, at=at)
+        self.log.add(
+            protocol.REPORT, self.number, data, None if about is None else about.number, at=at
+        )
 
     def says_raw(self, data: bytes) -> None:
-        self.log.add("said", self.number, data, None)
+        self.log.add(protocol.REPORT, self.number, data, None)
 
     def loses(self, reports: int = 1) -> None:
         """Reports of its that never arrive; their numbers are used up."""
@@ -204,7 +206,7 @@ class Process:
             wire.KILL, str(other.pid), str(signal), via, "job.py:8 in go", *extra, about=other
         )
         if signal != 9:
-            self.log.add("state", other.number, signal, state)
+            self.log.add(protocol.STATE, other.number, signal, state)
 
     def signals_group(
         self,
@@ -220,23 +222,23 @@ class Process:
         self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", where, children)
         for member in members:
             if signal != 9:
-                self.log.add("state", member.number, signal, states)
-        self.log.add("group", self.number, signal, tuple(m.number for m in members))
+                self.log.add(protocol.STATE, member.number, signal, states)
+        self.log.add(protocol.GROUP, self.number, signal, tuple(m.number for m in members), ())
 
     def asked_by_test(self, signal: int, state: str | None = "default") -> None:
-        self.log.add("asked", self.number, signal)
+        self.log.add(protocol.ORDERED, self.number, signal, "test")
         if signal != 9:
-            self.log.add("state", self.number, signal, state)
+            self.log.add(protocol.STATE, self.number, signal, state)
 
     def group_asked_by_test(self, signal: int) -> None:
         """The test sent a signal to its process group; the members' requests stand before."""
-        self.log.add("asked group", self.number, signal, "terminate()")
+        self.log.add(protocol.GROUP_ORDERED, self.number, signal, "terminate()")
 
     def is_zombie(self, status: int | None) -> None:
         """It has ended, and nobody has collected its status; who looks at the run has asked."""
         self.log.wake += 1
-        self.log.add("end", self.number, self.log.wake, ())
-        self.log.add("status", self.number, status)
+        self.log.add(protocol.ENDED, self.number, self.log.wake, ())
+        self.log.add(protocol.STATUS, self.number, status)
 
     def catches(self, signal: int) -> None:
         self.says(wire.CAUGHT, str(signal))
@@ -269,9 +271,9 @@ class Process:
         """The kernel: it has ended, and was reaped; by the supervisor if an orphan, or main."""
         self.log.wake = self.log.wake + 1 if wake is None else wake
         numbers = tuple(p.number for p in running)
-        self.log.add("end", self.number, self.log.wake, numbers)
+        self.log.add(protocol.ENDED, self.number, self.log.wake, numbers)
         status = None if code is None else signal or code << 8
-        self.log.add("reaped", self.number, status, orphan or self.number == 0)
+        self.log.add(protocol.REAPED, self.number, status, orphan or self.number == 0)
 
     def exits(self, code: int = 0, how: str | None = None) -> None:
         """It says its last word and ends with an exit code."""
@@ -284,5 +286,5 @@ class Process:
         self.exits(0)
 
     def cleaned_up(self) -> None:
-        self.log.add("cleanup", self.number)
+        self.log.add(protocol.CLEANUP, self.number)
         self.ends(signal=9, orphan=True)

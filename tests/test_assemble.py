@@ -10,13 +10,14 @@ import pytest
 from histories import EPOCH, STEP, Log
 
 from pytest_proclife import wire
+from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.records import (
     CauseNamed,
     ProcessRecord,
     Run,
     TargetInfo,
 )
-from pytest_proclife.session import without_pending_ends
+from pytest_proclife.supervisor import protocol
 
 # --- who is who
 
@@ -103,7 +104,7 @@ def test_a_fork_of_a_fork_has_the_name_of_the_program_above() -> None:
 def test_a_child_that_was_killed_before_its_first_word_is_recorded() -> None:
     log = Log()
     newborn = log.process(how="parent")
-    log.add("child", newborn.number, 0)
+    log.add(protocol.CHILD, newborn.number, 0)
     log.main.sends(newborn, 9, "os.kill()")
     newborn.ends(signal=9)
     record = log.run().processes[1]
@@ -127,7 +128,7 @@ def test_a_program_of_a_shells_is_found_below_it_and_the_run_is_not_complete() -
     log = Log()
     shell = log.program(log.main, "/bin/sh", "-c", "sleep 1")
     sleep = log.process(how="found", argv=("sleep", "1"))
-    log.add("child", sleep.number, shell.number)
+    log.add(protocol.CHILD, sleep.number, shell.number)
     sleep.ends(0)
     shell.ends(0)
     log.main.returns()
@@ -348,7 +349,7 @@ def test_a_status_that_only_the_reaper_had_does_not_take_back_what_a_zombie_show
     log = Log()
     child = log.child(name="child")
     child.is_zombie(9)
-    log.add("reaped", child.number, None, False)
+    log.add(protocol.REAPED, child.number, None, False)
 
     assert log.run()["child"].signal == "SIGKILL"
 
@@ -631,7 +632,7 @@ def test_whose_status_the_parent_took_is_no_orphan() -> None:
 def test_who_came_down_alive_is_an_orphan_of_a_parent_that_nobody_saw() -> None:
     log = Log()
     alive = log.process(how="found", argv=("sleep", "1"))
-    log.add("adopted", alive.number)
+    log.add(protocol.ADOPTED, alive.number)
     alive.ends(0)
     log.process(how="found", argv=("true",)).ends(0)  # a zombie may have died before its parent
     log.main.ends(0)
@@ -644,7 +645,7 @@ def test_who_came_down_alive_is_an_orphan_of_a_parent_that_nobody_saw() -> None:
 def test_a_process_that_was_found_has_the_name_of_the_program_that_it_became() -> None:
     log = Log()
     found = log.process(how="found", argv=("sh", "-c", "sleep 1 & wait"))
-    log.add("program", found.number, ("/bin/sleep", "1"))
+    log.add(protocol.PROGRAM, found.number, ("/bin/sleep", "1"))
     found.ends(0)
 
     assert log.run()["sleep"].argv == ("/bin/sleep", "1")
@@ -805,7 +806,7 @@ def test_random_bytes_break_nothing() -> None:
             chance.randrange(1 << 34),
         )
         about = chance.choice([None, *(c.number for c in children), 0])
-        log.add("said", sender.number, wire.pack(kind, seq, 1, at, tuple(words)), about)
+        log.add(protocol.REPORT, sender.number, wire.pack(kind, seq, 1, at, tuple(words)), about)
     for child in children:
         child.ends(chance.choice([0, 1]))
     log.main.ends(0)

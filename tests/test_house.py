@@ -18,14 +18,14 @@ PACKAGE = Path(pytest_proclife.__file__).parent
 # folder) that is given without its modules is one entry, whose modules may import each other.
 ORDER = (
     *("wire", "errors", "records", "run_json"),
-    *("inside", "supervisor"),
+    *("inside", "supervisor", "polling"),
     *("analysis.log", "analysis.family", "analysis.gaps", "analysis.joins", "analysis.history"),
     *("analysis.cause", "analysis.evidence", "analysis.assemble"),
     *("render.text", "render.evidence", "render.process", "render.timeline"),
     *("assertions.arguments", "assertions.violation", "assertions.causes", "assertions.startup"),
     *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
     "assertions.verbs",
-    *("notebook", "target", "polling", "backend", "session", "live", "runner"),
+    *("notebook", "target", "backend", "session", "live", "runner"),
     *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
     *("guard.leak", "guard.allowance", "guard.settings", "guard.leak_report", "guard.plugin"),
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin"),

@@ -259,7 +259,7 @@ def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
 @pytest.mark.parametrize("sig", [0, 1000, -15, True, 15.0, "SIGTERM", None, []])
 def test_what_is_no_signal_is_not_sent(sig: Any) -> None:
     with pytest_proclife.start(Code(BLOCK)) as main:
-        with pytest.raises(ValueError, match="is no signal"):
+        with pytest.raises(ValueError, match="is not a signal"):
             main.send_signal(sig)
         assert main.snapshot().main.requests == ()
 

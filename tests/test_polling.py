@@ -55,7 +55,7 @@ def refusing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform without abstract sockets."""
 
-    def refuse(address: str, selector: object) -> None:
+    def refuse(poll: object) -> None:
         raise OSError("no such sockets")
 
     monkeypatch.setattr(loop, "Reports", refuse)

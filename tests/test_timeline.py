@@ -8,8 +8,10 @@ import pytest
 from histories import Log
 
 from pytest_proclife import wire
+from pytest_proclife.analysis.log import process_number
 from pytest_proclife.records import TargetInfo
 from pytest_proclife.render.timeline import describe, render, waiting_for
+from pytest_proclife.supervisor import protocol
 
 
 def test_the_daemon_exam() -> None:
@@ -209,7 +211,7 @@ def test_words_for_an_orphan_and_for_a_target_that_never_ran() -> None:
     broken.exits(1)
     outer.exits(0, "os_exit")
     log.wake -= 1
-    outer_end = next(e for e in log.entries if e[1:3] == ("end", outer.number))
+    outer_end = next(e for e in log.entries if e[1:3] == (protocol.ENDED, outer.number))
     log.entries[log.entries.index(outer_end)] = (*outer_end[:4], (inner.number,))
     inner.leaves()
     inner.last_word("launcher", "0")
@@ -265,11 +267,11 @@ def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> Non
 
 def timed_out(log: Log) -> str:
     for process in (p for p in log.run() if p.ended_at is None):
-        number = next(e[2] for e in log.entries if e[1] == "new" and e[3] == process.pid)
-        log.add("cleanup", number)
+        number = process_number(log.entries, process.pid, log.now)
+        log.add(protocol.CLEANUP, number)
         log.wake += 1
-        log.add("end", number, log.wake, ())
-        log.add("reaped", number, 9, True)
+        log.add(protocol.ENDED, number, log.wake, ())
+        log.add(protocol.REAPED, number, 9, True)
     return waiting_for(log.run(timed_out=True))
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pytest_proclife import wire
 from pytest_proclife.records import Cause
+from pytest_proclife.supervisor import protocol
 
 INT, KILL, SEGV, TERM = 2, 9, 11, 15
 
@@ -121,9 +122,9 @@ class World:
         asked = [p for p in members if p not in gone]  # for their group, while they have one
         for member in asked:
             state = self.state(member, TERM)
-            self.log.add("state", member.process.number, TERM, state)
+            self.log.add(protocol.STATE, member.process.number, TERM, state)
         numbers = tuple(member.process.number for member in asked)
-        self.log.add("group", sender.process.number, TERM, numbers)
+        self.log.add(protocol.GROUP, sender.process.number, TERM, numbers, ())
         self.log.wake += 1
         for member in members:
             self.meets(member, TERM, "terminated", wake=self.log.wake)
@@ -363,11 +364,11 @@ def test_lost_late_and_disordered_reports_never_make_a_wrong_cause(
 def perturbed(world: World, data: st.DataObject) -> list[Any]:
     """The log as it might have been: reports lost, and others received later than others."""
     bundles = bundled(world.log.entries)
-    last = {bundle[0][2]: bundle for bundle in bundles if bundle[0][1] == "said"}
+    last = {bundle[0][2]: bundle for bundle in bundles if bundle[0][1] == protocol.REPORT}
     must = {id(last[p.process.number]) for p in world.lives if p.ended_by_signal}
     kept = []
     for bundle in bundles:
-        said = bundle[0][1] == "said"
+        said = bundle[0][1] == protocol.REPORT
         if said and id(bundle) not in must and data.draw(st.booleans() | st.just(False)):
             continue
         kept.append(bundle)
@@ -378,10 +379,10 @@ def perturbed(world: World, data: st.DataObject) -> list[Any]:
         for due in [one for one in late if one[0] <= len(result)]:
             late.remove(due)
             result.append(received_at(bundle[0][0], due[1], ended))
-        if bundle[0][1] == "said" and data.draw(st.integers(0, 5)) == 0:
+        if bundle[0][1] == protocol.REPORT and data.draw(st.integers(0, 5)) == 0:
             late.append((len(result) + data.draw(st.integers(1, 12)), bundle))
             continue
-        if bundle[0][1] == "end":
+        if bundle[0][1] == protocol.ENDED:
             ended.add(bundle[0][2])
         result.append(bundle)
     end = kept[-1][-1][0]
@@ -393,8 +394,8 @@ def bundled(entries: list[Any]) -> list[list[Any]]:
     """A report, and what the supervisor asked the kernel when it arrived, go together."""
     bundles: list[list[Any]] = []
     for entry in entries:
-        follows = entry[1] in ("state", "group")
-        if follows and bundles and bundles[-1][0][1] in ("said", "asked"):
+        follows = entry[1] in (protocol.STATE, protocol.GROUP)
+        if follows and bundles and bundles[-1][0][1] in (protocol.REPORT, protocol.ORDERED):
             bundles[-1].append(entry)
         else:
             bundles.append([entry])
@@ -404,10 +405,10 @@ def bundled(entries: list[Any]) -> list[list[Any]]:
 def received_at(at: int, bundle: list[Any], ended: set[int]) -> list[Any]:
     """The same report, received later: of those that have ended since nothing can be asked."""
     result = []
-    for _, what, number, *rest in bundle:
-        if what == "state" and number in ended:
+    for _, kind, number, *rest in bundle:
+        if kind == protocol.STATE and number in ended:
             rest = [rest[0], None]
-        if what == "group":
-            rest = [rest[0], tuple(member for member in rest[1] if member not in ended)]
-        result.append((at, what, number, *rest))
+        if kind == protocol.GROUP:
+            rest = [rest[0], tuple(member for member in rest[1] if member not in ended), ()]
+        result.append((at, kind, number, *rest))
     return result

@@ -26,12 +26,13 @@ from pytest_proclife.records import (
     Witness,
     signal_name,
 )
+from pytest_proclife.supervisor.protocol import Entry
 
 CauseHook = Callable[[Run, ProcessRecord], "tuple[str, str] | None"]
 
 
 def assemble(
-    entries: Iterable[log.Entry],
+    entries: Iterable[Entry],
     *,
     epoch: int,
     started_at: float,

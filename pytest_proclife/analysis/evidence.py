@@ -184,9 +184,11 @@ def _end(
 
 def _collections(process: ProcessFacts) -> list[tuple[int, Report]]:
     """The call that collected its status, and the join that came later, if that was another."""
-    first = process.collected[:1]
-    later = [c for c in process.collected[1:] if c[1].field(2)]
-    return [*first, *later[:1]] if first and not first[0][1].field(2) else first
+    first = list(process.collected[:1])
+    if not first or first[0][1].field(2):
+        return first
+    later = [collection for collection in process.collected[1:] if collection[1].field(2)]
+    return [*first, *later[:1]]
 
 
 def _where(field: str, clock: Clock) -> str:

@@ -5,22 +5,24 @@ Reports are not trusted: a report that makes no sense counts as missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_proclife import wire
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Disposition
+from pytest_proclife.supervisor import protocol
+from pytest_proclife.supervisor.protocol import Entry
 
 _SIGNALS = range(1, 65)
 _NUMBERS = range(1 << 31)
-_LAST_WORDS = ("exit", "os_exit", "launcher")
-_HOW_LEFT = ("returned", "raised", "sys_exit")
+_HOW_EXITED = ("exit", "os_exit", "launcher")
+_HOW_FINISHED = ("returned", "raised", "sys_exit")
 _HOW_JOINED = ("", "explicit", "implicit", "library")
 
 
 class Report(NamedTuple):
-    """One report: when it was written (monotonic ns), what it says, and whom it is about."""
+    """One report, written `at` monotonic ns. `about` is the number of the process it is about."""
 
     kind: str
     seq: int
@@ -40,7 +42,7 @@ class Report(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether it can be what it claims: processes may write what they like."""
+        """Whether it can be what it claims to be: processes may write anything."""
         if self.seq not in _NUMBERS:
             return False
         match self.kind:
@@ -49,9 +51,9 @@ class Report(NamedTuple):
             case wire.STARTED | wire.RUN:
                 return len(self.fields) > 4
             case wire.LEFT:
-                return len(self.fields) > 5 and self.field(0) in _HOW_LEFT
+                return len(self.fields) > 5 and self.field(0) in _HOW_FINISHED
             case wire.LAST_WORD:
-                return self.field(0) in _LAST_WORDS
+                return self.field(0) in _HOW_EXITED
             case wire.KILL | wire.KILL_GROUP:
                 return len(self.fields) > 2 and self.number(1) in _SIGNALS
             case wire.CAUGHT:
@@ -66,42 +68,79 @@ class Report(NamedTuple):
                 return False
 
 
-Entry = tuple[Any, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A signal that was sent to a process. Times are monotonic ns.
+
+    `by` is the sender: a process's number or id, or "test". `disposition` is what the signal met,
+    read at `disposition_at`; None if it could not be read. `alive` is what the sender saw just
+    before, None if it did not look. If it is not `certain`, the signal may have gone to another
+    process.
+    """
+
+    at: int
+    by: int | str
+    signal: int
+    via: str
+    disposition: Disposition | None = None
+    disposition_at: int | None = None
+    alive: bool | None = None
+    certain: bool = True
+
+    @property
+    def from_exit_path(self) -> bool:
+        return self.via == "exit path"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFacts:
-    """What the log says of one process; its number is that of the log.
+    """What the log says of one process. Times are monotonic ns; numbers are those of the log.
 
-    `reports` are in the order in which they were written; `programs` are the same, for each
-    program that it ran, should it have replaced itself by exec.
+    | field | value |
+    | --- | --- |
+    | `known_at`, `known_by` | when and how it became known: main, report, parent, orphan, found |
+    | `began` | the earliest time at which it is known to have existed |
+    | `entered` | the recorder was put into it, as main's start says |
+    | `argv` | its command line, if it did not report it |
+    | `found_below` | the number of its parent, as the kernel has it |
+    | `adopted` | it was found running below the supervisor, which inherits orphans |
+    | `reports` | its reports in the order in which they were written |
+    | `programs` | the same for each program that it ran: exec begins a new one |
+    | `unreadable` | when it sent what is not a report |
+    | `lost_groups` | when it signalled a group whose members could not be looked up |
+    | `announcements` | (number of the sender, STARTED) |
+    | `sent` | the signals that were sent to it |
+    | `clean_ups` | when proclife sent it SIGKILL |
+    | `end`, `end_wake` | when it ended, and with which wake-up of the supervisor |
+    | `children_running` | the numbers of its children that were running at its end |
+    | `reaped`, `reaped_by_us` | when it was reaped, and whether by the supervisor |
+    | `status` | its wait status |
+    | `collected` | (number of the sender, COLLECTED) |
     """
 
     number: int
     pid: int
     known_at: int
     known_by: str
-    argv: tuple[str, ...] = ()
-    found_below: int | None = None
-    adopted: bool = False  # found running below the supervisor, to which orphans fall
-    reports: list[Report] = field(default_factory=list)
-    programs: list[list[Report]] = field(default_factory=list)
-    unreadable: list[int] = field(default_factory=list)
-    lost_groups: list[int] = field(
-        default_factory=list
-    )  # its signals to a group that nobody could ask
-    announcements: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, STARTED)
-    sent: list[Sent] = field(default_factory=list)
-    clean_ups: list[int] = field(default_factory=list)
-    end: int | None = None
-    end_wake: float | None = None  # a half more where it is known to be after others of the same
-    children_running: tuple[int, ...] = ()
-    reaped: int | None = None
-    reaped_by_us: bool = False
-    status: int | None = None
-    collected: list[tuple[int, Report]] = field(default_factory=list)  # (by whom, COLLECTED)
-    began: int = 0
-    entered: bool = False  # the recorder was put into it, as main's start says
+    began: int
+    entered: bool
+    argv: tuple[str, ...]
+    found_below: int | None
+    adopted: bool
+    reports: tuple[Report, ...]
+    programs: tuple[tuple[Report, ...], ...]
+    unreadable: tuple[int, ...]
+    lost_groups: tuple[int, ...]
+    announcements: tuple[tuple[int, Report], ...]
+    sent: tuple[Sent, ...]
+    clean_ups: tuple[int, ...]
+    end: int | None
+    end_wake: float | None
+    children_running: tuple[int, ...]
+    reaped: int | None
+    reaped_by_us: bool
+    status: int | None
+    collected: tuple[tuple[int, Report], ...]
 
     def first(self, kind: str) -> Report | None:
         return next((r for r in self.reports if r.kind == kind), None)
@@ -110,13 +149,13 @@ class ProcessFacts:
         return next((r for r in reversed(self.reports) if r.kind == kind), None)
 
     def all_of_program(self, kind: str) -> list[Report]:
-        """The reports of that kind by the program that it ran last, if that one reports."""
+        """The reports of a kind by the program that it ran last, if that program reports."""
         if self.replaced_at is not None:
             return []
         return [r for r in self.programs[-1] if r.kind == kind]
 
     def last_of_program(self, kind: str) -> Report | None:
-        """The last one of these."""
+        """The last report of a kind by the program that it ran last."""
         found = self.all_of_program(kind)
         return found[-1] if found else None
 
@@ -131,7 +170,7 @@ class ProcessFacts:
 
     @property
     def replaced_at(self) -> int | None:
-        """When a program that does not report took its place by exec; None if none did."""
+        """When a program that does not report replaced it by exec; None if none did."""
         last = self.reports[-1] if self.reports else None
         if last is None or last.kind != wire.EXEC or last.flag(0) is True:
             return None
@@ -141,167 +180,254 @@ class ProcessFacts:
         return bool(self.reports) and self.reports[-1].at >= at
 
 
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """The facts of a process while the log is read; the fields are those of ProcessFacts."""
+
+    number: int
+    pid: int
+    known_at: int
+    known_by: str
+    argv: tuple[str, ...]
+    began: int = 0
+    entered: bool = False
+    found_below: int | None = None
+    adopted: bool = False
+    reports: list[Report] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
+    lost_groups: list[int] = field(default_factory=list)
+    announcements: list[tuple[int, Report]] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    clean_ups: list[int] = field(default_factory=list)
+    end: int | None = None
+    end_wake: float | None = None
+    children_running: tuple[int, ...] = ()
+    reaped: int | None = None
+    reaped_by_us: bool = False
+    status: int | None = None
+    collected: list[tuple[int, Report]] = field(default_factory=list)
+
+    def facts(self) -> ProcessFacts:
+        return ProcessFacts(
+            number=self.number,
+            pid=self.pid,
+            known_at=self.known_at,
+            known_by=self.known_by,
+            began=self.began,
+            entered=self.entered,
+            argv=self.argv,
+            found_below=self.found_below,
+            adopted=self.adopted,
+            reports=tuple(self.reports),
+            programs=_programs(self.reports),
+            unreadable=tuple(self.unreadable),
+            lost_groups=tuple(self.lost_groups),
+            announcements=tuple(self.announcements),
+            sent=tuple(self.sent),
+            clean_ups=tuple(self.clean_ups),
+            end=self.end,
+            end_wake=self.end_wake,
+            children_running=self.children_running,
+            reaped=self.reaped,
+            reaped_by_us=self.reaped_by_us,
+            status=self.status,
+            collected=tuple(self.collected),
+        )
+
+
 _ITS_OWN, _EVERYBODY = "0", "1"  # process groups that stand for others: kill(2)
 
 
-def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> list[ProcessFacts]:
+def count_processes(log: Iterable[Entry]) -> int:
+    """How many processes a log knows, main included."""
+    return sum(kind == protocol.NEW for _, kind, *_ in log)
+
+
+def process_number(log: Iterable[Entry], pid: int, until: int) -> int:
+    """The number of the last process that had a pid, up to a time (monotonic ns)."""
+    numbers = [
+        number
+        for at, kind, number, *fields in log
+        if kind == protocol.NEW and fields[0] == pid and at <= until
+    ]
+    return int(numbers[-1])
+
+
+def without_pending_ends(log: Iterable[Entry]) -> list[Entry]:
+    """Leave out ends whose wait status is not known yet: a snapshot would call it unknown."""
+    log = list(log)
+    known = {
+        number
+        for _, kind, number, *fields in log
+        if kind == protocol.REAPED or (kind == protocol.STATUS and fields[0] is not None)
+    }
+    return [entry for entry in log if entry[1] != protocol.ENDED or entry[2] in known]
+
+
+def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[ProcessFacts, ...]:
     """Read the log of a run.
 
     `epoch` is main's start in monotonic ns. `main_observed`: the recorder entered main.
     """
     reader = _Reader(epoch)
-    for at, what, number, *rest in log:
-        reader.take(at, what, number, rest)
+    protocol.replay(log, reader.readers())
     reader.close_group()
-    for one in reader.processes:
-        one.reports.sort(key=lambda r: r.at)
-        one.programs = _programs(one.reports)
-        one.began = min(
-            [one.known_at, *(r.at for r in one.reports[:1]), *(r.at for _, r in one.announcements)]
-        )
+    for process in reader.processes:
+        process.reports.sort(key=lambda r: r.at)
+        reported = [*process.reports[:1], *(report for _, report in process.announcements)]
+        process.began = min([process.known_at, *(report.at for report in reported)])
     _match_by_pid(reader)
-    for one in reader.processes:
-        # who spoke for the first time after a signal to a group was not yet there
-        born_later = one.began if one.reports else 0
-        one.sent = [r for r in one.sent if r.certain or r.at >= born_later]
-        left = [r.at for r in one.reports if r.kind == wire.LEFT]
-        one.sent = [_in_time(r, left) for r in one.sent]
-        one.sent.sort(key=lambda r: r.at)
-        one.collected.sort(key=lambda c: c[1].at)
-        # a library's child may be told of twice: as the program that it is, and by its start()
-        one.announcements.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
+    for process in reader.processes:
+        # if its first report is later than a signal to a group, it was not yet a member
+        born_later = process.began if process.reports else 0
+        left = [r.at for r in process.reports if r.kind == wire.LEFT]
+        process.sent = [_in_time(r, left) for r in process.sent if r.certain or r.at >= born_later]
+        process.sent.sort(key=lambda r: r.at)
+        process.collected.sort(key=lambda c: c[1].at)
+        # a library's child may be reported twice: as the program that it is, and by its start()
+        process.announcements.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
     reader.processes[0].entered = main_observed
-    return reader.processes
+    return tuple(process.facts() for process in reader.processes)
 
 
-def _programs(reports: list[Report]) -> list[list[Report]]:
-    """Part the reports of a process where exec began a new program: it counts them anew."""
+def _programs(reports: list[Report]) -> tuple[tuple[Report, ...], ...]:
+    """Split the reports of a process where exec began a new program, which numbers them anew."""
     programs: list[list[Report]] = [[]]
-    seen: set[int] = set()
+    numbers: set[int] = set()
     for report in reports:
         anew = report.kind == wire.HELLO and report.field(2) == "new"
-        if programs[-1] and (anew or report.seq in seen):
+        if programs[-1] and (anew or report.seq in numbers):
             programs.append([])
-            seen = set()
+            numbers = set()
         programs[-1].append(report)
-        seen.add(report.seq)
-    return programs
+        numbers.add(report.seq)
+    return tuple(map(tuple, programs))
 
 
 class _Reader:
-    """Takes the entries of a log one by one."""
+    """Reads the entries of a log in turn."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.processes: list[ProcessFacts] = []
+        self.processes: list[_Draft] = []
         self.ends: list[tuple[int, int]] = []  # (when, number), as the log has them
         # of a signal to a whole group
         self.states: dict[tuple[int, int], tuple[str | None, int]] = {}
-        self.group: tuple[ProcessFacts, Report] | None = None  # whose members are still to come
+        self.group: tuple[_Draft, Report] | None = None  # whose members are still to come
         self.open_groups: list[_Group] = []
-        self.by_pid: list[tuple[int, Report]] = []  # (from whom, a report that names but a pid)
+        self.by_pid: list[tuple[int, Report]] = []  # (sender, a report that names only a pid)
         self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
-        self.to_groups: list[tuple[int, Report]] = []  # (from whom, a signal to a group)
+        self.to_groups: list[tuple[int, Report]] = []  # (sender, a signal to a group)
 
-    def take(self, at: int, what: str, number: int, rest: list[Any]) -> None:
-        if what == "new":
-            pid, how, argv = rest
-            self.processes.append(
-                ProcessFacts(number=number, pid=pid, known_at=at, known_by=how, argv=_words(argv))
-            )
-            return
-        one = self.processes[number]
-        if _learned(one, at, what, rest):
-            return
-        match what:
-            case "said":
-                self.close_group()
-                self.said(at, one, *rest)
-            case "end":
-                one.end, (one.end_wake, one.children_running) = at, rest
-                self.ended(at, one)
-            case "state":
-                self.state(at, one, *rest)
-            case "asked":
-                one.sent.append(_sent_by_test(at, *rest))
-            case "asked group":
-                self.open_group(_sent_by_test(at, *rest), range(len(self.processes)))
-            case "group":
-                self.members(one, *rest)
-            case _:
-                raise ValueError(f"an entry of the log that nobody knows: {what!r}")
+    def readers(self) -> dict[str, Callable[..., None]]:
+        """The reader of each kind of entry; not kept, since a cycle would hold a large log."""
+        return {
+            protocol.NEW: self.new,
+            protocol.CHILD: self.child,
+            protocol.ADOPTED: self.adopted,
+            protocol.PROGRAM: self.program,
+            protocol.REPORT: self.report,
+            protocol.STATE: self.state,
+            protocol.GROUP: self.members,
+            protocol.ORDERED: self.ordered,
+            protocol.GROUP_ORDERED: self.group_ordered,
+            protocol.ENDED: self.ended,
+            protocol.STATUS: self.status,
+            protocol.REAPED: self.reaped,
+            protocol.CLEANUP: self.cleanup,
+        }
 
-    def said(self, received: int, one: ProcessFacts, data: bytes, about: int | None) -> None:
+    # --- which processes there are
+
+    def new(self, at: int, number: int, pid: int, source: str, argv: Iterable[str]) -> None:
+        self.processes.append(
+            _Draft(number=number, pid=pid, known_at=at, known_by=source, argv=_words(argv))
+        )
+
+    def child(self, at: int, number: int, parent: int) -> None:
+        self.processes[number].found_below = parent
+
+    def adopted(self, at: int, number: int) -> None:
+        self.processes[number].adopted = True
+
+    def program(self, at: int, number: int, argv: Iterable[str]) -> None:
+        self.processes[number].argv = _words(argv)
+
+    # --- what they report
+
+    def report(self, received: int, number: int, data: bytes, about: int | None) -> None:
+        self.close_group()
+        process = self.processes[number]
         parts = wire.unpack(data)
         if parts is None:
-            one.unreadable.append(received)
+            process.unreadable.append(received)
             return
         kind, seq, _pid, at, fields = parts
-        at = min(
-            max(at, self.epoch), received
-        )  # nothing is written before main, or after it is read
+        # nothing is written before main's start, or after it is received
+        at = min(max(at, self.epoch), received)
         report = Report(kind, seq, at, tuple(map(self.text, fields)), about)
         if not report.is_sound:
-            one.unreadable.append(at)
+            process.unreadable.append(at)
             return
-        if (
-            one.reports
-            and one.reports[-1][:2] == (kind, seq)
-            and report.fields == one.reports[-1].fields
-        ):
-            return  # written again, since a signal's handler raised while it was
-        one.reports.append(report)
+        last = process.reports[-1] if process.reports else None
+        if last is not None and (*last[:2], last.fields) == (kind, seq, report.fields):
+            return  # written again, since the handler of a signal raised meanwhile
+        process.reports.append(report)
         if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
-            self.by_pid.append((one.number, report))
+            self.by_pid.append((number, report))
         elif about is not None and kind == wire.STARTED:
-            self.processes[about].announcements.append((one.number, report))
+            self.processes[about].announcements.append((number, report))
         elif about is not None and kind == wire.KILL:
-            self.processes[about].sent.append(_sent(one, report))
+            self.processes[about].sent.append(_sent(process, report))
         elif kind == wire.KILL_GROUP:
-            self.group = one, report
-            self.to_groups.append((one.number, report))
+            self.group = process, report
+            self.to_groups.append((number, report))
 
     def text(self, field: str) -> str:
         if len(field) > wire.FIELD_LIMIT:
             field = wire.clip(field)
         return self.texts.setdefault(field, field)
 
-    def state(self, at: int, one: ProcessFacts, signal: int, state: str | None) -> None:
+    # --- signals
+
+    def ordered(self, at: int, number: int, signal: int, via: str) -> None:
+        self.processes[number].sent.append(_sent_by_test(at, signal, via))
+
+    def group_ordered(self, at: int, number: int, signal: int, via: str) -> None:
+        self.open_group(_sent_by_test(at, signal, via), range(len(self.processes)))
+
+    def state(self, at: int, number: int, signal: int, state: str | None) -> None:
         """What a signal meets: the entry follows that of the request, or comes before its group."""
-        if one.sent and one.sent[-1].signal == signal and self.group is None:
-            last = one.sent[-1]
-            one.sent[-1] = replace(last, disposition=_disposition(state), disposition_at=at)
+        sent = self.processes[number].sent
+        if sent and sent[-1].signal == signal and self.group is None:
+            sent[-1] = replace(sent[-1], disposition=_disposition(state), disposition_at=at)
         else:
-            self.states[one.number, signal] = state, at
+            self.states[number, signal] = state, at
 
     def members(
-        self,
-        sender: ProcessFacts,
-        signal: int,
-        members: tuple[int, ...],
-        gone: tuple[int, ...] = (),
+        self, at: int, number: int, signal: int, members: tuple[int, ...], gone: tuple[int, ...]
     ) -> None:
         if self.group is None:
             return  # its report made no sense
-        _, report = self.group
+        sender, report = self.group
+        request = _sent(sender, report)
         for member in members:
-            if member == sender.number and report.field(0) == _EVERYBODY:
+            if member == number and report.field(0) == _EVERYBODY:
                 continue
             state, state_at = self.states.get((member, signal), (None, None))
-            request = replace(
-                _sent(sender, report), disposition=_disposition(state), disposition_at=state_at
+            self.processes[member].sent.append(
+                replace(request, disposition=_disposition(state), disposition_at=state_at)
             )
-            self.processes[member].sent.append(request)
-        if sender.number not in members and report.field(0) == _ITS_OWN:
-            sender.sent.append(_sent(sender, report))
+        if number not in members and report.field(0) == _ITS_OWN:
+            sender.sent.append(request)
         self.group, self.states = None, {}
-        group = self.open_group(_sent(sender, report), (*members, sender.number))
-        for number in gone:
-            group.may_have_met(self.processes[number])
-        for at, number in reversed(self.ends):
-            if at < report.at:
+        group = self.open_group(request, (*members, number))
+        for missing in gone:
+            group.may_have_met(self.processes[missing])
+        for ended_at, ended in reversed(self.ends):
+            if ended_at < report.at:
                 break
-            group.may_have_met(self.processes[number])
+            group.may_have_met(self.processes[ended])
 
     def open_group(self, request: Sent, known: Iterable[int]) -> _Group:
         group = _Group(request, frozenset(known))
@@ -309,7 +435,7 @@ class _Reader:
         return group
 
     def close_group(self) -> None:
-        """A group whose members could not be asked for: its sender was gone."""
+        """A group without an entry of its members: its sender was gone when they were asked for."""
         if self.group is not None:
             sender, report = self.group
             sender.lost_groups.append(report.at)
@@ -317,31 +443,25 @@ class _Reader:
                 sender.sent.append(_sent(sender, report))
         self.group, self.states = None, {}
 
-    def ended(self, at: int, one: ProcessFacts) -> None:
-        self.ends.append((at, one.number))
+    # --- ends
+
+    def ended(self, at: int, number: int, wake: float, running: tuple[int, ...]) -> None:
+        process = self.processes[number]
+        process.end, process.end_wake, process.children_running = at, wake, running
+        self.ends.append((at, number))
         if self.open_groups:
-            self.open_groups = [group for group in self.open_groups if group.still_open(one)]
+            self.open_groups = [group for group in self.open_groups if group.still_open(process)]
 
+    def status(self, at: int, number: int, status: int | None) -> None:
+        self.processes[number].status = status
 
-def _learned(one: ProcessFacts, at: int, what: str, rest: list[Any]) -> bool:
-    """Take an entry that the kernel says of one process alone; False for another."""
-    match what:
-        case "status":
-            one.status = rest[0]  # of a zombie
-        case "reaped":
-            one.reaped, (status, one.reaped_by_us) = at, rest
-            one.status = one.status if status is None else status
-        case "child":
-            one.found_below = rest[0]
-        case "adopted":
-            one.adopted = True
-        case "program":
-            one.argv = _words(rest[0])
-        case "cleanup":
-            one.clean_ups.append(at)
-        case _:
-            return False
-    return True
+    def reaped(self, at: int, number: int, status: int | None, by_us: bool) -> None:
+        process = self.processes[number]
+        process.reaped, process.reaped_by_us = at, by_us
+        process.status = process.status if status is None else status
+
+    def cleanup(self, at: int, number: int) -> None:
+        self.processes[number].clean_ups.append(at)
 
 
 def _words(arguments: Iterable[str]) -> tuple[str, ...]:
@@ -349,16 +469,18 @@ def _words(arguments: Iterable[str]) -> tuple[str, ...]:
 
 
 class _Group:
-    """A signal to a process group. Who is gone when its members are asked for may have been one:
-    its end is on its way then, and stands in the log before the second next wake-up is over.
+    """A signal to a process group.
+
+    A process that is gone when the members are looked for may have been one. Its end is in the
+    log before the second next wake-up is over.
     """
 
     def __init__(self, request: Sent, known: frozenset[int]) -> None:
         self.request = request
-        self.known = known  # of whom it is certain whether they got it
+        self.known = known  # processes of which it is certain whether they got it
         self.until: float | None = None
 
-    def still_open(self, ended: ProcessFacts) -> bool:
+    def still_open(self, ended: _Draft) -> bool:
         wake = ended.end_wake or 0
         if self.until is None:
             self.until = wake // 1 + 1.5  # both looks of the next wake-up
@@ -367,12 +489,12 @@ class _Group:
         self.may_have_met(ended)
         return True
 
-    def may_have_met(self, one: ProcessFacts) -> None:
-        if one.number not in self.known:
-            one.sent.append(replace(self.request, certain=False))
+    def may_have_met(self, process: _Draft) -> None:
+        if process.number not in self.known:
+            process.sent.append(replace(self.request, certain=False))
 
 
-def _sent(sender: ProcessFacts, report: Report, *, certain: bool = True) -> Sent:
+def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
     return Sent(
         at=report.at,
         by=sender.number,
@@ -399,68 +521,46 @@ def _disposition(state: str | None) -> Disposition | None:
     return None if state is None else Disposition(state)
 
 
-def _sent_by_test(at: int, signal: int, via: str = "test") -> Sent:
+def _sent_by_test(at: int, signal: int, via: str) -> Sent:
     return Sent(at=at, by="test", signal=signal, via=via)
 
 
 def _match_by_pid(reader: _Reader) -> None:
-    """Find the processes that reports mean which name but a pid; pids are used again."""
-    of_pid: dict[int, list[ProcessFacts]] = {}
-    for one in sorted(reader.processes, key=lambda s: s.began):
-        of_pid.setdefault(one.pid, []).append(one)
+    """Find the processes that reports mean which name only a pid; pids are used again."""
+    of_pid: dict[int, list[_Draft]] = {}
+    for process in sorted(reader.processes, key=lambda s: s.began):
+        of_pid.setdefault(process.pid, []).append(process)
     collected: set[tuple[int, int]] = set()
     for number, report in sorted(reader.by_pid, key=lambda r: r[1].at):
         lived = of_pid.get(report.number(0) or 0, ())
-        others = [one for one in lived if one.number != number]
-        began = [one for one in others if one.began <= report.at] or others[:1]
+        others = [process for process in lived if process.number != number]
+        began = [process for process in others if process.began <= report.at] or others[:1]
         if not began:
             continue
-        one = began[-1]
+        process = began[-1]
         if report.kind == wire.STARTED:
-            one.announcements.append(
+            process.announcements.append(
                 (number, report)
             )  # it was collected before start() had returned
         elif report.kind == wire.COLLECTED:
-            one.collected.append((number, report))
-            collected.add((number, one.number))
-        elif (number, one.number) not in collected and (one.end is None or one.end >= report.at):
-            certain = one.reported_after(report.at)
-            one.sent.append(_sent(reader.processes[number], report, certain=certain))
+            process.collected.append((number, report))
+            collected.add((number, process.number))
+        elif (number, process.number) not in collected and (
+            process.end is None or process.end >= report.at
+        ):
+            certain = bool(process.reports) and process.reports[-1].at >= report.at
+            process.sent.append(_sent(reader.processes[number], report, certain=certain))
     for number, report in reader.to_groups:
         for pid in report.field(4).split():
             lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
-            began = [one for one in lived if one.number != number and one.began <= report.at]
+            began = [p for p in lived if p.number != number and p.began <= report.at]
             if began:
                 _met(began[-1], reader.processes[number], report)
 
 
-def _met(one: ProcessFacts, sender: ProcessFacts, report: Report) -> None:
-    """A child of the sender's was in the group, and alive, as its parent saw."""
-    same = [r for r in one.sent if (r.at, r.by) == (report.at, sender.number)]
+def _met(process: _Draft, sender: _Draft, report: Report) -> None:
+    """A child of the sender was in the group, and alive, as its parent saw."""
+    same = [r for r in process.sent if (r.at, r.by) == (report.at, sender.number)]
     if not any(r.certain for r in same):
-        one.sent = [r for r in one.sent if r not in same]
-        one.sent.append(replace(_sent(sender, report), alive=True))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A signal that was sent to a process. Times are monotonic ns.
-
-    `by` is the sender: a process's number or id, or "test". `disposition` is what the signal met,
-    read at `disposition_at`; None if it could not be read. `alive` is what the sender saw just
-    before, None if it did not look. If it is not `certain`, the signal may have gone to another
-    process.
-    """
-
-    at: int
-    by: int | str
-    signal: int
-    via: str
-    disposition: Disposition | None = None
-    disposition_at: int | None = None
-    alive: bool | None = None
-    certain: bool = True
-
-    @property
-    def from_exit_path(self) -> bool:
-        return self.via == "exit path"
+        process.sent = [r for r in process.sent if r not in same]
+        process.sent.append(replace(_sent(sender, report), alive=True))

@@ -19,7 +19,7 @@ from pytest_proclife.live import RunningMain
 from pytest_proclife.plugin.settings import defaults_of
 from pytest_proclife.records import Cause, ProcessRecord, Run
 from pytest_proclife.runner import observe, observe_running
-from pytest_proclife.session import Conversation, opened_input
+from pytest_proclife.session import Session, opened_input
 from pytest_proclife.target import Target
 
 _HOOK = "pytest_proclife_cause"
@@ -67,7 +67,7 @@ def _name(impl: pluggy.HookImpl, item: pytest.Item) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else impl.plugin_name
 
 
-_ENDING = 15.0  # s; more than a conversation gives its tree to end
+_ENDING = 15.0  # s; more than a session gives its tree to end
 
 
 class Underway:
@@ -75,7 +75,7 @@ class Underway:
 
     def __init__(self, whose: str) -> None:
         self.mains: list[RunningMain] = []
-        self._talks: list[Conversation] = []
+        self._sessions: list[Session] = []
         self._whose = whose
         self._over = False
         self._changed = threading.Condition()
@@ -85,18 +85,18 @@ class Underway:
         if self._over:
             raise RuntimeError(f"the fixture proclife is over: {self._whose} has ended")
 
-    def add(self, talk: Conversation) -> None:
+    def add(self, session: Session) -> None:
         with self._changed:
             if not self._over:
-                self._talks.append(talk)
+                self._sessions.append(session)
                 return
-        talk.end()
+        session.end()
         self.check()
 
-    def remove(self, talk: Conversation) -> None:
+    def remove(self, session: Session) -> None:
         with self._changed:
-            if talk in self._talks:
-                self._talks.remove(talk)
+            if session in self._sessions:
+                self._sessions.remove(session)
                 self._changed.notify_all()
 
     def add_main(self, main: RunningMain) -> None:
@@ -111,14 +111,14 @@ class Underway:
         """End all of it, and wait for that; what one end raises keeps no other from being ended."""
         with self._changed:
             self._over = True
-            talks = tuple(self._talks)
+            sessions = tuple(self._sessions)
         with ExitStack() as leaving:
             for main in self.mains:
                 leaving.enter_context(main)
-            for talk in talks:
-                talk.send(("end",))  # the thread that listens hears the end of the account
+            for session in sessions:
+                session.order_end()  # the thread that waits receives the rest of the log
             with self._changed:
-                self._changed.wait_for(lambda: not self._talks, _ENDING)
+                self._changed.wait_for(lambda: not self._sessions, _ENDING)
 
 
 _TIMEOUT, _LINGER = 30.0, 1.0  # s, as for run()
@@ -176,11 +176,11 @@ class Proclife:
         """
         __tracebackhide__ = True
         self._underway.check()
-        talks: list[Conversation] = []
+        sessions: list[Session] = []
 
-        def opened(talk: Conversation) -> None:
-            self._underway.add(talk)
-            talks.append(talk)
+        def opened(session: Session) -> None:
+            self._underway.add(session)
+            sessions.append(session)
 
         try:
             with opened_input(input) as stdin:
@@ -208,8 +208,8 @@ class Proclife:
             self._finish(run)
             return run
         finally:
-            for talk in talks:
-                self._underway.remove(talk)
+            for session in sessions:
+                self._underway.remove(session)
 
     def start(
         self,

@@ -1,1 +1,1 @@
-"""The backend for every platform: the processes of a run seen with psutil, from the caller's."""
+"""The backend for every platform: a thread of the caller polls the processes with psutil."""

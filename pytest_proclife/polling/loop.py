@@ -1,34 +1,35 @@
 """A polled run: main is started from the caller's process, and a thread of it watches.
 
-The thread speaks the language of a supervisor (`supervisor.supervise`) over the same channel,
-so that the caller's side is the same for both.
+The thread is the supervisor of the run. It speaks the same protocol over the same connection, so
+that the caller's side is the same for both.
 """
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import functools
 import os
-import secrets
-import selectors
+import select
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from pytest_proclife.polling.output import Output
+from pytest_proclife import wire
 from pytest_proclife.polling.reports import Reports
-from pytest_proclife.polling.tree import Tree, end_all, send
+from pytest_proclife.polling.tree import Tree
 from pytest_proclife.records import Missing, MissingKind
-from pytest_proclife.supervisor.caller import Channel, Orders
-from pytest_proclife.target import PAYLOAD
+from pytest_proclife.supervisor import protocol
+from pytest_proclife.supervisor.caller import Caller
+from pytest_proclife.supervisor.output import Output, capture
+from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD, Connection, Request
 
 PERIOD = 0.01  # s between two looks
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
 _PATIENCE = 10.0  # s after which a process that outlives SIGKILL is given up
-_STRAGGLERS = 0.5  # s to wait for what holds a connection but is not found
+_STRAGGLERS = 0.5  # s to wait for a process that holds a connection but is not found
 
 
 def shortcomings() -> tuple[Missing, ...]:
@@ -46,22 +47,21 @@ def shortcomings() -> tuple[Missing, ...]:
 
 @functools.cache
 def _reports_refused() -> str | None:
-    with selectors.DefaultSelector() as selector:
-        try:
-            Reports(f"proclife-probe-{os.urandom(16).hex()}", selector).close()
-        except OSError as error:
-            return str(error)
+    try:
+        Reports(select.poll()).close()
+    except OSError as error:
+        return str(error)
     return None
 
 
 def serve(descriptors: Sequence[int]) -> None:
-    """Watch the run that is asked for over the first descriptor; the others are main's streams.
+    """Watch the run that is requested over the first descriptor; the others belong to main.
 
     Returns at once; the descriptors stay the caller's. A run that is still watched when the
-    interpreter ends is ended.
+    interpreter exits is ended.
     """
-    channel, *streams = [os.dup(descriptor) for descriptor in descriptors]
-    watch = Watch(Channel(channel), streams)
+    connection, *streams = [os.dup(descriptor) for descriptor in descriptors]
+    watch = Watch(Connection(_socket.socket(fileno=connection)), streams)
     thread = threading.Thread(target=watch.run, name="proclife", daemon=True)
     _watched[watch] = thread
     thread.start()
@@ -78,14 +78,14 @@ def _end_what_is_watched() -> None:
 
 
 class Watch:
-    """One run: wait for the request, start main, watch until nothing is left, report."""
+    """One run: receive the request, start main, watch until nothing is left, hand over the log."""
 
-    def __init__(self, channel: Channel, streams: list[int]) -> None:
+    def __init__(self, connection: Connection, streams: list[int]) -> None:
         self.ending = False
-        self._channel = channel
+        self._connection = connection
         self._streams = streams
-        self._selector = selectors.DefaultSelector()
-        self._outputs: list[Output] = []
+        self._poll = select.poll()
+        self._outputs: dict[int, Output] = {}  # by the reading end
         self._reports: Reports | None = None
         self._deadline: float | None = None
         self._linger_ends: float | None = None
@@ -93,66 +93,88 @@ class Watch:
         self._timed_out = False
 
     def run(self) -> None:
-        """The whole run; the account goes over the channel. Whatever happens, nothing stays."""
+        """The whole run. Whatever happens, nothing stays."""
         try:
-            request = self._channel.receive()
-            if request is not None:
-                self._serve(request)
+            match self._connection.receive():
+                case (protocol.REQUEST, fields):
+                    self._serve(Request(**fields))
+                case _:
+                    pass  # the caller has given up
         finally:
             self._release()
-            self._selector.close()
-            self._channel.close()
+            self._connection.close()
             _watched.pop(self, None)
 
-    def _serve(self, request: dict[str, Any]) -> None:
-        self._channel.send("taken")
-        request["address"] = f"proclife-{secrets.token_hex(16)}"
+    def _serve(self, request: Request) -> None:
+        self._connection.send(protocol.TAKEN)
         try:
-            self._reports = Reports(request["address"], self._selector)
+            self._reports = Reports(self._poll)
         except OSError:
             self._reports = None  # `shortcomings` says so
-        if request["capture"]:
-            self._capture(request)
+        if request.capture:
+            for output in capture(self._streams, request.limit, request.pass_output):
+                self._outputs[output.reader] = output
+                self._poll.register(output.reader, select.POLLIN)
         started, epoch = time.time(), time.monotonic_ns()
         try:
-            main = _start_main(request, self._streams)
+            main = self._start_main(request)
         except OSError as error:
-            self._channel.send("failed", request["executable"], error.errno or 0)
+            self._connection.send(protocol.FAILED, request.executable, error.errno or 0)
             return
         finally:
             self._close_streams()
-        # the caller's main thread is the one that is to be interrupted; main has its own mask
+        # a signal is to interrupt the caller's main thread; main has its own mask
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        tree = Tree(main.pid, request["group"] == 0, self._read_reports)
-        self._orders = Orders(
-            self._channel, tree.log, self._outputs, lambda *order: send(tree, *order)
-        )
-        self._channel.send("started", started, epoch, main.pid)
-        if request["timeout"] is not None:
-            self._deadline = epoch / 1e9 + request["timeout"]
+        tree = Tree(main.pid, request.group == 0, self._reports)
+        self._caller = Caller(self._connection, tree, [*self._outputs.values()])
+        self._connection.send(protocol.STARTED, started, epoch, main.pid)
+        if request.timeout is not None:
+            self._deadline = epoch / 1e9 + request.timeout
         try:
-            self._watch(tree, request["linger"])
+            self._watch(tree, request.linger)
         finally:
             while tree.living:  # an exception left the loop: a fault of ours
-                end_all(tree)
+                tree.kill_all()
                 tree.look()
             main.returncode = tree.main_status or 0  # reaped: Popen has nothing left to do
-        for output in self._outputs:
+        for output in self._outputs.values():
             output.read()
         duration = time.monotonic_ns() - epoch
-        results = [output.result() for output in self._outputs]
+        results = [output.result() for output in self._outputs.values()]
         self._release()  # before the caller goes on, which may count its descriptors
-        rest = (duration, self._timed_out, results)
-        if request["live"]:
-            _watched.pop(self, None)  # nothing is left that the interpreter's end would end
-            self._orders.hand_over(rest, None)
-        else:
-            self._channel.send("over", tree.log, *rest)
+        if request.live:
+            _watched.pop(self, None)  # nothing is left that the interpreter's exit would end
+        result = (duration, self._timed_out, results)
+        self._caller.hand_over(*result, live=request.live, caller=None)
+
+    def _start_main(self, request: Request) -> subprocess.Popen[bytes]:
+        """Start main as the caller's child. Raises OSError if it cannot be executed."""
+        stdin, stdout, stderr, *payload = self._streams
+        environment, arguments = request.environment, request.arguments
+        if request.observed:
+            # without a socket an address at which nobody listens
+            address = os.urandom(16).hex() if self._reports is None else self._reports.address
+            ticket = protocol.ticket(address, -1, request.start_method)
+            environment[wire.VARIABLE.encode()] = ticket
+        for descriptor in payload:  # Popen can hand down a descriptor under its own number alone
+            text = arguments[-1]
+            arguments[-1] = text.replace(OPEN_PAYLOAD % PAYLOAD, OPEN_PAYLOAD % descriptor)
+        return subprocess.Popen(
+            arguments,
+            executable=request.executable,
+            env=environment,
+            cwd=request.cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=payload,
+            process_group=request.group,
+        )
 
     # --- the loop
 
     def _watch(self, tree: Tree, linger: float) -> None:
-        self._selector.register(self._channel.descriptor, selectors.EVENT_READ)
+        self._poll.register(self._connection, select.POLLIN)
         next_look = time.monotonic()
         while not self._is_over(tree):
             self._wait(tree, next_look)
@@ -160,13 +182,13 @@ class Watch:
                 continue
             tree.look()
             self._look_at_the_clock(tree, linger)
-            self._orders.tell(time.monotonic_ns())
+            self._caller.send_news(time.monotonic_ns())
             next_look = time.monotonic() + (_ENDING if self.ending else PERIOD)
 
     def _is_over(self, tree: Tree) -> bool:
         if tree.living:
             return False
-        if self._reports is None or not self._reports.held:
+        if self._reports is None or not self._reports.connections:
             return True
         now = time.monotonic()
         if self._ending_since is not None:
@@ -175,14 +197,14 @@ class Watch:
 
     def _wait(self, tree: Tree, until: float) -> None:
         """Serve what has to be served until the next look is due."""
-        for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
-            if key.fileobj == self._channel.descriptor:
-                if not self._orders.take():
-                    self._selector.unregister(self._channel.descriptor)
+        for descriptor, _ in self._poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            if descriptor == self._connection.fileno():
+                if not self._caller.execute_order():
+                    self._poll.unregister(descriptor)
                     self.ending = True
-            elif isinstance(key.data, Output) and not key.data.read():
-                self._selector.unregister(key.fileobj)
-        tree.take_reports()
+            elif descriptor in self._outputs and not self._outputs[descriptor].read():
+                self._poll.unregister(descriptor)
+        tree.read_reports()
 
     def _look_at_the_clock(self, tree: Tree, linger: float) -> None:
         now = time.monotonic()
@@ -197,24 +219,11 @@ class Watch:
             return
         if self._ending_since is None:
             self._ending_since = now
-        end_all(tree)
+        tree.kill_all()
         if now > self._ending_since + _PATIENCE:
-            for process in list(tree.living.values()):
-                tree.give_up(process)
+            tree.living.clear()  # they cannot be killed: their records stay those of running ones
 
-    def _read_reports(self) -> list[tuple[int, bytes]]:
-        return [] if self._reports is None else list(self._reports.read())
-
-    # --- main's streams
-
-    def _capture(self, request: dict[str, Any]) -> None:
-        """Put pipes in the place of standard output and error; what was there gets a copy."""
-        size = 3 if request["pass_output"] else 1
-        copies: list[int | None] = [*self._streams[1:size]] or [None, None]
-        self._outputs = [Output(request["limit"], copy) for copy in copies]
-        self._streams[1:size] = [output.writer for output in self._outputs]
-        for output in self._outputs:
-            self._selector.register(output.reader, selectors.EVENT_READ, output)
+    # --- descriptors
 
     def _close_streams(self) -> None:
         for descriptor in self._streams:
@@ -225,31 +234,6 @@ class Watch:
         self._close_streams()
         if self._reports is not None:
             self._reports.close()
-        for output in self._outputs:
+        for output in self._outputs.values():
             output.close()
-        self._reports, self._outputs = None, []
-
-
-def _start_main(request: dict[str, Any], streams: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start main as the caller's child. Raises OSError where it cannot be executed."""
-    stdin, stdout, stderr, *payload = streams
-    environment = dict(request["env"])
-    ticket = request["ticket"]
-    if request["observed"]:
-        text = environment[ticket].replace(b"ADDRESS", request["address"].encode(), 1)
-        environment[ticket] = text.replace(b"FD", b"-1", 1)  # it has to connect
-    arguments = list(request["arguments"])
-    if payload:  # Popen can hand down a descriptor under its own number alone
-        here = PAYLOAD.replace("3", str(payload[0]))
-        arguments = [text.replace(PAYLOAD, here) for text in arguments]
-    return subprocess.Popen(
-        arguments,
-        executable=request["executable"],
-        env=environment,
-        cwd=request["cwd"],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=payload,
-        process_group=request["group"],
-    )
+        self._reports, self._outputs = None, {}

@@ -1,6 +1,6 @@
-"""All processes of one polled run: identity, reports, ends, signals, and the final clean-up.
+"""All processes of one polled run: identity, looks, reports, signals, clean-up.
 
-The log has the form of the supervisor's, so that `analysis` reads both.
+The log (see `supervisor.protocol`) is that of a supervisor, so that `analysis` reads both.
 """
 
 from __future__ import annotations
@@ -8,14 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import psutil
 
 from pytest_proclife import wire
+from pytest_proclife.polling.reports import Reports
+from pytest_proclife.supervisor import protocol, signals
+from pytest_proclife.supervisor.protocol import Entry, entry
+from pytest_proclife.supervisor.reports import Report
 
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_ARGUMENTS = 64  # kept of a command line
+_FEW = 3  # subtrees up to which psutil's own search is cheaper than a map of all processes
+_ROUNDS = 50  # of stopping processes, until no new one is found
+_STOPPING = 0.5  # s at most; a process that the kernel holds (in vfork, say) may never stop
 
 
 class Process:
@@ -24,9 +31,9 @@ class Process:
     __slots__ = (
         "announced",
         "ended_at",
-        "greeted",
         "handle",
-        "killed_in_its_sleep",
+        "introduced",
+        "killed_while_stopped",
         "number",
         "parent",
         "pid",
@@ -36,13 +43,13 @@ class Process:
     def __init__(self, number: int, pid: int, handle: psutil.Process | None) -> None:
         self.number = number
         self.pid = pid
-        self.handle = handle  # None where it was gone at the first look
+        self.handle = handle  # None if it was gone at the first look
         self.parent: Process | None = None  # the kernel's, when it became known
-        self.greeted = False  # it has introduced itself
-        self.announced = False  # its parent has told of it
+        self.introduced = False  # it has sent its HELLO
+        self.announced = False  # its parent has reported its start
         self.ended_at: int | None = None  # monotonic ns of the look that found it ended
         self.stopped = False  # SIGSTOP was sent
-        self.killed_in_its_sleep = False  # it was seen stopped, then SIGKILL was sent
+        self.killed_while_stopped = False  # it was seen stopped, then SIGKILL was sent
 
     def has_ended(self) -> bool:
         """Whether it is a zombie, or gone."""
@@ -59,120 +66,120 @@ class Process:
         """Whether nothing of it is left, not even a zombie."""
         return self.handle is None or not self.handle.is_running()
 
-    def is_asleep(self) -> bool:
-        """Whether it is stopped: it cannot do anything before it is continued."""
+    def is_stopped(self) -> bool:
         try:
             return self.handle is not None and self.handle.status() == psutil.STATUS_STOPPED
         except psutil.Error:
             return False
 
-    def send(self, number: int) -> bool:
-        """Send a signal to this very process; False where it is gone. Raises AccessDenied."""
-        if self.handle is None:
-            return False
+    def send(self, number: int) -> None:
+        """Send a signal to this very process. ProcessLookupError, PermissionError."""
         try:
+            if self.handle is None:
+                raise ProcessLookupError
             self.handle.send_signal(number)  # it refuses a pid that means another process now
         except psutil.NoSuchProcess:
-            return False
-        return True
-
-
-def look_up(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.Error:
-        return None
-
-
-def parent_of(handle: psutil.Process) -> int | None:
-    try:
-        return handle.ppid()
-    except psutil.Error:
-        return None
-
-
-def command_line(handle: psutil.Process) -> tuple[str, ...]:
-    """Its arguments; its name alone where it has none, nothing where it is gone."""
-    try:
-        texts = handle.cmdline()[:64] or [handle.name()]
-    except psutil.Error:
-        return ()
-    return tuple(os.fsencode(text).decode("utf-8", "backslashreplace") for text in texts)
-
-
-def group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None  # it is gone
-
-
-def signal_state(pid: int, number: int) -> str | None:
-    """What it would do with a signal: caught, ignored, blocked, default; None if not known.
-
-    Source: proc_pid_status(5), so it is known on Linux alone.
-    """
-    if number == signal.SIGKILL or not 0 < number < signal.NSIG:
-        return None
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    if fields.get("State", "Z")[0] in "ZX":
-        return None  # its dispositions are gone
-    for name, word in (("SigBlk", "blocked"), ("SigIgn", "ignored"), ("SigCgt", "caught")):
-        if int(fields.get(name, "0"), 16) >> (number - 1) & 1:
-            return word
-    return "default"
-
-
-_FEW = 3  # subtrees up to which psutil's own search is cheaper than a map of all processes
-
-ReadReports = Callable[[], Iterable[tuple[int, bytes]]]
+            raise ProcessLookupError from None
+        except psutil.AccessDenied:
+            raise PermissionError from None
 
 
 class Tree:
     """The processes of a run, from main on. `own_group`: main leads a process group."""
 
-    def __init__(self, main: int, own_group: bool, read_reports: ReadReports) -> None:
-        self.log: list[tuple[object, ...]] = []
-        self.living: dict[int, Process] = {}  # number -> one that was not seen ended
+    def __init__(self, main: int, own_group: bool, reports: Reports | None) -> None:
+        self.log: list[Entry] = []
+        self.living: dict[int, Process] = {}  # by number, until a look finds it ended
         self.main_status: int | None = None
-        self._read_reports = read_reports
+        self._reports = reports
         self._count = 0
-        self._latest: dict[int, Process] = {}  # pid -> the last one that had it
+        self._latest: dict[int, Process] = {}  # pid -> the last process that had it
         self._unreaped: list[Process] = []
         self._looks = 0
         self._group = main if own_group else None
-        self.main = self._add(main, "main")
+        self.main = self._add(main, "main", _look_up(main))
 
-    # --- a look at the processes
+    def _note(self, kind: str, process: Process, *fields: object) -> None:
+        self.log.append(entry(kind, process.number, *fields))
+
+    # --- identity
+
+    def _add(self, pid: int, source: str, handle: psutil.Process | None) -> Process:
+        process = Process(self._count, pid, handle)
+        self._count += 1
+        arguments = () if handle is None or source != "found" else _command_line(handle)
+        self._note(protocol.NEW, process, pid, source, arguments)
+        parent = None if handle is None or source == "main" else self._parent_of(handle)
+        if parent is not None:
+            process.parent = parent
+            self._note(protocol.CHILD, process, parent.number)
+        self.living[process.number] = process
+        self._latest[pid] = process
+        return process
+
+    def _parent_of(self, handle: psutil.Process) -> Process | None:
+        """The kernel's parent of a process, if it is one of the run that has not ended."""
+        try:
+            parent = self._latest.get(handle.ppid())
+        except psutil.Error:
+            return None
+        return parent if parent is not None and parent.ended_at is None else None
+
+    def _sender(self, report: Report, kind: str, at: int) -> Process:
+        """The process that sent a report; it may become known by that."""
+        pid = report.pid or 0
+        process = self._latest.get(pid)
+        forked = kind == wire.HELLO and report.field(2) == b"fork"
+        if (
+            process is None
+            or (process.ended_at is not None and at > process.ended_at)
+            or (forked and process.introduced)  # a second HELLO: another process has the pid now
+        ):
+            process = self._add(pid, "report", _look_up(pid))
+        process.introduced = process.introduced or kind == wire.HELLO
+        return process
+
+    def _started(self, pid: int) -> Process:
+        """The child whose start its parent reports, once; it may have ended before."""
+        process = self._latest.get(pid)
+        if process is None or (process.ended_at is not None and process.announced):
+            process = self._add(pid, "parent", _look_up(pid))
+        process.announced = True
+        return process
+
+    def _receiver(self, pid: int, at: int) -> Process | None:
+        """The process that a signal is sent to, if it is one of the run and alive."""
+        process = self._latest.get(pid)
+        if process is not None:
+            return process if process.ended_at is None or at <= process.ended_at else None
+        handle = _look_up(pid)
+        if handle is None or self._parent_of(handle) is None:
+            return None  # not of the run, or gone without a trace
+        return self._add(pid, "found", handle)
+
+    # --- looks
 
     def look(self) -> None:
-        """Find what is new and what has ended.
+        """Find new processes, and those that have ended.
 
-        All that this look finds ended share its number: nothing is known of their order. What
-        is found alive at the end of it was alive when all of these had ended.
+        All that a look finds ended have its number: their order is not known. The processes that
+        it finds alive at the end were alive when all of these had ended.
         """
         self._looks += 1
-        self.find()
+        self._find()
         ended: list[Process] = []
-        while True:
-            found = [p for p in self.living.values() if self._has_ended(p)]
-            if not found:
-                break
+        while found := [p for p in self.living.values() if self._has_ended(p)]:
             for process in found:
                 del self.living[process.number]
             ended += found
-            self.take_reports()  # their last words lie in the sockets; new processes, too
+            self.read_reports()  # their last ones lie in the sockets; new processes, too
         running = tuple(self.living)  # when all of these had ended: the last round said so
         for process in ended:
             self._note_end(process, running)
         self._note_reaped()
 
-    def find(self) -> int:
-        """Look for descendants that are not known yet; how many there were."""
+    def _find(self) -> int:
+        """Look for descendants that are not known yet; returns how many there were."""
         before = self._count
         for handle in [*self._descendants(), *self._members()]:
             known = self._latest.get(handle.pid)
@@ -198,14 +205,14 @@ class Tree:
         return found.values()
 
     def _members(self) -> list[psutil.Process]:
-        """Who is in main's process group: also one that lost its parent between two looks."""
+        """The members of main's process group: one may have lost its parent between two looks."""
         if self._group is None:
             return []
-        pids = [pid for pid in psutil.pids() if group_of(pid) == self._group]
+        pids = [pid for pid in psutil.pids() if signals.group_of(pid) == self._group]
         if not pids and self.main.ended_at is not None:
-            self._group = None  # nobody can enter an empty group; its number may be given anew
+            self._group = None  # no process can enter an empty group; its number may be used again
         known = {process.pid for process in self.living.values()}
-        return [handle for pid in pids if pid not in known and (handle := look_up(pid))]
+        return [handle for pid in pids if pid not in known and (handle := _look_up(pid))]
 
     def _has_ended(self, process: Process) -> bool:
         if process is not self.main:
@@ -219,130 +226,130 @@ class Tree:
         return bool(pid)
 
     def _note_end(self, process: Process, running: tuple[int, ...]) -> None:
-        now = process.ended_at = time.monotonic_ns()
-        self.log.append((now, "end", process.number, self._looks, running))
+        process.ended_at = time.monotonic_ns()
+        self._note(protocol.ENDED, process, self._looks, running)
         if process is self.main:
             if self.main_status is not None:
-                self.log.append((now, "reaped", process.number, self.main_status, True))
-        elif process.killed_in_its_sleep:
-            # its parent slept too, or had ended: it was not the one that reaped it
-            self.log.append((now, "reaped", process.number, 9, True))
+                self._note(protocol.REAPED, process, self.main_status, True)
+        elif process.killed_while_stopped:
+            # its parent was stopped too, or had ended: so it was not reaped by its parent
+            self._note(protocol.REAPED, process, int(signal.SIGKILL), True)
         elif process.parent is not None:
             self._unreaped.append(process)
 
     def _note_reaped(self) -> None:
-        """Whose status was taken: it is gone, and its parent, who alone could, is alive."""
-        still = []
+        """Note which are gone while their parents, the only ones that could reap them, live."""
+        unreaped = []
         for process in self._unreaped:
             parent = process.parent
             if parent is None or parent.ended_at is not None:
                 continue
             if not process.was_reaped():
-                still.append(process)
+                unreaped.append(process)
             elif not parent.has_ended():
-                self.log.append((time.monotonic_ns(), "reaped", process.number, None, False))
-        self._unreaped = still
+                self._note(protocol.REAPED, process, None, False)
+        self._unreaped = unreaped
 
-    # --- who it is
+    # --- reports
 
-    def _add(self, pid: int, how: str, handle: psutil.Process | None = None) -> Process:
-        handle = handle or look_up(pid)
-        process = Process(self._count, pid, handle)
-        self._count += 1
-        arguments = () if handle is None or how != "found" else command_line(handle)
-        self.log.append((time.monotonic_ns(), "new", process.number, pid, how, arguments))
-        parent = None if handle is None or how == "main" else parent_of(handle)
-        above = None if parent is None else self._latest.get(parent)
-        if above is not None and above.ended_at is None:
-            process.parent = above
-            self.log.append((time.monotonic_ns(), "child", process.number, above.number))
-        self.living[process.number] = process
-        self._latest[pid] = process
-        return process
-
-    # --- what it reports
-
-    def take_reports(self) -> None:
-        for pid, data in self._read_reports():
-            parts = wire.unpack(data)
+    def read_reports(self) -> None:
+        for report in [] if self._reports is None else self._reports.receive():
+            parts = wire.unpack(report.data)
             if parts is not None:
-                kind, _, _, at, fields = parts
-                self._take(pid, kind, at, fields, data)
+                self._read_report(report, kind=parts[0], at=parts[3])
 
-    def _take(self, pid: int, kind: str, at: int, fields: list[str], data: bytes) -> None:
-        process = self._sender(pid, kind, at, fields)
-        numbers = [_number(text) for text in fields[:2]]
+    def _read_report(self, report: Report, kind: str, at: int) -> None:
+        process = self._sender(report, kind, at)
+        target, signal = report.number(0), report.number(1)
         about = None
-        if kind == wire.STARTED and numbers:
-            about = self._announced(numbers[0])
-        elif kind == wire.KILL and numbers:
-            about = self._addressee(numbers[0], at)
-        about_number = None if about is None else about.number
-        self.log.append((time.monotonic_ns(), "said", process.number, data, about_number))
-        if len(numbers) < 2 or numbers[0] is None or numbers[1] is None:
-            return
-        if about is not None and kind == wire.KILL:
-            self._note_state(about, numbers[1])
+        if target is not None and target > 0:
+            if kind == wire.STARTED:
+                about = self._started(target)
+            elif kind == wire.KILL:
+                about = self._receiver(target, at)
+        number = None if about is None else about.number
+        self._note(protocol.REPORT, process, report.data, number)
+        if kind == wire.KILL and about is not None and about.ended_at is None:
+            self.log += signals.states(about, signal)
         elif kind == wire.KILL_GROUP:
-            self._note_group(process, numbers[0], numbers[1])
+            group = target if target != 0 else signals.group_of(process.pid)
+            self._find()
+            living = list(self.living.values())
+            self.log += signals.group_members(living, process, group, signal)
 
-    def _sender(self, pid: int, kind: str, at: int, fields: list[str]) -> Process:
-        """The process that a report came from; a new one opens its record."""
-        process = self._latest.get(pid)
-        forked = kind == wire.HELLO and fields[2:3] == ["fork"]
-        if (
-            process is None
-            or (process.ended_at is not None and at > process.ended_at)
-            or (forked and process.greeted)  # its first words: the pid means another by now
-        ):
-            process = self._add(pid, "report")
-        process.greeted = process.greeted or kind == wire.HELLO
-        return process
+    # --- signals of the caller
 
-    def _announced(self, pid: int | None) -> Process | None:
-        """The child that a parent tells of. It may have ended before, but is told of once."""
-        if pid is None or pid <= 0:
-            return None
-        process = self._latest.get(pid)
-        if process is None or (process.ended_at is not None and process.announced):
-            process = self._add(pid, "parent")
-        process.announced = True
-        return process
+    def running(self, number: int) -> Process | None:
+        """The process of that number; None if it has ended at this moment."""
+        self.look()
+        return self.living.get(number)
 
-    def _addressee(self, pid: int | None, at: int) -> Process | None:
-        """The process that a signal is sent to, if it is one of the run and alive."""
-        if pid is None or pid <= 0:
-            return None
-        process = self._latest.get(pid)
-        if process is not None:
-            return process if process.ended_at is None or at <= process.ended_at else None
-        handle = look_up(pid)
-        above = None if handle is None else self._latest.get(parent_of(handle) or 0)
-        if above is None or above.ended_at is not None:
-            return None  # not of the run, or gone without a trace
-        return self._add(pid, "found", handle)
+    def all_running(self) -> list[Process]:
+        """All that the last look has found alive."""
+        return list(self.living.values())
 
-    def _note_state(self, process: Process, number: int) -> None:
-        """What a signal that is on its way will meet."""
-        if process.ended_at is None:
-            state = signal_state(process.pid, number)
-            self.log.append((time.monotonic_ns(), "state", process.number, number, state))
+    def send(self, number: int, signal: int) -> None:
+        self.living[number].send(signal)
 
-    def _note_group(self, sender: Process, group: int, number: int) -> None:
-        """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
-        wanted = group or group_of(sender.pid)
-        if wanted is None:
-            return  # the sender is gone, and its group cannot be asked for
-        self.find()
-        members = [p for p in self.living.values() if wanted in (1, group_of(p.pid))]
-        for process in members:
-            self._note_state(process, number)
-        numbers = tuple(process.number for process in members)
-        self.log.append((time.monotonic_ns(), "group", sender.number, number, numbers))
+    # --- clean-up
 
-    def give_up(self, process: Process) -> None:
-        """Watch one no longer that cannot be ended: its record stays one of a running process."""
-        self.living.pop(process.number, None)
+    def kill_all(self) -> None:
+        """One round: stop all that lives, then SIGKILL. Rounds follow until nothing is left.
+
+        Stopped processes start nothing and reap nothing, so a look at them finds all; and one
+        that was seen stopped before its SIGKILL is known to have ended by it.
+        """
+        self._stop_all()
+        stopped = {p.number for p in self.living.values() if p.is_stopped()}
+        for process in reversed(list(self.living.values())):  # main last
+            if process.number not in stopped and process.has_ended():
+                continue
+            cleanup = entry(protocol.CLEANUP, process.number)
+            if self._send(process, signal.SIGKILL):
+                self.log.append(cleanup)
+                parent = process.parent
+                if parent is None or parent.ended_at is not None or parent.number in stopped:
+                    process.killed_while_stopped |= process.number in stopped
+
+    def _stop_all(self) -> None:
+        for _ in range(_ROUNDS):
+            for process in list(self.living.values()):
+                if not process.stopped:
+                    process.stopped = True
+                    self._send(process, signal.SIGSTOP)
+            if not self._find():
+                break
+        until = time.monotonic() + _STOPPING
+        awake = list(self.living.values())
+        while awake and time.monotonic() < until:
+            time.sleep(0.001)  # only the parent of a process can wait for its stop
+            awake = [p for p in awake if not p.is_stopped() and not p.has_ended()]
+
+    def _send(self, process: Process, sig: int) -> bool:
+        try:
+            process.send(sig)
+        except PermissionError:  # another user's, by a set-user-id program: it stays running
+            self.living.pop(process.number, None)
+            return False
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def _look_up(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def _command_line(handle: psutil.Process) -> tuple[str, ...]:
+    """Its arguments; its name alone if it has none, nothing if it is gone."""
+    try:
+        texts = handle.cmdline()[:_ARGUMENTS] or [handle.name()]
+    except psutil.Error:
+        return ()
+    return tuple(os.fsencode(text).decode("utf-8", "backslashreplace") for text in texts)
 
 
 def _below(pids: set[int]) -> list[psutil.Process]:
@@ -357,97 +364,3 @@ def _below(pids: set[int]) -> list[psutil.Process]:
         found += below
         waiting += [handle.pid for handle in below]
     return found
-
-
-def _number(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-_ROUNDS = 50  # of stopping what was found new, until nothing is
-_FALLING_ASLEEP = 0.5  # s at most; one that the kernel holds (in vfork, say) may never do
-
-
-def end_all(tree: Tree) -> None:
-    """One round: stop all that lives, then SIGKILL. Rounds follow until nothing is left.
-
-    Stopped processes start nothing and lose no parent, so that a look at them finds all; and
-    one that was seen stopped before its SIGKILL is known to have ended of it.
-    """
-    for _ in range(_ROUNDS):
-        for process in list(tree.living.values()):
-            if not process.stopped:
-                process.stopped = True
-                _send(tree, process, signal.SIGSTOP)
-        if not tree.find():
-            break
-    until = time.monotonic() + _FALLING_ASLEEP
-    awake = list(tree.living.values())
-    while awake and time.monotonic() < until:
-        time.sleep(0.001)  # a stop cannot be waited for by who is not the parent
-        awake = [p for p in awake if not p.is_asleep() and not p.has_ended()]
-    sleepers = {p.number for p in tree.living.values() if p.is_asleep()}
-    for process in reversed(list(tree.living.values())):  # main last
-        if process.number not in sleepers and process.has_ended():
-            continue
-        now = time.monotonic_ns()
-        if _send(tree, process, signal.SIGKILL):
-            tree.log.append((now, "cleanup", process.number))
-            parent = process.parent
-            if parent is None or parent.ended_at is not None or parent.number in sleepers:
-                process.killed_in_its_sleep |= process.number in sleepers
-
-
-def _send(tree: Tree, process: Process, number: int) -> bool:
-    try:
-        return process.send(number)
-    except psutil.AccessDenied:  # another user's, by a set-user-id program
-        tree.give_up(process)
-        return False
-
-
-def send(tree: Tree, number: int, sig: int, via: str, spared: int | None) -> str:
-    """Send a signal to a process, or to its group where one is `spared`: the caller's own.
-
-    Answers "sent", "gone" (it has ended) or "refused".
-    """
-    tree.look()
-    process = tree.living.get(number)
-    if process is None:
-        return "gone"
-    try:
-        if spared is not None:
-            return _to_group(tree, process, sig, via, spared)
-        entries = _request(process, sig, via)
-        if not process.send(sig):
-            return "gone"
-        tree.log += entries
-    except ProcessLookupError:
-        return "gone"
-    except (psutil.AccessDenied, PermissionError):
-        return "refused"
-    return "sent"
-
-
-def _to_group(tree: Tree, process: Process, sig: int, via: str, spared: int) -> str:
-    group = group_of(process.pid)
-    if group is None:
-        return "gone"
-    if group == spared:
-        return "refused"
-    members = [p for p in tree.living.values() if group_of(p.pid) == group]
-    entries = [entry for member in members for entry in _request(member, sig, via)]
-    entries.append((time.monotonic_ns(), "asked group", process.number, sig, via))
-    os.killpg(group, sig)
-    tree.log += entries
-    return "sent"
-
-
-def _request(process: Process, sig: int, via: str) -> list[tuple[object, ...]]:
-    entries: list[tuple[object, ...]] = [(time.monotonic_ns(), "asked", process.number, sig, via)]
-    if sig != signal.SIGKILL:
-        state = signal_state(process.pid, sig)
-        entries.append((time.monotonic_ns(), "state", process.number, sig, state))
-    return entries

@@ -1,4 +1,4 @@
-"""What the kernel says about processes: thin calls, one each, and the probe of what it offers."""
+"""What the kernel says about processes: one function a call, and the probe of what it offers."""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import errno
@@ -31,7 +31,7 @@ def become_subreaper() -> None:
 
 
 def die_with_parent(signal: int) -> None:
-    """Have the kernel send `signal` when the parent ends; 0 takes it back: prctl(2)."""
+    """Have the kernel send `signal` when the parent ends; 0 cancels that: prctl(2)."""
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
@@ -42,7 +42,7 @@ def _info(pidfd: int, mask: int) -> bytearray:
     return info
 
 
-def _word(info: bytearray, place: int, size: int = 4) -> int:
+def _integer(info: bytearray, place: int, size: int = 4) -> int:
     return int.from_bytes(info[place : place + size], sys.byteorder)
 
 
@@ -54,7 +54,7 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
         if error.errno == errno.ESRCH:
             return None, None
         raise
-    return _word(info, _PID) or None, _word(info, _PARENT) or None
+    return _integer(info, _PID) or None, _integer(info, _PARENT) or None
 
 
 def is_below(parent: int | None, above: set[int]) -> bool:
@@ -70,27 +70,27 @@ def is_below(parent: int | None, above: set[int]) -> bool:
 
 
 def exit_status(pidfd: int) -> int | None:
-    """The wait status of a process that somebody else has reaped; None if it cannot be had."""
+    """The wait status of a process that another process has reaped; None if it is not known."""
     for _ in range(20):
         try:
             info = _info(pidfd, PIDFD_INFO_EXIT)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 return None
-            posix.sched_yield()  # the reaper is still at it: the status is attached on the way out
+            posix.sched_yield()  # it is being reaped, and the status is attached at the end of that
             continue
-        return _word(info, _STATUS) if _word(info, _MASK, 8) & PIDFD_INFO_EXIT else None
+        return _integer(info, _STATUS) if _integer(info, _MASK, 8) & PIDFD_INFO_EXIT else None
     return None
 
 
 def status_of_zombie(pidfd: int) -> int | None:
-    """The wait status of a process that nobody has reaped yet: proc_pid_stat(5); None if reaped."""
+    """The wait status of a zombie: proc_pid_stat(5); None if it has been reaped."""
     try:
         pid = pid_and_parent(pidfd)[0]
         if pid is None:
             return None
         fields = contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
-        # still its own, so the file was not that of another process with its number
+        # it still has the pid, so the file was not that of another process with the same pid
         if fields[0] == b"Z" and pid_and_parent(pidfd)[0] == pid:
             return int(fields[49])
     except (OSError, IndexError):
@@ -107,10 +107,10 @@ def signal_state(pid: int, signal: int) -> str | None:
     if b"\nState:\tZ" in text or b"\nState:\tX" in text:
         return None  # its dispositions are gone
     bit = 1 << (signal - 1)
-    for name, word in ((b"SigBlk", "blocked"), (b"SigIgn", "ignored"), (b"SigCgt", "caught")):
+    for name, state in ((b"SigBlk", "blocked"), (b"SigIgn", "ignored"), (b"SigCgt", "caught")):
         start = text.find(b"\n" + name + b":\t")
         if start >= 0 and int(text[start + 9 : start + 25], 16) & bit:
-            return word
+            return state
     return "default"
 
 
@@ -143,7 +143,7 @@ def children(pid: int) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """The letter of a process's state: proc_pid_stat(5); empty if there is none of that pid."""
+    """The letter of a process's state: proc_pid_stat(5); empty if there is no such process."""
     try:
         return contents("/proc/%d/stat" % pid).rpartition(b")")[2].split()[0].decode()
     except (OSError, IndexError):
@@ -151,7 +151,7 @@ def state(pid: int) -> str:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """The arguments of a process, as text; its name alone where it has none."""
+    """The arguments of a process, as text; its name alone if it has none."""
     try:
         parts = contents("/proc/%d/cmdline" % pid).split(b"\0")[:-1]
         if not parts:
@@ -162,7 +162,7 @@ def command_line(pid: int) -> tuple[str, ...]:
 
 
 def send(pidfd: int, signal: int) -> bool:
-    """A signal to the very process that the pidfd stands for; whether it could be sent."""
+    """Send a signal to the process of a pidfd; returns whether it could be sent."""
     try:
         _signal.pidfd_send_signal(pidfd, signal)
     except OSError:
@@ -171,7 +171,7 @@ def send(pidfd: int, signal: int) -> bool:
 
 
 def probe() -> list[str]:
-    """What is missing here for the backend that rests on pidfds: a list of reasons."""
+    """What this platform lacks for the supervisors: a list of reasons."""
     import _socket
 
     missing = []

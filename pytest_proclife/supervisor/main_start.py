@@ -1,64 +1,55 @@
-"""How main comes into the world: a child of the supervisor's, made what the caller's child is."""
+"""The start of main: a child of the supervisor that is as a child of the caller would be."""
 
 import _posixsubprocess  # subprocess.py costs an import of 8 ms
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
+import _socket
 import fcntl
 import posix
 import resource
 import sys
 import time
 
+from pytest_proclife import wire
+from pytest_proclife.supervisor.protocol import PAYLOAD, Request, ticket
 from pytest_proclife.supervisor.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-Request = dict[str, object]
 Limits = tuple[int, int]
 
-PAYLOAD = 3  # the descriptor of a fourth stream
 _ALLOW_VFORK = (True,) if sys.version_info < (3, 14) else ()  # always allowed from there on
 _DESCRIPTORS = (960, 240, 48)  # numbers that programs do not count on, the first that fits
 
 
 def raise_descriptor_limit() -> Limits:
-    """Allow a pidfd for each process of a storm; returns the limits as they were."""
+    """Allow a pidfd for each of very many processes; returns the limits as they were."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        pass  # then a storm of more processes than that is recorded by pid alone
+        pass  # then more processes than that are recorded by pid alone
     return soft, hard
 
 
-class Birth:
-    """What main is to be. The names are those of the request that `runner` writes."""
+class MainStart:
+    """`streams` become main's 0, 1, 2 and, if there is a fourth, PAYLOAD."""
 
     def __init__(self, request: Request, streams: list[int], limits: Limits) -> None:
-        self.executable: str = request["executable"]  # type: ignore[assignment]
-        self.arguments: list[str] = request["arguments"]  # type: ignore[assignment]
-        self.environment: dict[bytes, bytes] = request["env"]  # type: ignore[assignment]
-        self.ticket: bytes = request["ticket"]  # type: ignore[assignment]
-        self.cwd: str = request["cwd"]  # type: ignore[assignment]
-        self.umask: int = request["umask"]  # type: ignore[assignment]
-        self.group: int = request["group"]  # type: ignore[assignment]
-        self.ignored: list[int] = request["ignored"]  # type: ignore[assignment]
-        self.mask: list[int] = request["mask"]  # type: ignore[assignment]
-        self.observed = bool(request["observed"])
-        self.streams = streams  # become 0, 1, 2 and, where there is one, 3
+        self.request = request
+        self.streams = streams
         self.limits = limits
 
-    def start(self, tree: Tree) -> int | None:
-        """Start main by vfork and exec; None, or the errno of what could not be executed.
+    def start(self, tree: Tree, sending: _socket.socket) -> int | None:
+        """Start main by vfork and exec; None, or the errno if it could not be executed.
 
-        What main is to inherit is this process's own for the moment: the kernel copies no page
-        of ours, and what a fork would set in the child has no Python to set it.
+        This process takes on for a moment what main is to inherit: the kernel copies no page,
+        and so no Python runs in the child that could set it there.
         """
         failed_reader, failed_writer = posix.pipe2(posix.O_CLOEXEC)
-        sending = tree.reception.sending
-        mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
-        limits = self._pose()
+        mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, self.request.blocked)
+        limits = self._take_on()
         kept = self._hand_down(sending.fileno(), tree.reception.address)
         tree.epoch = time.monotonic_ns()
         try:
@@ -71,7 +62,7 @@ class Birth:
             for descriptor in (failed_writer, *kept):
                 posix.close(descriptor)
             sending.close()
-        tree.add_main(pid, self.observed)
+        tree.add_main(pid, self.request.observed)
         failure = posix.read(failed_reader, 100)  # nothing, once exec has closed the other end
         posix.close(failed_reader)
         if failure:
@@ -79,12 +70,12 @@ class Birth:
             return int(failure.split(b":")[1], 16)  # "OSError:errno:", Modules/_posixsubprocess.c
         return None
 
-    def _pose(self) -> Limits:
-        """Take on main's dispositions and limits; the limits as they were.
+    def _take_on(self) -> Limits:
+        """Take on main's dispositions and limits; returns the limits as they were.
 
         SIGCHLD is left to `_fork_exec`: a supervisor that ignores it would lose wait statuses.
         """
-        for number in self.ignored:
+        for number in self.request.ignored:
             if number != _signal.SIGCHLD:
                 _signal.signal(number, _signal.SIG_IGN)
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -92,15 +83,15 @@ class Birth:
         return before
 
     def _hand_down(self, sending: int, address: str) -> tuple[int, ...]:
-        """The descriptors that main inherits: a fourth stream, and its end of the socket."""
+        """The descriptors that main inherits: the payload, and its end of the socket."""
         kept: tuple[int, ...] = ()
         if len(self.streams) > PAYLOAD:
             posix.dup2(self.streams[PAYLOAD], PAYLOAD, inheritable=False)
             kept = (PAYLOAD,)
-        if self.observed:
+        if self.request.observed:
             number = _high(sending)
-            text = self.environment[self.ticket].replace(b"ADDRESS", address.encode(), 1)
-            self.environment[self.ticket] = text.replace(b"FD", b"%d" % number, 1)
+            text = ticket(address, number, self.request.start_method)
+            self.request.environment[wire.VARIABLE.encode()] = text
             kept += (number,) if number >= 0 else ()
         return kept
 
@@ -108,24 +99,25 @@ class Birth:
         def ignore_children() -> None:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
 
+        request = self.request
         streams = (self.streams[0], -1, -1, self.streams[1], -1, self.streams[2])
         arguments: tuple[Any, ...] = (
-            self.arguments,
-            [self.executable.encode(sys.getfilesystemencoding(), "surrogateescape")],
+            request.arguments,
+            [request.executable.encode(sys.getfilesystemencoding(), "surrogateescape")],
             False,  # close_fds: ours are all close-on-exec
             kept,
-            self.cwd,
-            [b"%b=%b" % item for item in self.environment.items()],
+            request.cwd,
+            [b"%b=%b" % item for item in request.environment.items()],
             *streams,
             *failed,
             True,  # restore_signals: SIGPIPE and SIGXFSZ, which every Python ignores
             False,
-            self.group,
+            request.group,
             None,
             None,
             None,
-            self.umask,
-            ignore_children if _signal.SIGCHLD in self.ignored else None,
+            request.umask,
+            ignore_children if _signal.SIGCHLD in request.ignored else None,
         )
         pid: int = _posixsubprocess.fork_exec(*arguments, *_ALLOW_VFORK)
         return pid

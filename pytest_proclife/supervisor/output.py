@@ -2,59 +2,78 @@
 
 import posix
 
+_CHUNK = 65536  # bytes
+_CHUNKS = 64  # of one read, so that endless output cannot hold up the events
+
+
+def capture(streams: "list[int]", limit: int, pass_output: bool) -> "list[Output]":
+    """Put pipes in the place of standard output and error; what was there gets a copy."""
+    size = 3 if pass_output else 1
+    copies: list[int | None] = [*streams[1:size]] or [None, None]
+    outputs = [Output(limit, copy) for copy in copies]
+    streams[1:size] = [output.writer for output in outputs]
+    return outputs
+
 
 class Output:
-    """One stream of main and its children. `limit` in bytes; half of it for the head."""
+    """One stream of main and its children. Half of `limit` (bytes) is kept of each end."""
 
     def __init__(self, limit: int, copy: int | None = None) -> None:
-        self.limit = limit
-        self.copy = copy  # a descriptor that gets all of it, too
+        self.copy = copy  # a descriptor that gets all of it, too; closed in the end
+        self.head_size, self.tail_size = limit // 2, limit - limit // 2
         self.head = bytearray()
         self.tail = bytearray()
         self.dropped = 0
-        self.changed = False  # since somebody was told of it
-        self.reader, self.writer = posix.pipe2(posix.O_CLOEXEC)
+        self.changed = False  # since it was sent to the caller
+        self.reader, self.writer = posix.pipe()
         posix.set_blocking(self.reader, False)
 
     def read(self) -> bool:
-        """Take what is there; False at the end of the file. Returns at once."""
-        for _ in range(64):  # a bound, so that endless output cannot hold up the events
+        """Read what is there; False at the end of the file. Returns at once."""
+        for _ in range(_CHUNKS):
             try:
-                data = posix.read(self.reader, 65536)
+                data = posix.read(self.reader, _CHUNK)
             except BlockingIOError:
                 return True
             if not data:
                 return False
-            self.take(data)
+            self.changed = True
+            self._pass_on(data)
+            self._keep(data)
         return True
 
-    def take(self, data: bytes) -> None:
-        self.changed = True
+    def result(self) -> tuple[bytes, bytes, int]:
+        """(head, tail, bytes left out between them)."""
+        self._cut()
+        return bytes(self.head), bytes(self.tail), self.dropped
+
+    def close(self) -> None:
+        posix.close(self.reader)
         if self.copy is not None:
-            self._write(data)
-        half = self.limit // 2
-        room = half - len(self.head)
+            posix.close(self.copy)
+
+    def _pass_on(self, data: bytes) -> None:
+        if self.copy is None:
+            return
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[posix.write(self.copy, rest) :]
+        except OSError:  # nobody reads it any more
+            posix.close(self.copy)
+            self.copy = None
+
+    def _keep(self, data: bytes) -> None:
+        room = self.head_size - len(self.head)
         if room > 0:
             self.head += data[:room]
             data = data[room:]
         self.tail += data
-        if len(self.tail) > self.limit:  # twice what is kept: cutting each time would be slow
-            self._cut(half)
+        if len(self.tail) > 2 * self.tail_size:  # cutting each time would be slow
+            self._cut()
 
-    def _write(self, data: bytes) -> None:
-        try:
-            while data and self.copy is not None:
-                data = data[posix.write(self.copy, data) :]
-        except OSError:
-            self.copy = None  # nobody reads it any more
-
-    def _cut(self, half: int) -> None:
-        excess = len(self.tail) - half
+    def _cut(self) -> None:
+        excess = len(self.tail) - self.tail_size
         if excess > 0:
             self.dropped += excess
             del self.tail[:excess]
-
-    def result(self) -> tuple[bytes, bytes, int]:
-        """(head, tail, bytes left out between them)."""
-        self._cut(self.limit - self.limit // 2)
-        return bytes(self.head), bytes(self.tail), self.dropped

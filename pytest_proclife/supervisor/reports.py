@@ -1,4 +1,4 @@
-"""Where reports arrive: the socket that main inherits, and one to connect to by address."""
+"""The sockets on which reports arrive: one that main inherits, and those connected by address."""
 
 import _socket
 import posix
@@ -8,28 +8,27 @@ from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel
 
 _BUFFER = 100_000  # bytes; wire.pack stays below it
-_ANCILLARY = 256
 
 
 class Report:
-    """A datagram, and what the kernel says of its sender."""
+    """A datagram, and what the kernel says about its sender."""
 
-    __slots__ = ("data", "handed", "pid", "sender", "user")
+    __slots__ = ("data", "passed", "pid", "sender", "user")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.pid: int | None = None
         self.user: int | None = None
         self.sender: int | None = None  # a pidfd; None if no descriptor was left for it
-        self.handed: list[int] = []  # descriptors that came with it
+        self.passed: list[int] = []  # descriptors that it came with
 
     def field(self, index: int) -> bytes:
-        """A field after the header, counted from 0; empty where there is none."""
+        """A field after the header, counted from 0; empty if there is none."""
         parts = self.data.split(b"\0", index + 2)
         return parts[index + 1] if len(parts) > index + 1 else b""
 
     def number(self, index: int) -> int | None:
-        """A field as a number; None where it is none (a hostile program may write anything)."""
+        """A field as a number; None if it is not one (a hostile program may write anything)."""
         try:
             return int(self.field(index))
         except ValueError:
@@ -37,70 +36,95 @@ class Report:
 
     @property
     def names_own_child(self) -> bool:
-        """Whether what it is about was a child of its sender's: who sends a signal says so."""
+        """Whether it is about a child of its sender; the sender of a signal says that."""
         if self.data[:1] == wire.KILL_GROUP.encode():
             return self.field(0) in self.field(4).split()
         return self.data[:1] != wire.KILL.encode() or bool(self.field(4))
 
 
 class Reception:
-    """The sockets, all non-blocking, in the supervisor's epoll."""
+    """The sockets, all non-blocking, registered in `poll` (an epoll or a poll).
 
-    def __init__(self, epoll: select.epoll) -> None:
-        self.epoll = epoll
+    `options` have the kernel say who sent a report: socket(7).
+    """
+
+    def __init__(
+        self, poll: "select.epoll | select.poll", options: tuple[int, ...], ancillary: int
+    ) -> None:
+        self.poll = poll
+        self.options = options
+        self.ancillary = ancillary  # bytes; too few for descriptors and they are closed: unix(7)
         self.address = "proclife-" + posix.urandom(16).hex()
+        self.connections: dict[int, _socket.socket] = {}
         self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        try:
+            self._set_up(self.listener)
+            self.listener.bind("\0" + self.address)
+            self.listener.listen(4096)
+        except OSError:
+            self.listener.close()
+            raise
+        self.poll.register(self.listener, select.POLLIN)
+
+    def socket_for_main(self) -> _socket.socket:
+        """The sending end of a connection that main will inherit."""
         receiving, sending = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        for end in (receiving, self.listener):
-            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-            end.setsockopt(_socket.SOL_SOCKET, kernel.SO_PASSPIDFD, 1)
-            end.setblocking(False)
+        self._set_up(receiving)
         sending.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-        self.listener.bind("\0" + self.address)
-        self.listener.listen(4096)
-        self.epoll.register(self.listener.fileno(), select.EPOLLIN)
-        self.receiving: dict[int, _socket.socket] = {}
         self._add(receiving)
-        self.sending = sending  # main's end
+        return sending
+
+    def _set_up(self, socket: _socket.socket) -> None:
+        for option in self.options:
+            socket.setsockopt(_socket.SOL_SOCKET, option, 1)
+        socket.setblocking(False)
 
     def _add(self, socket: _socket.socket) -> None:
-        self.receiving[socket.fileno()] = socket
-        self.epoll.register(socket.fileno(), select.EPOLLIN)
+        self.connections[socket.fileno()] = socket
+        self.poll.register(socket, select.POLLIN)
 
-    def accept(self) -> None:
-        """Take the connections that wait."""
+    def _drop(self, descriptor: int) -> None:
+        self.poll.unregister(descriptor)
+        self.connections.pop(descriptor).close()
+
+    def close(self) -> None:
+        for descriptor in list(self.connections):
+            self._drop(descriptor)
+        self.poll.unregister(self.listener)
+        self.listener.close()
+
+    def _accept(self) -> None:
         while True:
             try:
                 descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
-                return  # no descriptor is left: they wait until one is
+                return  # no descriptor is left: the connections wait until one is
             socket = _socket.socket(fileno=descriptor)
             socket.setblocking(False)
             self._add(socket)
 
-    def drain(self) -> list[Report]:
-        """All that lies in the sockets now; each socket's reports in their order."""
-        self.accept()
+    def receive(self) -> list[Report]:
+        """All reports that lie in the sockets now; those of each socket in their order."""
+        self._accept()
         reports = []
-        for descriptor, socket in list(self.receiving.items()):
+        for descriptor, socket in list(self.connections.items()):
             while True:
                 try:
-                    data, ancillary, _, _ = socket.recvmsg(_BUFFER, _ANCILLARY)
+                    data, ancillary, _, _ = socket.recvmsg(_BUFFER, self.ancillary)
                 except BlockingIOError:
                     break
                 except OSError:
                     data, ancillary = b"", []
                 if not data:
-                    self.epoll.unregister(descriptor)
-                    self.receiving.pop(descriptor).close()
+                    self._drop(descriptor)
                     break
-                reports.append(_opened(data, ancillary))
+                reports.append(_report(data, ancillary))
         return reports
 
 
-def _opened(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Report:
+def _report(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Report:
     report = Report(data)
     for _level, kind, content in ancillary:
         if kind == _socket.SCM_CREDENTIALS:
@@ -109,7 +133,7 @@ def _opened(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Report:
         elif kind == kernel.SCM_PIDFD:
             report.sender = _integer(content, 0)
         elif kind == _socket.SCM_RIGHTS:
-            report.handed = descriptors(content)
+            report.passed = descriptors(content)
     return report
 
 

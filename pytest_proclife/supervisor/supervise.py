@@ -1,4 +1,4 @@
-"""One run: wait for a request, start main, watch until nothing of it is left, report."""
+"""One run: receive a request, start main, watch until nothing is left, hand over the log."""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import _socket
@@ -6,17 +6,19 @@ import posix
 import select
 import time
 
-from pytest_proclife.supervisor import kernel
-from pytest_proclife.supervisor.caller import Channel, Orders, send
-from pytest_proclife.supervisor.main_start import Birth, Limits, Request, raise_descriptor_limit
-from pytest_proclife.supervisor.output import Output
+from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor.caller import Caller
+from pytest_proclife.supervisor.main_start import Limits, MainStart, raise_descriptor_limit
+from pytest_proclife.supervisor.output import Output, capture
+from pytest_proclife.supervisor.protocol import Connection, Request
 from pytest_proclife.supervisor.reports import Reception, descriptors
 from pytest_proclife.supervisor.tree import Tree
 
-_SCAN = 0.01  # s between two looks for children of programs that report nothing
+_ANCILLARY = 256  # bytes, for a sender's credentials and pidfd, and the descriptors it passes
+_SCAN = 0.01  # s between two looks for children of programs that do not report
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
-_GATHER = 0.002  # s that wake-ups are gathered once they come faster than that
-_FEW = 8  # living processes whose news are not gathered where somebody waits for them
+_GATHER = 0.002  # s for which wake-ups are gathered once they come faster than that
+_FEW = 8  # living processes up to which nothing is gathered if the caller waits for news
 _LONGEST = 86400.0  # s of one wait: epoll_wait(2) takes no more than 24 days
 _MOST = 1023  # events of one look
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
@@ -28,10 +30,10 @@ def main(requests: int, taken: int, caller: int) -> None:
     kernel.become_subreaper()
     limits = raise_descriptor_limit()
     supervisor = Supervisor(caller)  # ahead of the request, which then finds all in place
-    channel, *streams = _next_request(requests, caller)
+    connection, *streams = _next_request(requests, caller)
     posix.close(requests)
     kernel.die_with_parent(0)
-    supervisor.run(channel, streams, limits, taken)
+    supervisor.run(Connection(_socket.socket(fileno=connection)), streams, limits, taken)
 
 
 def _next_request(requests: int, caller: int) -> list[int]:
@@ -51,11 +53,13 @@ def _next_request(requests: int, caller: int) -> list[int]:
 
 class Supervisor:
     def __init__(self, caller: int) -> None:
-        self.caller = caller
+        self.caller_handle = caller
         self.epoll = select.epoll()
-        self.tree = Tree(self.epoll, Reception(self.epoll))
+        options = (_socket.SO_PASSCRED, kernel.SO_PASSPIDFD)
+        self.tree = Tree(self.epoll, Reception(self.epoll, options, _ANCILLARY))
+        self.sending = self.tree.reception.socket_for_main()
         self.wake = self._wake_on_child()
-        self.epoll.register(self.caller, select.EPOLLIN)
+        self.epoll.register(self.caller_handle, select.EPOLLIN)
         self.outputs: dict[int, Output] = {}  # by the reading end
         self.linger = 0.0
         self.deadline: float | None = None
@@ -64,58 +68,52 @@ class Supervisor:
         self.timed_out = False
 
     def _wake_on_child(self) -> int:
-        """SIGCHLD as an event: of orphans that nobody has told of, there is no pidfd."""
+        """SIGCHLD as an event: an orphan that has not been reported has no pidfd here."""
         reader, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self.epoll.register(reader, select.EPOLLIN)
         return reader
 
-    def run(self, channel: int, streams: list[int], limits: Limits, taken: int) -> None:
-        self.channel, self.streams, tree = Channel(channel), streams, self.tree
-        self.epoll.register(channel, select.EPOLLIN)
-        self.heeds = select.EPOLLIN
-        request = self.channel.receive()
-        if request is None:
-            return
-        self.channel.send("taken")
-        captured = self._capture(request) if request["capture"] else []
-        self.orders = Orders(self.channel, tree.log, captured, lambda *order: send(tree, *order))
-        tree.live = bool(request["live"])
-        self.linger = float(request["linger"])
+    def run(self, connection: Connection, streams: list[int], limits: Limits, taken: int) -> None:
+        """The whole run. `taken` is written to once main has started."""
+        tree = self.tree
+        match connection.receive():
+            case (protocol.REQUEST, fields):
+                request = Request(**fields)
+            case _:
+                return  # the caller has given up
+        connection.send(protocol.TAKEN)
+        if request.capture:
+            self._capture(request, streams)
+        self.caller = Caller(connection, tree, [*self.outputs.values()])
+        self.epoll.register(connection, select.EPOLLIN)
+        self.awaited = select.EPOLLIN  # events of the connection
+        tree.live, self.linger = request.live, request.linger
         started = time.time()
-        error = Birth(request, self.streams, limits).start(tree)
+        error = MainStart(request, streams, limits).start(tree, self.sending)
         # only now: the zygote forks the next supervisor, which would compete with main's start
         posix.write(taken, b".")
-        for descriptor in (taken, *self.streams):
+        for descriptor in (taken, *streams):
             posix.close(descriptor)
         if error is not None:
-            self.channel.send("failed", request["executable"], error)
+            connection.send(protocol.FAILED, request.executable, error)
             return
-        self.channel.send("started", started, tree.epoch, tree.main.pid)
-        if request["timeout"] is not None:
-            self.deadline = tree.epoch / 1e9 + float(request["timeout"])
+        connection.send(protocol.STARTED, started, tree.epoch, tree.main.pid)
+        if request.timeout is not None:
+            self.deadline = tree.epoch / 1e9 + request.timeout
         self._watch()
-        for output in captured:
+        for output in self.outputs.values():
             output.read()
         duration = time.monotonic_ns() - tree.epoch
-        results = [output.result() for output in captured]
-        rest = (duration, self.timed_out, results)
-        if request["live"]:
-            self.orders.hand_over(rest, self.caller)
-        else:
-            self.channel.send("over", tree.log, *rest)
+        results = [output.result() for output in self.outputs.values()]
+        result = (duration, self.timed_out, results)
+        self.caller.hand_over(*result, live=request.live, caller=self.caller_handle)
 
-    def _capture(self, request: Request) -> list[Output]:
-        """Put pipes in the place of standard output and error; what was there gets a copy."""
-        passed = request["pass_output"]
-        copies: list[int | None] = [*self.streams[1:3]] if passed else [None, None]
-        outputs = [Output(int(request["limit"]), copy) for copy in copies]  # type: ignore[call-overload]
-        self.streams[1 : 3 if passed else 1] = [output.writer for output in outputs]
-        for output in outputs:
+    def _capture(self, request: Request, streams: list[int]) -> None:
+        for output in capture(streams, request.limit, request.pass_output):
             self.outputs[output.reader] = output
             self.epoll.register(output.reader, select.EPOLLIN)
-        return outputs
 
     def _watch(self) -> None:
         """The one event loop: until waitid(2) says that no child is left."""
@@ -136,23 +134,23 @@ class Supervisor:
             ends = [item for item in items[:first] if item[0] in tree.handles]
             later = [item for item in items[first:] if item[0] in tree.handles]
             # What a process reported before it ended lies in the socket by now: first read,
-            # then stamp the ends; what was sent before a signal precedes the death by it.
+            # then note the ends; so the report of a signal precedes the end by it.
             tree.read_reports()
             tree.note_ends(ends)
-            # not there at the first look, which has all there was: after those that were
+            # the first look has found all that had ended then, so these ended later
             tree.note_ends(later, later=first < _MOST)
             for descriptor, event in items:
                 self._serve(descriptor, event)
             self._look_at_the_clock()
-            self._tell()
+            self._send_news()
         self._settle()
 
     def _hurries(self) -> bool:
-        """Whether the caller may be waiting for news, and no storm is on its way."""
+        """Whether the caller may be waiting for news, and few processes live."""
         return self.tree.live and len(self.tree.living) <= _FEW
 
     def _settle(self) -> None:
-        """Nothing is left: take the ends of those that were reported with the last wake-up."""
+        """No child is left: note the ends of those that were reported with the last wake-up."""
         tree = self.tree
         tree.read_reports()
         for _ in range(_ROUNDS):
@@ -162,13 +160,13 @@ class Supervisor:
             tree.note_ends([item for item in events if item[0] in tree.handles])
             tree.read_reports()
 
-    def _tell(self) -> None:
-        """Tell the caller what it has asked for; with an event when there is room for the rest."""
-        self.orders.tell(time.monotonic_ns())
-        heeds = select.EPOLLIN | (select.EPOLLOUT if self.channel.unsent else 0)
-        if heeds != self.heeds and self.heeds:
-            self.epoll.modify(self.channel.descriptor, heeds)
-            self.heeds = heeds
+    def _send_news(self) -> None:
+        """Send what the caller has asked for; an event says when there is room for the rest."""
+        self.caller.send_news(time.monotonic_ns())
+        awaited = select.EPOLLIN | (select.EPOLLOUT if self.caller.unsent else 0)
+        if awaited != self.awaited and self.awaited:
+            self.epoll.modify(self.caller.connection, awaited)
+            self.awaited = awaited
 
     def _serve(self, descriptor: int, event: int) -> None:
         if descriptor in self.outputs:
@@ -176,18 +174,18 @@ class Supervisor:
                 self.epoll.unregister(descriptor)
         elif descriptor == self.wake:
             posix.read(self.wake, 4096)
-        elif descriptor == self.channel.descriptor:
+        elif descriptor == self.caller.connection.fileno():
             # an order, or room for more of an answer
-            if event & ~select.EPOLLOUT and not self.orders.take():
+            if event & ~select.EPOLLOUT and not self.caller.execute_order():
                 self.epoll.unregister(descriptor)
-                self.heeds = 0
+                self.awaited = 0
                 self._end_all()
-        elif descriptor == self.caller:
+        elif descriptor == self.caller_handle:
             self.epoll.unregister(descriptor)  # it has ended, and stays readable
             self._end_all()
 
     def _patience(self) -> float | None:
-        """Seconds until something has to be done without an event; None for ever."""
+        """Seconds until something has to be done without an event; None if nothing has to be."""
         if self.ending:
             return _ENDING
         times = [t for t in (self.deadline, self.linger_ends) if t is not None]

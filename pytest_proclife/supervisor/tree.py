@@ -1,22 +1,21 @@
-"""All processes of one run, by pidfd: who they are, what they report, when and how they end.
+"""All processes of one run, by pidfd: identity, reports, signals, ends, clean-up.
 
-The log is the run's only account: tuples (monotonic ns, what, process, ...), the processes
-numbered in the order in which they became known; main is 0. `sightings.py` reads it.
+The log (see `protocol`) is all that the caller gets of them.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import posix
 import select
-import time
 
 from pytest_proclife import wire
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, protocol, signals
+from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Reception, Report
 
 _HELLO, _STARTED, _KILL = (letter.encode() for letter in (wire.HELLO, wire.STARTED, wire.KILL))
 _KILL_GROUP, _UNSEEN, _EXEC = (
     letter.encode() for letter in (wire.KILL_GROUP, wire.UNSEEN, wire.EXEC)
 )
-_SIGKILL, _LAST_SIGNAL = 9, 64
 _HALF = 0.5  # of a wake-up: what its second look has found
 _DOES_NOT_REPORT = b"0"
 
@@ -30,7 +29,7 @@ class Process:
         self.handle = handle
         self.ended = self.reaped = False
         self.children: list[Process] = []
-        self.arguments: tuple[str, ...] = ()  # of one that was found, not reported
+        self.arguments: tuple[str, ...] = ()  # if it was found, not reported
 
 
 class Tree:
@@ -38,24 +37,24 @@ class Tree:
         self.epoll = epoll
         self.reception = reception
         self.epoch = 0  # main's start, monotonic ns
-        self.log: list[tuple[object, ...]] = []
+        self.log: list[Entry] = []
         self.processes: list[Process] = []
         self.handles: dict[int, Process] = {}  # by pidfd, until it is reaped
         self.identities: dict[int, Process] = {}  # by the pidfd's inode, for the whole run
         self.living: dict[int, Process] = {}  # by pid, until it is reaped
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
-        self.opaque: set[Process] = set()  # living ones whose children do not report
+        self.opaque: set[Process] = set()  # living; they do not report what they start
         self.wakes = 0
-        self.live = False  # somebody looks at the run before it is over
+        self.live = False  # the caller looks at the run before it is over
 
     @property
     def main(self) -> Process:
         return self.processes[0]
 
-    def note(self, what: str, process: Process, *facts: object) -> None:
-        self.log.append((time.monotonic_ns(), what, process.number, *facts))
+    def note(self, kind: str, process: Process, *fields: object) -> None:
+        self.log.append(entry(kind, process.number, *fields))
 
-    # --- who there is
+    # --- identity
 
     def add_main(self, pid: int, observed: bool) -> None:
         handle = posix.pidfd_open(pid)
@@ -64,20 +63,20 @@ class Tree:
             self.opaque.add(process)
 
     def _add(
-        self, pid: int, handle: int, identity: int, how: str, arguments: tuple[str, ...] = ()
+        self, pid: int, handle: int, identity: int, source: str, arguments: tuple[str, ...] = ()
     ) -> Process:
         process = Process(len(self.processes), pid, handle)
         self.processes.append(process)
         self.identities[identity] = process
         self.handles[handle] = process
         self.living[pid] = process
-        self.note("new", process, pid, how, arguments)
+        self.note(protocol.NEW, process, pid, source, arguments)
         # edge-triggered: one event when it ends, one when it is reaped
         self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
         return process
 
     def _sender(self, report: Report) -> Process | None:
-        """The process that a report came from; a new one opens its record."""
+        """The process that sent a report; it becomes known by that."""
         handle, pid = report.sender, report.pid
         if handle is None:  # no descriptor was left for it
             return self.living.get(pid or 0)
@@ -90,9 +89,9 @@ class Tree:
         return self._add(pid, handle, identity, "report")
 
     def _about(self, report: Report) -> Process | None:
-        """The process that a report is about, by the pidfd that came with it."""
+        """The process that a report is about, by the pidfd that was passed with it."""
         about = None
-        for handle in report.handed:
+        for handle in report.passed:
             identity = posix.fstat(handle).st_ino
             known = about or self.identities.get(identity)
             if known is not None:
@@ -102,36 +101,37 @@ class Tree:
             try:
                 pid, parent = kernel.pid_and_parent(handle)
             except OSError:
-                posix.close(handle)  # no pidfd at all
+                posix.close(handle)  # not a pidfd
                 continue
             own = {*self.living, posix.getpid()}
             if not (kernel.is_below(parent, own) if pid else report.names_own_child):
-                posix.close(handle)  # a program may signal any process of its user's
+                posix.close(handle)  # a program may send signals to any process of its user
                 continue
-            # one that has been reaped already has no pid any more, but the report names it
+            # a process that has been reaped has no pid any more, but the report names it
             about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
             if parent in self.living:
                 self._is_child(about, self.living[parent])
         return about
 
     def _is_child(self, process: Process, parent: Process) -> None:
-        """The kernel says whose child a process is."""
-        self.note("child", process, parent.number)
+        """Note whose child a process is, as the kernel says."""
+        self.note(protocol.CHILD, process, parent.number)
         parent.children.append(process)
 
-    # --- what they say
+    # --- reports
 
     def read_reports(self) -> None:
-        """Take all that has been reported."""
+        """Receive all that has been reported."""
         self.wakes += 1
-        for report in self.reception.drain():
+        for report in self.reception.receive():
             process = self._sender(report)
             about = self._about(report)
             if process is not None:
-                self.note("said", process, report.data, None if about is None else about.number)
-                self._heed(process, report, about)
+                number = None if about is None else about.number
+                self.note(protocol.REPORT, process, report.data, number)
+                self._act_on(report, process, about)
 
-    def _heed(self, process: Process, report: Report, about: Process | None) -> None:
+    def _act_on(self, report: Report, process: Process, about: Process | None) -> None:
         """Do at once what would be too late later."""
         kind = report.data[:1]
         if kind == _HELLO:
@@ -147,37 +147,31 @@ class Tree:
         elif kind == _UNSEEN or (kind == _EXEC and report.field(0) == _DOES_NOT_REPORT):
             self.opaque.add(process)
         elif kind == _KILL and about is not None and not about.ended:
-            self._note_state(about, report.number(1) or _SIGKILL)
+            self.log += signals.states(about, report.number(1))
         elif kind == _KILL_GROUP:
-            self._note_group(process, report.number(0), report.number(1))
+            living = list(self.living.values())
+            group, signal = report.number(0), report.number(1)
+            self.log += signals.group_members(living, process, group, signal)
 
-    def _note_state(self, process: Process, signal: int) -> None:
-        """What a signal that is on its way will meet."""
-        if signal != _SIGKILL and 0 < signal <= _LAST_SIGNAL:
-            self.note("state", process, signal, kernel.signal_state(process.pid, signal))
+    # --- signals of the caller
 
-    def _note_group(self, sender: Process, group: int | None, signal: int | None) -> None:
-        """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
-        try:
-            if group is None or signal is None:
-                return
-            group = group or posix.getpgid(sender.pid)
-        except OSError:
-            return  # the sender is gone, and its group cannot be asked for
-        members, gone = [], []
-        for process in list(self.living.values()):
-            try:
-                if group == 1 or posix.getpgid(process.pid) == group:
-                    members.append(process.number)
-                    self._note_state(process, signal)
-            except OSError:
-                gone.append(process.number)
-        self.note("group", sender, signal, tuple(members), tuple(gone))
+    def running(self, number: int) -> Process | None:
+        """The process of that number; None if it has ended at this moment."""
+        process = self.processes[number]
+        return process if _running([process]) else None
+
+    def all_running(self) -> list[Process]:
+        """All that run at this moment: a child that has not reported yet gets a signal too."""
+        self._find_below_living()
+        return _running(list(self.living.values()))
+
+    def send(self, number: int, signal: int) -> None:
+        _signal.pidfd_send_signal(self.processes[number].handle, signal)
 
     # --- ends
 
     def note_ends(self, events: list[tuple[int, int]], later: bool = False) -> None:
-        """Stamp ends and reaps; `later`: none had ended at the first look of this wake-up."""
+        """Note ends and reaps; `later`: none had ended at the first look of this wake-up."""
         for handle, event in events:
             process = self.handles.get(handle)
             if process is None:
@@ -190,9 +184,9 @@ class Tree:
     def _ended(self, process: Process, wake: float) -> None:
         process.ended = True
         running = tuple(child.number for child in _running(process.children))
-        self.note("end", process, wake, running)
+        self.note(protocol.ENDED, process, wake, running)
         if self.live:
-            self.note("status", process, kernel.status_of_zombie(process.handle))
+            self.note(protocol.STATUS, process, kernel.status_of_zombie(process.handle))
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
@@ -200,7 +194,7 @@ class Tree:
 
     def _reaped(self, process: Process, status: int | None, by_us: bool = False) -> None:
         process.reaped = True
-        self.note("reaped", process, status, by_us)
+        self.note(protocol.REAPED, process, status, by_us)
         if self.living.get(process.pid) is process:
             del self.living[process.pid]
         self.epoll.unregister(process.handle)
@@ -208,7 +202,7 @@ class Tree:
         posix.close(process.handle)
 
     def reap(self) -> bool:
-        """Collect our own children, main and orphans; False when there is none left."""
+        """Reap our own children, main and orphans; False if none is left."""
         while True:
             try:
                 found = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
@@ -227,7 +221,7 @@ class Tree:
             _, status = posix.waitpid(pid, 0)
             self._reaped(process, status, by_us=True)
 
-    # --- those that do not report
+    # --- processes that do not report
 
     def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
@@ -237,18 +231,18 @@ class Tree:
                 self._look_again(process)
 
     def _look_again(self, process: Process) -> None:
-        """What was found when it had just been forked may be another program by now."""
+        """A process that was found right after its fork may run another program by now."""
         arguments = kernel.command_line(process.pid)
         if arguments and arguments != process.arguments:
             process.arguments = arguments
-            self.note("program", process, arguments)
+            self.note(protocol.PROGRAM, process, arguments)
 
     def adopt(self) -> None:
-        """Look for orphans that nobody has reported."""
+        """Look for orphans that have not been reported."""
         self._find_below(posix.getpid(), None)
 
     def find_children(self, process: Process) -> None:
-        """Look for children of a process of which nobody has told."""
+        """Look for children of a process that have not been reported."""
         self._find_below(process.pid, process)
 
     def _find_below(self, pid: int, parent: Process | None) -> None:
@@ -269,30 +263,33 @@ class Tree:
             if parent is not None:
                 self._is_child(process, parent)
             elif _running([process]):
-                self.note("adopted", process)
+                self.note(protocol.ADOPTED, process)
             self.opaque.add(process)
 
-    # --- the end of everything
+    def _find_below_living(self) -> None:
+        for process in list(self.living.values()):
+            if not process.ended:
+                self.find_children(process)
+
+    # --- clean-up
 
     def kill_all(self) -> None:
         """One round of SIGKILL to all that is left; rounds follow until nothing is."""
         self.adopt()
+        self._find_below_living()
         for process in list(self.living.values()):
-            if not process.ended:
-                self.find_children(process)
-        for process in list(self.living.values()):
-            if not process.ended and kernel.send(process.handle, _SIGKILL):
-                self.note("cleanup", process)
+            if not process.ended and kernel.send(process.handle, _signal.SIGKILL):
+                self.note(protocol.CLEANUP, process)
 
 
 def _running(processes: list[Process]) -> list[Process]:
-    """Which of these still run at this moment: their pidfds are not readable."""
-    poll, asked = select.poll(), []
+    """Which of these run at this moment: their pidfds are not readable."""
+    poll, candidates = select.poll(), []
     for process in processes:
         if not process.ended:
             poll.register(process.handle, select.POLLIN)
-            asked.append(process)
-    if not asked:
+            candidates.append(process)
+    if not candidates:
         return []
     ended = {handle for handle, _ in poll.poll(0)}
-    return [process for process in asked if process.handle not in ended]
+    return [process for process in candidates if process.handle not in ended]

@@ -1,8 +1,8 @@
 """The process that supervisors are forked from: one for each caller, started at its first run.
 
-It is no child of the caller's, so that the caller's own waits and its lists of children are
-what they are without it. It is a sub-reaper: where a supervisor is killed, its tree falls to
-the zygote, which ends it.
+It is not a child of the caller, so that it shows neither in the caller's own waits nor in its
+lists of children. It is a sub-reaper: if a supervisor is killed, its processes become children
+of the zygote, which ends them.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
@@ -13,14 +13,14 @@ import select
 import sys
 
 from pytest_proclife.supervisor import kernel, supervise
-from pytest_proclife.supervisor.main_start import PAYLOAD
+from pytest_proclife.supervisor.protocol import PAYLOAD
 
-_FAILURES = 5
-_WITHSTOOD = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
+_FAILURES = 5  # in a row, of supervisors that wait
+_HANDLED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
 
 
 def main(requests: int, caller: int) -> None:
-    """Serve the process `caller`, whose requests arrive on the descriptor `requests`."""
+    """Serve the process `caller`, whose requests are received on the descriptor `requests`."""
     if posix.fork():
         posix._exit(0)
     missing = kernel.probe()
@@ -28,9 +28,9 @@ def main(requests: int, caller: int) -> None:
     if missing:
         posix._exit(0)
     requests = _make_room(requests)
-    gc.disable()  # what is forked would copy each page that a collection marks
+    gc.disable()  # a supervisor would copy each page that a collection marks
     posix.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
-    _withstand_signals()
+    _handle_signals()
     try:
         caller_handle = posix.pidfd_open(caller)
     except OSError:
@@ -40,22 +40,22 @@ def main(requests: int, caller: int) -> None:
 
 
 def _make_room(requests: int) -> int:
-    """Keep the number of main's fourth stream free for it; where the requests arrive from then."""
+    """Keep the number of main's payload free; returns the new descriptor of the requests."""
     moved = fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1)
     posix.close(requests)
     posix.dup2(0, PAYLOAD, inheritable=False)
     return moved
 
 
-def _withstand_signals() -> None:
-    """Have handlers that do nothing where signals would end us, or are ignored by inheritance.
+def _handle_signals() -> None:
+    """Set handlers that do nothing for signals that would end us, or that we inherit ignored.
 
-    Exec sets what is handled to the default and leaves what is ignored: a main ignores what its
-    caller does, and no more.
+    Exec sets handled signals to the default and leaves ignored ones ignored: so main ignores
+    what its caller ignores, and no more.
     """
     for number in range(1, _signal.NSIG):
         try:
-            if number in _WITHSTOOD or _signal.getsignal(number) == _signal.SIG_IGN:
+            if number in _HANDLED or _signal.getsignal(number) == _signal.SIG_IGN:
                 _signal.signal(number, lambda number, frame: None)
         except (OSError, ValueError):
             continue  # the C library keeps it
@@ -66,15 +66,15 @@ class Zygote:
         self.requests = requests
         self.caller = caller
         self.supervisors: dict[int, int] = {}  # pidfd -> pid
-        self.waiting: int | None = None  # the pidfd of the one that has no request yet
-        self.failures = 0  # of those, in a row
+        self.waiting: int | None = None  # the pidfd of the supervisor that has no request yet
+        self.failures = 0  # of waiting supervisors, in a row
         self.taken_reader, self.taken_writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         self.poll = select.poll()
         self.poll.register(self.caller, select.POLLIN)
         self.poll.register(self.taken_reader, select.POLLIN)
 
     def serve(self) -> None:
-        """Keep one supervisor waiting for a request until the caller ends; then outlive them."""
+        """Keep a supervisor waiting for a request until the caller ends; then outlive them all."""
         self.fork_supervisor()
         while self.supervisors:
             for descriptor, _ in self.poll.poll():
@@ -108,21 +108,21 @@ class Zygote:
         self.poll.unregister(handle)
         posix.close(handle)
         posix.waitpid(pid, 0)
-        self.end_orphans()
+        self.kill_orphans()
         if handle == self.waiting:
             self.failures += 1
             if self.failures <= _FAILURES:
                 self.fork_supervisor()
 
-    def end_orphans(self) -> None:
-        """End what a supervisor left: all children here that are no supervisors."""
+    def kill_orphans(self) -> None:
+        """Kill what a supervisor left: all children here that are not supervisors."""
         while True:
             own = set(self.supervisors.values())
             left = [pid for pid in kernel.children(posix.getpid()) if pid not in own]
             if not left:
                 return
             for pid in left:
-                end_below(pid)
+                kill_below(pid)
             for pid in left:
                 try:
                     posix.waitpid(pid, 0)
@@ -130,10 +130,10 @@ class Zygote:
                     continue
 
 
-def end_below(pid: int) -> None:
-    """SIGKILL to a process and all below it. Those that come loose fall to the sub-reaper."""
+def kill_below(pid: int) -> None:
+    """SIGKILL to a process and all below it. Those that lose their parent become our children."""
     for child in kernel.children(pid):
-        end_below(child)
+        kill_below(child)
     try:
         posix.kill(pid, _signal.SIGKILL)
     except OSError:

@@ -1,0 +1,104 @@
+"""Signals on their way to processes of a run: sent for the caller, or reported by their senders.
+
+The log says what they meet; the kernel has to be asked for that before they arrive.
+"""
+
+import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
+import posix
+
+from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor.protocol import entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    from pytest_proclife.supervisor.protocol import Entry
+
+    class Process(Protocol):
+        @property
+        def number(self) -> int: ...
+        @property
+        def pid(self) -> int: ...
+
+    class Tree(Protocol):
+        log: list[Entry]
+
+        def running(self, number: int) -> Process | None:
+            """The process of that number; None if it has ended at this moment."""
+
+        def all_running(self) -> Iterable[Process]:
+            """All that run at this moment, those included that have not reported yet."""
+
+        def send(self, number: int, signal: int, /) -> None:
+            """Send a signal to this very process. ProcessLookupError, PermissionError."""
+
+
+def send(tree: "Tree", number: int, signal: int, via: str, spared: int | None) -> str:
+    """Send a signal to a process, or to its process group if the caller's group is given.
+
+    The latter is `spared`: the signal is refused for it. Returns an outcome of the protocol.
+    """
+    process = tree.running(number)
+    if process is None:
+        return protocol.GONE
+    try:
+        if spared is None:
+            entries = _ordered(process, signal, via)
+            tree.send(number, signal)
+        else:
+            group = posix.getpgid(process.pid)
+            if group in (spared, posix.getpgid(0)):
+                return protocol.REFUSED
+            members = [p for p in tree.all_running() if group_of(p.pid) == group]
+            entries = [e for member in members for e in _ordered(member, signal, via)]
+            entries.append(entry(protocol.GROUP_ORDERED, number, signal, via))
+            posix.killpg(group, signal)
+    except ProcessLookupError:
+        return protocol.GONE
+    except PermissionError:
+        return protocol.REFUSED
+    tree.log += entries
+    return protocol.SENT
+
+
+def _ordered(process: "Process", signal: int, via: str) -> "list[Entry]":
+    """The entries of an order; they are made before the signal is sent, so its time is before."""
+    return [entry(protocol.ORDERED, process.number, signal, via), *states(process, signal)]
+
+
+def states(process: "Process", signal: int | None) -> "list[Entry]":
+    """What a signal that is on its way will meet; no entry for SIGKILL, or if it is no signal."""
+    if signal is None or signal == _signal.SIGKILL or not 0 < signal < _signal.NSIG:
+        return []
+    return [entry(protocol.STATE, process.number, signal, kernel.signal_state(process.pid, signal))]
+
+
+def group_members(
+    living: "Iterable[Process]", sender: "Process", group: int | None, signal: int | None
+) -> "list[Entry]":
+    """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
+    if group is None or signal is None:
+        return []
+    group = group or group_of(sender.pid)
+    if group is None:
+        return []  # the sender is gone, and its group is not known
+    entries, members, gone = [], [], []
+    for process in living:
+        its_group = group if group == 1 else group_of(process.pid)
+        if its_group == group:
+            members.append(process.number)
+            entries += states(process, signal)
+        elif its_group is None:
+            gone.append(process.number)
+    entries.append(entry(protocol.GROUP, sender.number, signal, tuple(members), tuple(gone)))
+    return entries
+
+
+def group_of(pid: int) -> int | None:
+    """The process group of a process; None if it has been reaped."""
+    try:
+        return posix.getpgid(pid)
+    except OSError:
+        return None
