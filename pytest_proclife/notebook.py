@@ -1,4 +1,4 @@
-"""A notebook as a program: its code cells in order, without what only a kernel understands."""
+"""A notebook as a program: its code cells in order, without what is not Python."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from typing import Any
 
 PROGRAM = "notebook_main.py"
 
-_KEPT_BODY = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
-_SAVED_BODY = re.compile(r"%%(?:writefile|file)\s+(\w+\.py)\s*$")
-_TIMED = re.compile(r"(\s*)%time\s+(.+)")
-# What every cell finds in a kernel without importing it, and what stands in for it: what is shown
-# is printed, and a magic that is called does nothing.
-_KERNELS = {
+_PYTHON_CELL = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
+_FILE_CELL = re.compile(r"%%(?:writefile|file)\s+(\w+\.py)\s*$")
+_TIMED_LINE = re.compile(r"(\s*)%time\s+(.+)")
+# The names that a kernel defines for every cell, and replacements: display() prints, and a magic
+# that is called by get_ipython() does nothing.
+_KERNEL_NAMES = {
     "display": "display = lambda *shown, **how: print(*map(repr, shown), sep='\\n')",
     "get_ipython": (
         "get_ipython = lambda: type('NoKernel', (), {'__getattr__': "
         "lambda self, name: lambda *words, **more: None})()"
     ),
 }
-_ASSIGNED = re.compile(r"(\s*[A-Za-z_][\w., ]*=)\s*(!|%[a-zA-Z])")
-_LINE = re.compile(
-    r"\s*(?:%[a-zA-Z_]|!|\?"  # a magic, a shell line, a question
-    r"|[A-Za-z_][\w.]*\?\??\s*$"  # another way to ask
+_ASSIGNED_LINE = re.compile(r"(\s*[A-Za-z_][\w., ]*=)\s*(!|%[a-zA-Z])")
+_KERNEL_LINE = re.compile(
+    r"\s*(?:%[a-zA-Z_]|!|\?"  # a magic, a shell command, a question
+    r"|[A-Za-z_][\w.]*\?\??\s*$"  # a question the other way round
     r"|(?:pip3?|conda|mamba)\s+(?:install|uninstall|list|show|freeze)\b)"
 )
 
 
 class NotebookError(ValueError):
-    """The file is no notebook whose cells can be run; the message says why."""
+    """The file is not a notebook that can be run; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A code cell as Python. `left_out` has the lines that only a kernel understands."""
+    """A code cell as Python."""
 
     number: int  # among the code cells, from 1 on
     source: str
-    left_out: tuple[str, ...] = ()
-    file: str = ""  # a module that the cell writes, in place of running
-    body: str = field(default="", repr=False)
+    left_out: tuple[str, ...] = ()  # the lines that are not Python: "cell 1, line 2: !ls"
+    file: str = ""  # the name of a module that the cell writes; it runs nothing then
+    body: str = field(default="", repr=False)  # the text of that module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +66,20 @@ class Notebook:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What was left out: "cell 1, line 2: %matplotlib inline"."""
+        """The lines of all cells that are not Python."""
         return tuple(line for cell in self.cells for line in cell.left_out)
 
 
 def read(path: str | os.PathLike[str]) -> Notebook:
-    """Read a notebook. NotebookError where it is none, OSError where it cannot be read.
+    """Read a notebook. NotebookError if it is not one, OSError if it cannot be read.
 
-    Format 4 needs nothing else; nbformat, of the extra `notebook`, reads the older ones.
+    Formats before 4 need nbformat, which the extra `notebook` installs.
     """
     name = os.path.basename(os.fspath(path))
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise NotebookError(f"{name!r} is no notebook: it is no JSON ({error})") from None
+        raise NotebookError(f"{name!r} is not a notebook: it is not JSON ({error})") from None
     values = _as_format_4(name, values)
     language = _language(values)
     if language not in ("", "python", "python3"):
@@ -90,24 +90,25 @@ def read(path: str | os.PathLike[str]) -> Notebook:
 
 
 def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
-    """Write the program that runs the cells one after the other; its path.
+    """Write a program that runs the cells one after the other, and return its path.
 
-    Each cell is a file of its own, so that tracebacks name the cell and the line in it. `search`
-    is the folder that imports look into first.
+    Each cell is a file of its own, so that tracebacks name the cell and the line in it. Imports
+    search the folder `search` first.
     """
     place = folder / notebook.name
     place.mkdir()
     lines = []
-    if any(_future(cell.source) for cell in notebook.cells):
-        # to the top, as in any program: compile() hands it on to the cells
-        names = sorted({name for cell in notebook.cells for name in _future(cell.source)})
-        lines.append(f"from __future__ import {', '.join(names)}")
+    futures = {name for cell in notebook.cells for name in _futures(cell.source)}
+    if futures:
+        # at the top, as in any program; compile() applies them to the cells
+        lines.append(f"from __future__ import {', '.join(sorted(futures))}")
     lines.append(
         f'if __name__ == "__main__": __import__("sys").path[:1] = [{search!r}, {str(place)!r}]'
     )
-    lines += [text for name, text in _KERNELS.items() if _lacks(notebook, name)]
+    lines += [text for name, text in _KERNEL_NAMES.items() if _needs(notebook, name)]
     if any(_awaits(cell.source) for cell in notebook.cells):
-        lines.append("__loop__ = __import__('asyncio').Runner()")  # one for all, as a kernel has
+        # the cells share one event loop, as in a kernel
+        lines.append("__loop__ = __import__('asyncio').Runner()")
     for cell in notebook.cells:
         if cell.file:
             (place / cell.file).write_text(cell.body, encoding="utf-8")
@@ -126,8 +127,8 @@ def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
     return program
 
 
-def _lacks(notebook: Notebook, name: str) -> bool:
-    """Whether a notebook calls what a kernel gives to it by that name, and has none of its own."""
+def _needs(notebook: Notebook, name: str) -> bool:
+    """True if a notebook calls a function of the kernel, and does not define the name itself."""
     sources = [cell.source for cell in notebook.cells]
     own = re.compile(
         rf"\b(?:def|class|import|as)\s+{name}\b|^\s*{name}\s*=|import\b.*\b{name}\b", re.MULTILINE
@@ -137,7 +138,7 @@ def _lacks(notebook: Notebook, name: str) -> bool:
 
 
 def _awaits(source: str) -> bool:
-    """Whether a cell awaits at its top level, as one may in a kernel, which has a loop running."""
+    """True if a cell awaits at its top level, as it may in a kernel."""
     return _compiles(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) and not _compiles(source, 0)
 
 
@@ -152,7 +153,7 @@ def _compiles(source: str, flags: int) -> bool:
 
 def _as_format_4(name: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("nbformat"), int):
-        raise NotebookError(f"{name!r} is no notebook: it does not say its nbformat")
+        raise NotebookError(f"{name!r} is not a notebook: it has no nbformat")
     if values["nbformat"] < 4:
         try:
             nbformat = importlib.import_module("nbformat")
@@ -163,7 +164,7 @@ def _as_format_4(name: str, values: Any) -> dict[str, Any]:
             ) from None
         try:
             values = nbformat.reads(json.dumps(values), as_version=4)
-        except Exception as error:  # noqa: BLE001 - it names no type of its own for all of them
+        except Exception as error:  # noqa: BLE001 - nbformat has no base class for its errors
             raise NotebookError(f"{name!r} is a broken notebook: {error}") from None
     if not isinstance(values.get("cells"), list):
         raise NotebookError(f"{name!r} is a broken notebook: it has no list of cells")
@@ -194,7 +195,7 @@ def _text(name: str, cell: dict[str, Any]) -> str:
     return source
 
 
-def _future(source: str) -> set[str]:
+def _futures(source: str) -> set[str]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -208,54 +209,54 @@ def _future(source: str) -> set[str]:
 
 
 def _cell(number: int, source: str) -> Cell:
-    """A cell whose magics and shell lines do nothing, each line still at its place."""
+    """Make a cell Python. Each line keeps its number."""
     if _parses(source):
         return Cell(number=number, source=source)
     lines = source.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     head = lines[first].strip()
-    if head.startswith("%%"):
-        told = f"cell {number}, line {first + 1}: {head}"
-        if head.split()[0] not in _KEPT_BODY:
-            saved = _SAVED_BODY.match(head)
-            return Cell(
-                number=number,
-                source="",
-                left_out=(told,),
-                file=saved.group(1) if saved else "",
-                body="\n".join(lines[first + 1 :]) + "\n",
-            )
+    if not head.startswith("%%"):
+        left_out = tuple(f"cell {number}, line {n}: {text}" for n, text in _replace_lines(lines))
+        return Cell(number=number, source="\n".join(lines), left_out=left_out)
+    left_out = (f"cell {number}, line {first + 1}: {head}",)
+    if head.split()[0] in _PYTHON_CELL:
         lines[first] = ""
-        inner = _cell(number, "\n".join(lines))
-        return Cell(number=number, source=inner.source, left_out=(told, *inner.left_out))
-    told_lines = tuple(f"cell {number}, line {n}: {text}" for n, text in _silence(lines))
-    return Cell(number=number, source="\n".join(lines), left_out=told_lines)
+        rest = _cell(number, "\n".join(lines))
+        return Cell(number=number, source=rest.source, left_out=(*left_out, *rest.left_out))
+    file = _FILE_CELL.match(head)
+    return Cell(
+        number=number,
+        source="",
+        left_out=left_out,
+        file=file.group(1) if file else "",
+        body="\n".join(lines[first + 1 :]) + "\n",
+    )
 
 
-def _silence(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Replace what is not Python, line by line; the number and the text of each such line."""
+def _replace_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Replace the lines that are not Python; the number and the text of each."""
     index = 0
     while index < len(lines):
         line = lines[index]
-        replaced = _harmless(line)
-        if replaced is not None and not _within(lines[:index]):
+        replacement = _replacement(line)
+        if replacement is not None and not _is_open(lines[:index]):
             yield index + 1, line.strip()
-            lines[index] = replaced
+            lines[index] = replacement
             while line.endswith("\\") and index + 1 < len(lines):
                 index += 1
                 line, lines[index] = lines[index], ""
         index += 1
 
 
-def _harmless(line: str) -> str | None:
-    """What stands in for a line that a kernel alone understands; None for others."""
-    timed = _TIMED.match(line)
+def _replacement(line: str) -> str | None:
+    """Python in place of a line that only a kernel understands; None for other lines."""
+    timed = _TIMED_LINE.match(line)
     if timed and _parses(timed.group(2)):
         return timed.group(1) + timed.group(2)
-    assigned = _ASSIGNED.match(line)
+    assigned = _ASSIGNED_LINE.match(line)
     if assigned:
         return assigned.group(1) + (" []" if assigned.group(2) == "!" else " None")
-    if _LINE.match(line) and not _parses(line.strip()):
+    if _KERNEL_LINE.match(line) and not _parses(line.strip()):
         return line[: len(line) - len(line.lstrip())] + "pass"
     return None
 
@@ -268,8 +269,8 @@ def _parses(source: str) -> bool:
     return True
 
 
-def _within(lines: list[str]) -> bool:
-    """Whether what follows these lines stands within a string or a bracket of theirs."""
+def _is_open(lines: list[str]) -> bool:
+    """True if the lines end within a string, a bracket or a continued line."""
     if lines and lines[-1].endswith("\\"):
         return True
     try:
@@ -278,5 +279,5 @@ def _within(lines: list[str]) -> bool:
     except tokenize.TokenError as error:
         return "EOF in multi-line" in str(error)
     except SyntaxError:
-        return False  # an indentation that does not fit: no bracket is open
+        return False  # an indentation error, and not an open bracket
     return False

@@ -86,9 +86,9 @@ def test_a_syntax_error_stays_the_students(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "it is no JSON"),
-        ("print('a script')", "it is no JSON"),
-        ("[]", "does not say its nbformat"),
+        ("", "it is not JSON"),
+        ("print('a script')", "it is not JSON"),
+        ("[]", "it has no nbformat"),
         ('{"nbformat": 4}', "it has no list of cells"),
         ('{"nbformat": 4, "cells": [1]}', "a cell has no cell_type"),
         ('{"nbformat": 4, "cells": [{"cell_type": "code"}]}', "a code cell has no source"),
@@ -105,7 +105,7 @@ def test_what_is_no_notebook_is_said(text: str, reason: str, tmp_path: Path) -> 
 def test_bytes_that_are_no_text_are_no_notebook(tmp_path: Path) -> None:
     path = tmp_path / "answer.ipynb"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(notebook.NotebookError, match=r"'answer.ipynb' is no notebook"):
+    with pytest.raises(notebook.NotebookError, match=r"'answer.ipynb' is not a notebook"):
         notebook.read(path)
 
 

@@ -134,7 +134,7 @@ def test_nothing_of_the_program_stays_behind(
 
 def test_what_is_no_notebook_is_a_target_error(tmp_path: Path) -> None:
     (tmp_path / "exam.ipynb").write_text("print('a script')")
-    with pytest.raises(TargetError, match=r"'exam.ipynb' is no notebook: it is no JSON"):
+    with pytest.raises(TargetError, match=r"'exam.ipynb' is not a notebook: it is not JSON"):
         run(tmp_path / "exam.ipynb")
 
 
