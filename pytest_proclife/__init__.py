@@ -1,10 +1,10 @@
 """Run a program in a real main process, and know why every process of it ended.
 
-The names below are imported at their first use: this file runs in every process that
-imports the package.
+The names below are imported at their first use, since some processes import the package and
+need none of them.
 """
 
-TYPE_CHECKING = False  # typing, whose name a type checker takes it for, costs 3 ms
+TYPE_CHECKING = False  # type checkers know the name; importing it from typing costs 3 ms
 if TYPE_CHECKING:
     from pytest_proclife.assertions.verbs import (
         assert_abandoned,
@@ -98,7 +98,7 @@ __all__ = [
     "start",
 ]
 
-_HOMES = {
+_MODULES = {  # of the names that `records` does not have
     "Code": "target",
     "LifecycleError": "errors",
     "Module": "target",
@@ -120,6 +120,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'records')}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'records')}"), name)
     globals()[name] = value
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,15 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert loaded_by("import pytest_proclife") == {"pytest_proclife"}
 
 
-def test_every_public_name_is_found_where_the_package_says() -> None:
-    for name in pytest_proclife.__all__:
-        assert getattr(pytest_proclife, name) is not None
+def test_every_public_name_is_found_where_type_checkers_find_it() -> None:
+    tree = ast.parse(Path(pytest_proclife.__file__).read_text())
+    homes = {
+        alias.name: str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if str(node.module).startswith("pytest_proclife.")
+    }
+    assert homes.keys() == set(pytest_proclife.__all__)
+    for name, module in homes.items():
+        assert getattr(pytest_proclife, name) is getattr(importlib.import_module(module), name)
