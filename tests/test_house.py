@@ -18,7 +18,7 @@ PACKAGE = Path(pytest_proclife.__file__).parent
 # From the bottom to the top: a module imports only from modules listed before it. A room (a
 # folder) that is given without its modules is one entry, whose modules may import each other.
 ORDER = (
-    *("wire", "errors", "records", "run_json"),
+    *("wire", "errors", "durations", "records", "run_json"),
     *("inside", "supervisor", "polling"),
     *("analysis.log", "analysis.family", "analysis.gaps", "analysis.joins", "analysis.history"),
     *("analysis.cause", "analysis.evidence", "analysis.assemble"),

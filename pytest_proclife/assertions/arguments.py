@@ -126,13 +126,6 @@ def exception_type(type: object) -> str | type[BaseException] | None:
     raise ValueError(f"type is an exception class or the name of one, not {_shown(type)}")
 
 
-def span(within: object) -> float:
-    __tracebackhide__ = True
-    if not isinstance(within, int | float) or isinstance(within, bool) or not within >= 0:
-        raise ValueError(f"within is a number of seconds, 0 or more, not {_shown(within)}")
-    return within
-
-
 def _of_one_run(process: ProcessRecord, other: ProcessRecord) -> None:
     __tracebackhide__ = True
     # a copy that went through pickle or JSON is the same run

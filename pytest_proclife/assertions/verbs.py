@@ -13,6 +13,7 @@ from typing import Literal
 
 from pytest_proclife.assertions import arguments, causes, joins, order, orphans, startup
 from pytest_proclife.assertions.failure import hold
+from pytest_proclife.durations import check_seconds
 from pytest_proclife.errors import LifecycleError
 from pytest_proclife.records import Cause, Joined, ProcessRecord, Run
 
@@ -142,7 +143,8 @@ def assert_no_orphans(run: Run, within: float = 0.0) -> None:
     orphan: then this fails.
     """
     __tracebackhide__ = True
-    hold("assert_no_orphans", orphans.no_orphans(arguments.a_run(run), arguments.span(within)))
+    within = check_seconds("within", within)
+    hold("assert_no_orphans", orphans.no_orphans(arguments.a_run(run), within))
 
 
 def assert_nothing_left(run: Run) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_proclife.durations import parse_seconds
+
 MODES = ("error", "warn", "off")
 MARKER = "proclife_guard"
 
@@ -76,16 +78,11 @@ def _mode(config: pytest.Config) -> str:
 
 
 def _seconds(config: pytest.Config) -> float:
-    value = _value(config, "proclife_guard_wait")
+    name = "proclife_guard_wait"
     try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise pytest.UsageError(
-            f"proclife_guard_wait is a number of seconds, 0 or more, not {value!r}"
-        )
-    return seconds
+        return parse_seconds(name, str(_value(config, name)), finite=True)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def fault_of(mark: pytest.Mark) -> str | None:
