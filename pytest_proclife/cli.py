@@ -8,41 +8,45 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from pytest_proclife.durations import LINGER, parse_seconds
 from pytest_proclife.errors import SupervisorLost, TargetError
-from pytest_proclife.records import LeftOut, Run
-from pytest_proclife.runner import START_METHODS, observe
+from pytest_proclife.options import Options
+from pytest_proclife.records import START_METHODS, LeftOut, Run
+from pytest_proclife.runner import observe
 from pytest_proclife.target import Module, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
+# as in `exercises.formats`, which `proclife run` does not import; a test compares them
 FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
 FEEDBACK = ("friendly", "message", "all")
+DEADLINE = 600.0  # s
 
 _EPILOG = """\
-TARGET is a script, a notebook or -m MODULE; what follows it belongs to it. A command
-comes after --.
-The exit status is main's; 128+n if it died of signal n, 124 at the timeout, 125 if proclife
-itself failed.
+TARGET is a script, a notebook or -m MODULE; all arguments after it are passed to it.
+A command comes after --.
+The exit status is main's exit code; 128+n if signal n killed main, 124 after a timeout,
+125 if proclife itself failed.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line, and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    own, target = _split(arguments) if arguments[:1] == ["run"] else (arguments, [])
-    options = parser.parse_args(own)
-    if options.verb is None:
+    own, command = _split(arguments) if arguments[:1] == ["run"] else (arguments, [])
+    namespace = parser.parse_args(own)
+    if namespace.verb is None:
         parser.print_help(sys.stderr)
         return FAILED
-    if options.verb in ("grade", "check"):
-        from pytest_proclife.exercises import grade  # pytest, which run has no use for
+    if namespace.verb in ("grade", "check"):
+        from pytest_proclife.exercises import grade  # it imports pytest, which run does not need
 
-        return grade.grade(options) if options.verb == "grade" else grade.check(options)
-    return _run(options, target)
+        return grade.grade(namespace) if namespace.verb == "grade" else grade.check(namespace)
+    return _run(namespace, command)
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]  # it never returned
+    def error(self, message: str) -> None:  # type: ignore[override]  # not NoReturn
         self.print_usage(sys.stderr)
         self.exit(FAILED, f"proclife: {message}\n")
 
@@ -62,21 +66,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    run.add_argument("--json", metavar="FILE", help="write the account as JSON ('-': stdout)")
-    run.add_argument("--capture", action="store_true", help="keep the output in the document")
-    run.add_argument("--start-method", choices=START_METHODS, help="multiprocessing's default")
-    run.add_argument("--timeout", type=_seconds, metavar="S", help="end everything after S seconds")
+    run.add_argument("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
+    run.add_argument("--capture", action="store_true", help="include the output in the JSON")
     run.add_argument(
-        "--linger", type=_seconds, default=1.0, metavar="S", help="watch what outlives main so long"
+        "--start-method", choices=START_METHODS, help="default start method of multiprocessing"
+    )
+    run.add_argument(
+        "--timeout", type=_seconds, metavar="S", help="kill every process after S seconds"
+    )
+    run.add_argument(
+        "--linger",
+        type=_seconds,
+        default=LINGER,
+        metavar="S",
+        help="seconds to keep watching processes that outlive main, before killing them "
+        f"(default: {LINGER:g})",
     )
     _add_grading(verbs)
     return parser
 
 
 def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
-    grade = verbs.add_parser(
-        "grade", help="hold an exercise against submissions", allow_abbrev=False
-    )
+    grade = verbs.add_parser("grade", help="grade submissions", allow_abbrev=False)
     grade.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     grade.add_argument(
         "submissions",
@@ -85,10 +96,19 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
         help="a script, a notebook, a folder, a folder of folders",
     )
     grade.add_argument(
-        "-j", "--jobs", type=_jobs, default=1, metavar="N", help="so many at a time (1)"
+        "-j",
+        "--jobs",
+        type=_jobs,
+        default=1,
+        metavar="N",
+        help="number of parallel jobs (default: 1)",
     )
     grade.add_argument(
-        "-o", "--output", default="results", metavar="DIR", help="where results go (results)"
+        "-o",
+        "--output",
+        default="results",
+        metavar="DIR",
+        help="folder for the results (default: results)",
     )
     grade.add_argument(
         "--format",
@@ -97,68 +117,81 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
         choices=FORMATS,
         help="write the results in this format too",
     )
-    check = verbs.add_parser("check", help="see how an answer does", allow_abbrev=False)
+    check = verbs.add_parser("check", help="show what a submission would get", allow_abbrev=False)
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     check.add_argument("submission", metavar="FILE", help="a script or a notebook")
     for verb in (grade, check):
         verb.add_argument(
-            "--feedback", choices=FEEDBACK, default="friendly", help="the words (friendly)"
+            "--feedback",
+            choices=FEEDBACK,
+            default="friendly",
+            help="text for the student: plain sentences, pytest's message, or both "
+            "(default: friendly)",
         )
         verb.add_argument(
             "--deadline",
             type=_seconds,
-            default=600.0,
+            default=DEADLINE,
             metavar="S",
-            help="end the grading of an answer after S seconds (600)",
+            help=f"kill the grading of a submission after S seconds (default: {DEADLINE:g})",
         )
 
 
 def _jobs(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of jobs, 1 or more")
+        raise argparse.ArgumentTypeError(f"N is a number of jobs, 1 or more, not {text!r}")
     return int(text)
 
 
 def _seconds(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not value >= 0:  # nor NaN
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds, 0 or more")
-    return value
+        return parse_seconds("S", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 _WITH_VALUE = ("--json", "--start-method", "--timeout", "--linger")
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Our own options, and the target with what follows it."""
-    index = 0
+    """The options of `proclife run`, and the target with its arguments."""
+    index = 1
     while index < len(arguments):
-        word = arguments[index]
-        if word in ("--", "-m") or (not word.startswith("-") and index > 0):
+        argument = arguments[index]
+        if argument in ("--", "-m") or not argument.startswith("-"):
             break
-        index += 2 if word in _WITH_VALUE else 1
+        index += 2 if argument in _WITH_VALUE else 1
     return arguments[:index], arguments[index:]
 
 
-def _target(words: list[str]) -> tuple[Target, list[str]]:
-    if not words:
+def _target(command: list[str]) -> tuple[Target, list[str]]:
+    """The target, and its arguments."""
+    if not command:
         raise TargetError("nothing to run: name a script, a notebook, -m MODULE, or -- COMMAND")
-    if words[0] == "--":
-        return words[1:], []
-    if words[0] == "-m":
-        if len(words) < 2:
+    if command[0] == "--":
+        return command[1:], []
+    if command[0] == "-m":
+        if len(command) < 2:
             raise TargetError("-m needs the name of a module")
-        return Module(words[1]), words[2:]
-    return words[0], words[1:]
+        return Module(command[1]), command[2:]
+    return command[0], command[1:]
 
 
-def _run(options: argparse.Namespace, words: list[str]) -> int:
+def _run(namespace: argparse.Namespace, command: list[str]) -> int:
     try:
-        target, args = _target(words)
-        run = _observe(options, target, args)
+        target, args = _target(command)
+        options = Options(
+            target=target,
+            args=args,
+            start_method=namespace.start_method,
+            timeout=namespace.timeout,
+            linger=namespace.linger,
+            allow_timeout=True,
+            capture=namespace.capture,
+            streams=(0, 1, 2),
+            group=os.getpgrp(),
+        )
+        run = _observe(options)
     except (TargetError, SupervisorLost, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
@@ -167,30 +200,18 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
         if isinstance(fact, LeftOut):
             print(fact, file=sys.stderr)
     status = _exit_status(run)
-    if options.json and not _write(run, options.json):
+    if namespace.json and not _write(run, namespace.json):
         return FAILED
     return status
 
 
-def _observe(options: argparse.Namespace, target: Target, args: list[str]) -> Run:
+def _observe(options: Options) -> Run:
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
-        # Ctrl-C in a terminal goes to main too, and it is main's business
+        # a terminal sends the SIGINT of Ctrl-C to main too, and main decides what it means
         signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        return observe(
-            target,
-            args,
-            start_method=options.start_method,
-            timeout=options.timeout,
-            linger=options.linger,
-            allow_timeout=True,
-            cwd=None,
-            env=None,
-            streams=(0, 1, 2),
-            group=os.getpgrp(),
-            capture=options.capture,
-        )
+        return observe(options)
     finally:
         signal.signal(signal.SIGINT, before)
 

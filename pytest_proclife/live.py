@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from types import EllipsisType, TracebackType
 from typing import NoReturn, Protocol, TypeVar
 
-from pytest_proclife.analysis.assemble import CauseHook
 from pytest_proclife.analysis.log import count_processes, process_number
+from pytest_proclife.durations import check_seconds
 from pytest_proclife.errors import RunOver, RunTimeout, SupervisorLost
+from pytest_proclife.options import Options
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending, ProcessRecord, Role, Run
 from pytest_proclife.render.process import describe, waiting_for
 from pytest_proclife.render.text import plain, seconds
-from pytest_proclife.session import Session, SharedSession, check_seconds
+from pytest_proclife.session import Session, SharedSession
 from pytest_proclife.supervisor import protocol
 
 _NAMED = 8  # processes named in a sentence
@@ -223,27 +224,18 @@ class RunningMain:
     called `start()`.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        start_method: str | None,
-        timeout: float | None,
-        cause_hook: CauseHook | None,
-    ) -> None:
+    def __init__(self, session: Session, options: Options) -> None:
         self.pid: int = session.pid
         self._session = session
         self._shared = SharedSession(session)
-        self._start_method = start_method
-        self._timeout = timeout
-        self._cause_hook = cause_hook
+        self._options = options
         self._owner = os.getpid()
         self._finishing = threading.Lock()
         self._final: Run | None = None
 
     def __repr__(self) -> str:
         state = "over" if self._session.over else "running"
-        return f"<RunningMain pid {self.pid}: {self._session.launch.info.text!r}, {state}>"
+        return f"<RunningMain pid {self.pid}: {self._session.launch.target.text!r}, {state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a running main cannot be copied nor pickled; its snapshot() can")
@@ -382,14 +374,15 @@ class RunningMain:
 
     def _snapshot(self) -> Run:
         if not self._session.over:
-            return self._session.assemble(self._start_method, None)
+            return self._session.assemble(self._options.start_method, None)
         with self._finishing:
             if self._final is None:
-                self._final = self._session.assemble(self._start_method, self._cause_hook)
+                start_method, hook = self._options.start_method, self._options.cause_hook
+                self._final = self._session.assemble(start_method, hook)
             return self._final
 
     def _wait(self, condition: Condition[T], timeout: Timeout) -> T:
-        limit = self._timeout if isinstance(timeout, EllipsisType) else timeout
+        limit = self._options.timeout if isinstance(timeout, EllipsisType) else timeout
         check_seconds("timeout", limit, or_none=True)
         self._catch_up()
 

@@ -23,6 +23,7 @@ from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.backend import Backend, forget_zygote
 from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.inside.launch import search_path
+from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
 from pytest_proclife.supervisor import protocol
 from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Request
@@ -34,41 +35,16 @@ _VALID = frozenset(int(number) for number in signal.valid_signals())
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
 
-def check_seconds(name: str, value: float | None, *, or_none: bool) -> None:
-    """ValueError where a setting is no number of seconds."""
-    if value is None and or_none:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-        none = " or None" if or_none else ""
-        raise ValueError(f"{name} is a number of seconds, 0 or more{none}, not {value!r}")
-
-
-def request_for(
-    launch: Launch,
-    environment: dict[str, str],
-    cwd: str,
-    start_method: str | None,
-    timeout: float | None,
-    linger: float,
-    group: int | None,
-    capture: bool,
-    pass_output: bool,
-    live: bool,
-) -> Request:
-    """The request as it is sent to a supervisor.
-
-    `group` is the process group that main joins, None for one of its own. With `capture`
-    output is kept, and with `pass_output` copied to the streams that come with the request.
-    `live`: the caller looks at the run, and acts on it, while it lasts.
-    """
-    env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
+def request_for(launch: Launch, options: Options) -> Request:
+    """The request to a supervisor."""
+    env = {os.fsencode(k): os.fsencode(v) for k, v in launch.env.items()}
     if launch.observed and launch.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     ignored = [
         number
-        # _signal: the numbers as they are, where signal.py makes an enum of each
+        # _signal returns plain numbers, signal an enum of each, which takes longer
         for number in range(1, signal.NSIG)
-        # these two are ignored by every Python, which gives them back to what it starts
+        # every Python ignores these two, and restores them for what it starts
         # (`restore_signals` of subprocess)
         if number not in (signal.SIGPIPE, signal.SIGXFSZ)
         and number in _VALID
@@ -79,25 +55,25 @@ def request_for(
         arguments=list(launch.arguments),
         environment=env,
         observed=launch.observed,
-        start_method=start_method or "",
-        cwd=cwd,
+        start_method=options.start_method or "",
+        cwd=launch.cwd,
         umask=_umask(),
-        group=0 if group is None else group,
+        group=options.group,
         ignored=ignored,
         blocked=[int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-        timeout=timeout,
-        linger=linger,
-        capture=capture,
-        pass_output=pass_output,
+        timeout=None if options.live else options.timeout,
+        linger=options.linger,
+        capture=options.capture,
+        pass_output=bool(options.streams),
         limit=OUTPUT_LIMIT,
-        live=live,
+        live=options.live,
     )
 
 
 def _umask() -> int:
-    """The caller's umask, read where reading does not change it: proc_pid_status(5)."""
+    """The caller's umask. os.umask() would change it; see proc_pid_status(5)."""
     with (
-        contextlib.suppress(FileNotFoundError),  # polling leaves it to the kernel
+        contextlib.suppress(FileNotFoundError),  # not Linux: polling starts main with the caller's
         open("/proc/self/status", encoding="ascii", errors="replace") as file,
     ):
         for line in file:
@@ -107,7 +83,7 @@ def _umask() -> int:
 
 
 def opened_input(input: str | bytes | None) -> IO[bytes]:
-    """A file with the input at its beginning; nothing to read for None. The caller closes it."""
+    """A file to read the input from; an empty one for None."""
     if input is None:
         return open(os.devnull, "rb")
     file: IO[bytes]
@@ -245,7 +221,7 @@ class Session:
             started_at=self.started_at,
             duration=(self.known_until - self.epoch) / 1e9,
             timed_out=self.timed_out,
-            target=self.launch.info,
+            target=self.launch.target,
             python=sys.version.partition(" ")[0],
             platform=sys.platform,
             start_method=start_method,

@@ -15,21 +15,22 @@ from typing import Any
 
 from pytest_proclife import notebook
 from pytest_proclife.errors import TargetError
-from pytest_proclife.inside import launch
+from pytest_proclife.inside.launch import plan
+from pytest_proclife.options import Options
 from pytest_proclife.records import TargetInfo
 from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module to be run as `python -m` does."""
+    """A module to run as `python -m` does. `name` is its dotted name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A program text to be run as `python -c` does."""
+    """The text of a program to run as `python -c` does."""
 
     text: str
 
@@ -39,62 +40,70 @@ Target = Callable[..., Any] | str | os.PathLike[str] | Sequence[str] | Module | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A resolved target: the file to execute, its arguments, and whether it will report.
+    """How a target is executed."""
 
-    `payload` is what the program reads from descriptor 3: the pickled arguments of a callable.
-    `scratch` is a folder with what is run, to be removed after the run, and `left_out` what of
-    the target is not run.
-    """
-
-    info: TargetInfo
+    target: TargetInfo
     executable: str
     arguments: tuple[str, ...]
-    observed: bool
-    by_path: bool
-    payload: bytes | None = None
-    scratch: str | None = None
-    left_out: tuple[str, ...] = ()
+    cwd: str
+    env: Mapping[str, str]
+    observed: bool  # main will report from inside
+    by_path: bool  # main finds its recorder through PYTHONPATH
+    payload: bytes | None = None  # the pickled arguments of a callable, for main's descriptor 3
+    scratch: str | None = None  # a folder with the program, to be removed after the run
+    left_out: tuple[str, ...] = ()  # parts of the target that are not run
 
 
-def resolve(
-    target: Target,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    cwd: str,
-    env: Mapping[str, str],
-) -> Launch:
-    """Find out how a target is run. TargetError where it cannot be."""
+def resolve(options: Options) -> Launch:
+    """Decide how the target is executed. TargetError if it cannot be."""
+    target, args = options.target, options.args
+    cwd = os.getcwd() if options.cwd is None else os.path.abspath(options.cwd)
+    env = dict(os.environ if options.env is None else options.env)
     if not os.path.isdir(cwd):
         raise TargetError(f"cwd is not a folder: {cwd!r}")
-    if kwargs and not callable(target):
+    if options.kwargs and not callable(target):
         raise TargetError("kwargs are for a callable; a program takes strings in args")
     if isinstance(target, Module):
-        return _python(["-m", target.name], "module", target.name, args, cwd)
+        return _python("module", target.name, ["-m", target.name], args, cwd, env)
     if isinstance(target, Code):
-        return _python(["-c", target.text], "code", target.text, args, cwd)
+        return _python("code", target.text, ["-c", target.text], args, cwd, env)
     if isinstance(target, str | os.PathLike):
-        return _script(os.fspath(target), args, cwd)
+        return _script(os.fspath(target), args, cwd, env)
     if isinstance(target, Sequence):
         return _command([*target, *args], cwd, env)
     if callable(target):
-        return _callable(target, args, kwargs or {})
+        return _callable(target, args, options.kwargs or {}, cwd, env)
     raise TargetError(
         f"a target is a callable, a path, a list of strings, Module or Code, not {target!r}"
     )
 
 
-def _python(options: list[str], kind: str, text: str, args: Sequence[Any], cwd: str) -> Launch:
-    strings = _strings(args)
-    arguments = [sys.executable, *options, *strings]
-    plan = launch.plan([sys.executable], arguments, cwd)
+def _launch(
+    target: TargetInfo, executable: str, arguments: Sequence[str], cwd: str, env: Mapping[str, str]
+) -> Launch:
+    planned = plan([executable], arguments, cwd)
     return Launch(
-        info=TargetInfo(kind=kind, text=text, args=tuple(strings)),
-        executable=sys.executable,
-        arguments=tuple(plan.arguments),
-        observed=plan.observed,
-        by_path=plan.by_path,
+        target=target,
+        executable=executable,
+        arguments=tuple(planned.arguments),
+        cwd=cwd,
+        env=env,
+        observed=planned.observed,
+        by_path=planned.by_path,
     )
+
+
+def _python(
+    kind: str,
+    text: str,
+    options: Sequence[str],
+    args: Sequence[Any],
+    cwd: str,
+    env: Mapping[str, str],
+) -> Launch:
+    strings = _strings(args)
+    target = TargetInfo(kind=kind, text=text, args=tuple(strings))
+    return _launch(target, sys.executable, [sys.executable, *options, *strings], cwd, env)
 
 
 def _strings(args: Sequence[Any]) -> list[str]:
@@ -112,7 +121,7 @@ def _strings(args: Sequence[Any]) -> list[str]:
     return strings
 
 
-def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
+def _script(path: str, args: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
     full = os.path.join(cwd, path)
     if not os.path.exists(full):
         hint = ""
@@ -122,11 +131,13 @@ def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
     if os.path.isdir(full) and not os.path.exists(os.path.join(full, "__main__.py")):
         raise TargetError(f"{path!r} is a folder without a __main__.py")
     if path.endswith(".ipynb"):
-        return _notebook(path, full, args, cwd)
-    return _python([path], "script", path, args, cwd)
+        return _notebook(path, full, args, cwd, env)
+    return _python("script", path, [path], args, cwd, env)
 
 
-def _notebook(path: str, full: str, args: Sequence[Any], cwd: str) -> Launch:
+def _notebook(
+    path: str, full: str, args: Sequence[Any], cwd: str, env: Mapping[str, str]
+) -> Launch:
     strings = _strings(args)
     try:
         cells = notebook.read(full)
@@ -139,49 +150,46 @@ def _notebook(path: str, full: str, args: Sequence[Any], cwd: str) -> Launch:
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise TargetError(f"the program of {path!r} cannot be written: {error}") from error
-    return replace(
-        _python([str(program)], "script", str(program), strings, cwd),
-        info=TargetInfo(kind="notebook", text=path, args=tuple(strings)),
-        scratch=scratch,
-        left_out=cells.left_out,
-    )
+    launch = _python("notebook", path, [str(program)], strings, cwd, env)
+    return replace(launch, scratch=scratch, left_out=cells.left_out)
 
 
-def _command(words: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
-    if not words:
+def _command(command: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
+    if not command:
         raise TargetError("a command needs at least the name of a program")
-    arguments = _strings(words)
+    arguments = _strings(command)
     name = arguments[0]
-    search = env.get("PATH", os.defpath)
+    target = TargetInfo(kind="command", text=name, args=tuple(arguments[1:]))
+    return _launch(target, _executable(name, cwd, env), arguments, cwd, env)
+
+
+def _executable(name: str, cwd: str, env: Mapping[str, str]) -> str:
     if "/" in name:
         path = os.path.join(cwd, name)
-        found = path if os.access(path, os.X_OK) and not os.path.isdir(path) else None
-    else:
-        path, found = name, shutil.which(name, path=search)
-    if found is None:
-        if os.path.exists(path) and "/" in name:
+        if not os.path.exists(path):
+            raise TargetError(f"command not found: {name!r} in {cwd}")
+        if os.path.isdir(path) or not os.access(path, os.X_OK):
             raise TargetError(f"{name!r} is not executable: chmod +x, or run it as a script")
-        where = f"in {cwd}" if "/" in name else f"on the PATH ({search})"
-        raise TargetError(f"command not found: {name!r} {where}")
-    plan = launch.plan([found], arguments, cwd)
-    return Launch(
-        info=TargetInfo(kind="command", text=name, args=tuple(arguments[1:])),
-        executable=found,
-        arguments=tuple(plan.arguments),
-        observed=plan.observed,
-        by_path=plan.by_path,
-    )
+        return path
+    search = env.get("PATH", os.defpath)
+    found = shutil.which(name, path=search)
+    if found is None:
+        raise TargetError(f"command not found: {name!r} on the PATH ({search})")
+    return found
 
 
 def _callable(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    cwd: str,
+    env: Mapping[str, str],
 ) -> Launch:
     module, name = _importable(function)
-    head, _, rest = name.partition(".")
-    call = f"{head}.{rest}" if rest else head
     payload = None
-    # the caller's search path, as multiprocessing's spawn hands it to its children
-    text = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {head}; "
+    # the caller's search path, as the spawn method of multiprocessing passes it to its children
+    code = f"import sys; sys.path[:] = {sys.path!r}; "
+    code += f"from {module} import {name.partition('.')[0]}; "
     if args or kwargs:
         try:
             payload = pickle.dumps((tuple(args), dict(kwargs)))
@@ -191,24 +199,16 @@ def _callable(
                 "they cross to another process, so pass what it can build them from"
             ) from error
         opened = OPEN_PAYLOAD % PAYLOAD
-        text += f"import pickle; args, kwargs = pickle.load({opened}); {call}(*args, **kwargs)"
+        code += f"import pickle; args, kwargs = pickle.load({opened}); {name}(*args, **kwargs)"
     else:
-        text += f"{call}()"
-    plan = launch.plan([sys.executable], [sys.executable, "-c", text])
-    return Launch(
-        info=TargetInfo(
-            kind="callable", text=f"{module}:{name}", args=tuple(repr(a) for a in args)
-        ),
-        executable=sys.executable,
-        arguments=tuple(plan.arguments),
-        observed=plan.observed,
-        by_path=plan.by_path,
-        payload=payload,
-    )
+        code += f"{name}()"
+    target = TargetInfo(kind="callable", text=f"{module}:{name}", args=tuple(map(repr, args)))
+    launch = _launch(target, sys.executable, [sys.executable, "-c", code], cwd, env)
+    return replace(launch, payload=payload)
 
 
 def _importable(function: Callable[..., Any]) -> tuple[str, str]:
-    """The module and the name by which another process can import a callable."""
+    """The module and the name from which another process can import a callable."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
     if not module or not name:
@@ -234,7 +234,7 @@ def _importable(function: Callable[..., Any]) -> tuple[str, str]:
         raise TargetError(f"{module}.{name} cannot be imported: {error}") from error
     if found != function:
         raise TargetError(
-            f"{module}.{name} is something else than the target (a decorator replaced it?): "
+            f"{module}.{name} is not the target (a decorator replaced it?): "
             "pass the callable that its module has under that name"
         )
     return module, name

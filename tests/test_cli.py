@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_proclife import Run
+from pytest_proclife import Run, cli
+from pytest_proclife.exercises import formats
 
 PROCLIFE = [sys.executable, "-m", "pytest_proclife"]
 
@@ -122,8 +123,8 @@ def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str]
         (["run", "-m"], "-m needs the name of a module"),
         (["run", "--"], "a command needs at least the name of a program"),
         (["run", "--", "no-such-command"], "command not found: 'no-such-command'"),
-        (["run", "--timeout", "-1", "x.py"], "-1 is no number of seconds, 0 or more"),
-        (["run", "--timeout", "soon", "x.py"], "soon is no number of seconds, 0 or more"),
+        (["run", "--timeout", "-1", "x.py"], "S is a number of seconds, 0 or more, not -1.0"),
+        (["run", "--timeout", "soon", "x.py"], "S is a number of seconds, 0 or more, not 'soon'"),
         (["run", "--start-method", "thread", "x.py"], "invalid choice: 'thread'"),
         (["run", "--no-such-option", "x.py"], "unrecognized arguments: --no-such-option"),
         (["walk"], "invalid choice: 'walk'"),
@@ -149,6 +150,10 @@ def test_the_help_names_every_option() -> None:
     text = proclife("run", "--help").stdout
     for option in ("--json", "--capture", "--start-method", "--timeout", "--linger"):
         assert option in text
+
+
+def test_grade_offers_every_format_that_there_is() -> None:
+    assert cli.FORMATS == formats.NAMES
 
 
 def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) -> None:

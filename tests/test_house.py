@@ -26,7 +26,7 @@ ORDER = (
     *("assertions.arguments", "assertions.violation", "assertions.causes", "assertions.startup"),
     *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
     "assertions.verbs",
-    *("notebook", "target", "backend", "session", "live", "runner"),
+    *("options", "notebook", "target", "backend", "session", "live", "runner"),
     *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
     *("guard.leak", "guard.allowance", "guard.settings", "guard.leak_report", "guard.plugin"),
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin"),

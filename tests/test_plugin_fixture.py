@@ -174,12 +174,12 @@ def test_a_word_that_is_no_cause_is_told(suite: pytest.Pytester) -> None:
     result = suite.runpytest("-Werror", *[f"{module}::test_{name}" for name in names])
     result.stdout.fnmatch_lines(
         [
-            "*'return' is no cause: cleaned_up, abandoned, killed, *",
-            "*'exit' is no ending: returned, raised, *",
-            "*'yes' is no way to be joined: explicit, implicit, library",
+            "*'return' is not a cause: choose from cleaned_up, abandoned, killed, *",
+            "*'exit' is not an ending: choose from returned, raised, *",
+            "*'yes' is not a way to join: choose from explicit, implicit, library",
         ]
     )
-    result.stdout.no_fnmatch_line("*'returned' is no cause*")
+    result.stdout.no_fnmatch_line("*'returned' is not a cause*")
 
 
 def test_the_fixture_is_of_no_use_when_its_test_is_over(suite: pytest.Pytester) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_proclife.durations import LINGER, TIMEOUT
+
 pytestmark = pytest.mark.once
 
 SHOW = """
@@ -253,7 +255,7 @@ def test_a_parameter_can_have_a_timeout_of_its_own_but_no_start_methods(
 
         @pytest.mark.parametrize("value", [1, pytest.param(2, marks=pytest.mark.proclife({}))])
         def test_it(proclife, value):
-            assert (proclife._timeout == 5) == (value == 2)
+            assert (proclife._defaults.timeout == 5) == (value == 2)
     """
     suite.makepyfile(test_it=text.format("timeout=5"))
     suite.runpytest("-Werror").assert_outcomes(passed=2)
@@ -294,3 +296,9 @@ def test_the_marker_and_the_fixture_are_documented_by_pytest(suite: pytest.Pytes
             "*proclife_linger (float):*",
         ]
     )
+
+
+def test_the_help_has_the_defaults_of_run(suite: pytest.Pytester) -> None:
+    words = " ".join(suite.runpytest("--help").stdout.str().split())
+    assert f"seconds that main may take; inf for no limit (default: {TIMEOUT:g})" in words
+    assert f"outlive main, before killing them (default: {LINGER:g})" in words

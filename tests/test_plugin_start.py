@@ -146,13 +146,13 @@ def test_nothing_is_started_when_the_test_is_over(suite: pytest.Pytester) -> Non
 def test_what_comes_too_late_is_ended(
     proclife: Proclife, monkeypatch: pytest.MonkeyPatch, mark: Mark, verb: str
 ) -> None:
-    underway = proclife._underway
+    active = proclife._active
 
     def look() -> None:
         monkeypatch.undo()
-        underway.end()  # as when the test ends just after a thread has looked
+        active.end()  # as when the test ends just after a thread has looked
 
-    monkeypatch.setattr(underway, "check", look)
+    monkeypatch.setattr(active, "check", look)
     with pytest.raises(RuntimeError, match="has ended"):
         getattr(proclife, verb)(Code("import signal; signal.pause()"), env=mark.env)
     assert mark.living() == []

@@ -143,8 +143,8 @@ def assert_no_orphans(run: Run, within: float = 0.0) -> None:
     orphan: then this fails.
     """
     __tracebackhide__ = True
-    within = check_seconds("within", within)
-    hold("assert_no_orphans", orphans.no_orphans(arguments.a_run(run), within))
+    run = arguments.a_run(run)
+    hold("assert_no_orphans", orphans.no_orphans(run, check_seconds("within", within)))
 
 
 def assert_nothing_left(run: Run) -> None:

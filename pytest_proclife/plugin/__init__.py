@@ -1,7 +1,7 @@
 """The pytest plugin: its options, its hooks, its fixture.
 
-What pytest asks for at each start and of each test is in this one file, since every further one
-would cost every suite a third of a millisecond. The rest is imported where it is first needed.
+The hooks that pytest calls at each start and for each test are all in this file, since another
+import would cost every suite a third of a millisecond. The rest is imported at its first use.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from importlib.machinery import ModuleSpec, PathFinder
 
 import pytest
 
-TYPE_CHECKING = False  # the records and the class bring the engine with them
+TYPE_CHECKING = False  # these import most of the package
 if TYPE_CHECKING:
     from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import Cause, ProcessRecord, Run
 
-_MARKER = "proclife(start_methods=..., timeout=..., linger=...): the defaults of the fixture"
-_GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that a test may leave behind"
+_MARKER = "proclife(start_methods=..., timeout=..., linger=...): defaults for the fixture"
+_GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that the test may leak"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     option = parser.getgroup("proclife", "the fixture proclife").addoption
-    text = "how long main may take (30; inf: no end)"
+    text = "seconds that main may take; inf for no limit (default: 30)"
     option("--proclife-timeout", metavar="SECONDS", help=text)
     parser.addini("proclife_timeout", text, type="float", default=None)
-    text = "how long what outlives main is watched, then ended (1)"
+    text = "seconds to keep watching processes that outlive main, before killing them (default: 1)"
     option("--proclife-linger", metavar="SECONDS", help=text)
     parser.addini("proclife_linger", text, type="float", default=None)
-    text = "run each test once for each of them: all, or some of fork,spawn,forkserver"
+    text = "start methods to run each test with: all, or some of fork,spawn,forkserver"
     option("--proclife-start-methods", metavar="NAMES", help=text)
     parser.addini("proclife_start_methods", text, type="args", default=None)
     _add_guard(parser)
@@ -37,28 +37,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _add_guard(parser: pytest.Parser) -> None:
     option = parser.getgroup("proclife").addoption
-    text = "fail tests that leave processes behind, or warn of them: error (if no more is said), "
-    text += "warn, off"
+    text = "fail tests that leak processes, or only warn (default: off)"
     option("--proclife-guard", nargs="?", const="error", metavar="error|warn|off", help=text)
     parser.addini("proclife_guard", text, default="off")
-    text = "how long the end of what a test left is awaited (1)"
+    text = "seconds to wait for leaked processes to exit, before killing them (default: 1)"
     option("--proclife-guard-wait", metavar="SECONDS", help=text)
     parser.addini("proclife_guard_wait", text, default="1")
-    text = "let the processes run on that were left"
+    text = "do not kill leaked processes"
     option("--proclife-guard-keep", action="store_const", const=True, help=text)
     parser.addini("proclife_guard_keep", text, type="bool", default=False)
-    text = "a file of known leaks, which are no errors"
+    text = "file of known leaks, which do not fail tests"
     option("--proclife-guard-baseline", metavar="FILE", help=text)
     parser.addini("proclife_guard_baseline", text, default="")
-    text = "write the leaks of this run to the baseline, and fail for none of them"
+    text = "write the leaks of this run to the baseline, and fail no test for them"
     option("--proclife-guard-write-baseline", action="store_true", help=text)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(Hooks)
     if not pluginmanager.has_plugin("proclife"):
-        # loaded as a module, by `-p pytest_proclife.plugin`: the entry point would be a second
-        # registration, which is an error
+        # loaded by `-p pytest_proclife.plugin`: to load the entry point too would be an error
         pluginmanager.set_blocked("proclife")
 
 
@@ -68,24 +66,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if any(_is_given(config, name) for name in ("timeout", "linger", "start_methods")):
         from pytest_proclife.plugin import settings
 
-        settings.configured(config)  # a bad value is to be told at once
+        settings.configured(config)  # reports a bad value before the first test
     guard = config.getoption("proclife_guard")
     if (config.getini("proclife_guard") if guard is None else guard) != "off":
-        sys.meta_path.insert(0, _Unwritten)
+        sys.meta_path.insert(0, _WithoutRewriting)
         try:
             from pytest_proclife.guard import settings as guard_settings
 
-            wanted = guard_settings.configured(config)
+            given = guard_settings.configured(config)
             from pytest_proclife.guard import plugin
 
-            plugin.start(config, wanted)
+            plugin.start(config, given)
         finally:
-            sys.meta_path.remove(_Unwritten)
+            sys.meta_path.remove(_WithoutRewriting)
 
 
-class _Unwritten:
-    """Finds modules of ours before pytest does, which would look for asserts to rewrite in all that
-    comes with a plugin. There are none, and it would cost each guarded suite half its start.
+class _WithoutRewriting:
+    """Finds our modules before pytest's assertion rewriting does.
+
+    pytest rewrites every module of a plugin. Ours have no assert to rewrite, and it would take
+    half the time that a guarded suite needs to start.
     """
 
     @staticmethod
@@ -108,52 +108,53 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "proclife" in metafunc.fixturenames:
         from pytest_proclife.plugin import settings
 
-        settings.multiply(metafunc)
+        settings.parametrize(metafunc)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A wrong marker is an error of what it stands in, wherever it stands."""
+    """Report a wrong marker as an error of the module or class that it is in."""
     report = yield
     for node in (collector, *(report.result or ())):
         if any(mark.name in ("proclife", "proclife_guard") for mark in node.own_markers):
             from pytest_proclife.plugin import settings
 
-            settings.check(collector, report)
+            settings.check_markers(collector, report)
             break
     return report
 
 
 @pytest.fixture
 def proclife(request: pytest.FixtureRequest) -> Iterator[Proclife]:
-    """Run programs in real main processes, with the test's defaults; none outlives the test."""
+    """Run programs in real main processes, with the test's defaults; ends them with the test."""
     from pytest_proclife.plugin import fixture, report
 
     manager = request.config.pluginmanager
     if not manager.has_plugin(report.__name__):  # its hooks cost nothing before the first use
         manager.register(report, report.__name__)
     runner = fixture.Proclife(request.node, start_method=getattr(request, "param", None))
-    report.show_where_it_fails(request.node, runner)
+    report.show_on_failure(request.node, runner)
     yield runner
     runner.close()
 
 
 class Hooks:
-    """What other plugins and conftest.py files can answer."""
+    """Hooks that other plugins and conftest.py files can implement."""
 
     @pytest.hookspec
     def pytest_proclife_run_finished(self, run: Run, item: pytest.Item) -> None:
-        """A run of the fixture's is over, one that timed out too; nothing of it is left.
+        """A run of the fixture is over, after a timeout too; none of its processes is left.
 
-        Of a main that was started, this is told when its test is over.
+        For a main that `proclife.start` started, pytest calls this when the test is over.
         """
 
     @pytest.hookspec(firstresult=True)
     def pytest_proclife_cause(self, run: Run, process: ProcessRecord) -> Cause | str | None:
-        """Why a process ended of which proclife cannot tell; None if you cannot tell either.
+        """Return why a process ended if proclife does not know; None if you do not know either.
 
-        Asked only where the cause would be `exited` or `unknown`. The first answer is the cause,
-        and the evidence names the plugin that gave it. A word that is no cause is a ValueError.
+        Called only if the cause would be `exited` or `unknown`. The first answer is the cause,
+        and the evidence names the plugin that gave it. An answer that is not a cause raises
+        ValueError.
         """

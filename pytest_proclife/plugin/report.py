@@ -1,4 +1,4 @@
-"""What a failing test shows: the runs of its fixture, and words that are no causes."""
+"""What the report of a failing test adds: the runs of its fixture, and misspelled causes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pytest_proclife.records import Cause, Ending, Joined, Run
 from pytest_proclife.render.text import plain
 from pytest_proclife.render.timeline import render
 
-_RUNS = 3  # shown of a test, the last ones
-_ROWS = 12  # processes of each
-_LINES, _COLUMNS = 20, 200  # of main's standard error, the end
+_RUNS = 3  # the last runs of a test that are shown
+_ROWS = 12  # processes of each run
+_LINES, _COLUMNS = 20, 200  # of the end of main's standard error
 
 _FIXTURE = pytest.StashKey[Proclife]()
 _SHOWN = pytest.StashKey[set[tuple[int, float]]]()
-_WORDS: dict[type[enum.StrEnum], str] = {
-    Cause: "cause",
-    Ending: "ending",
-    Joined: "way to be joined",
+_NOUNS: dict[type[enum.StrEnum], str] = {
+    Cause: "a cause",
+    Ending: "an ending",
+    Joined: "a way to join",
 }
 
 
-def show_where_it_fails(item: pytest.Item, proclife: Proclife) -> None:
-    """Have the test's runs shown if it fails."""
+def show_on_failure(item: pytest.Item, proclife: Proclife) -> None:
+    """Show the runs of the fixture if the test fails."""
     item.stash[_FIXTURE] = proclife
     item.stash[_SHOWN] = set()
 
@@ -38,34 +38,34 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and _FIXTURE in item.stash:
         shown = item.stash[_SHOWN]
-        told = getattr(call.excinfo.value, "run", None) if call.excinfo is not None else None
-        if isinstance(told, Run):
-            shown.add(_name(told))  # it stands in the message
+        failed = getattr(call.excinfo.value, "run", None) if call.excinfo is not None else None
+        if isinstance(failed, Run):
+            shown.add(_key(failed))  # the message of the exception has it
         runs = item.stash[_FIXTURE].runs
         for number, run in list(enumerate(runs, 1))[-_RUNS:]:
-            if _name(run) not in shown:
-                shown.add(_name(run))
+            if _key(run) not in shown:
+                shown.add(_key(run))
                 title = f"proclife: run {number} of {len(runs)}"
-                report.sections.append((title, _in_words(run)))
+                report.sections.append((title, _section(run)))
     return report
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """`process.cause == "return"` says that there is no such cause."""
+    """Explain `process.cause == "return"`: there is not such a cause."""
     if op == "==" and isinstance(left, str) and isinstance(right, str):
-        for ours, word in ((left, right), (right, left)):
-            kind = type(ours)
-            if kind in _WORDS and word not in list(kind):
-                known = ", ".join(kind)
-                return [f"{left!r} == {right!r}", f"{word!r} is no {_WORDS[kind]}: {known}"]
+        for member, text in ((left, right), (right, left)):
+            kind = type(member)
+            if kind in _NOUNS and text not in list(kind):
+                message = f"{text!r} is not {_NOUNS[kind]}: choose from {', '.join(kind)}"
+                return [f"{left!r} == {right!r}", message]
     return None
 
 
-def _name(run: Run) -> tuple[int, float]:
+def _key(run: Run) -> tuple[int, float]:
     return run.main.pid, run.started_at
 
 
-def _in_words(run: Run) -> str:
+def _section(run: Run) -> str:
     text = render(run, rows=_ROWS)
     lines = (run.stderr or "").splitlines()
     if lines:

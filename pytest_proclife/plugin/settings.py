@@ -1,103 +1,112 @@
-"""Defaults for runs: the marker, then the command line, then the settings."""
+"""Defaults of the fixture: from the markers, then the command line, then the settings file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import pytest
 
-from pytest_proclife.guard import settings
-
-NAMES = ("start_methods", "timeout", "linger")  # as the marker has them
-
-Value = float | tuple[str, ...] | None
-_KEY = pytest.StashKey[dict[str, Value]]()
+from pytest_proclife.durations import LINGER, TIMEOUT, check_seconds
+from pytest_proclife.guard import settings as guard_settings
 
 
-def configured(config: pytest.Config) -> dict[str, Value]:
-    """What the command line, or else the settings, say. UsageError where that makes no sense."""
-    if _KEY not in config.stash:
-        config.stash[_KEY] = dict(_configured(config))
-    return config.stash[_KEY]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """The defaults for the runs of one test. The names are those of the marker's arguments."""
+
+    start_methods: tuple[str, ...] | None = None
+    timeout: float | None = TIMEOUT  # s
+    linger: float = LINGER  # s
 
 
-def _configured(config: pytest.Config) -> Iterator[tuple[str, Value]]:
+NAMES = tuple(field.name for field in fields(Defaults))
+
+_CONFIGURED = pytest.StashKey[Mapping[str, object]]()
+
+
+def configured(config: pytest.Config) -> Mapping[str, object]:
+    """The defaults that the command line, or else the settings file, gives, by their names.
+
+    UsageError if one makes no sense.
+    """
+    if _CONFIGURED not in config.stash:
+        config.stash[_CONFIGURED] = dict(_configured(config))
+    return config.stash[_CONFIGURED]
+
+
+def _configured(config: pytest.Config) -> Iterator[tuple[str, object]]:
     for name in NAMES:
-        where = "--proclife-" + name.replace("_", "-")
+        source = "--proclife-" + name.replace("_", "-")
         value = config.getoption(f"proclife_{name}")
         try:
             if value is None:
-                where = f"proclife_{name}"
-                value = config.getini(where)
+                source = f"proclife_{name}"
+                value = config.getini(source)
             if value is None:
                 continue
             if name == "start_methods":
-                words = [value] if isinstance(value, str) else value
-                value = [part for word in words for part in word.split(",")]
+                texts = [value] if isinstance(value, str) else value
+                value = [method for text in texts for method in text.split(",")]
             else:
                 value = float(value)
             yield name, checked(name, value)
-        except (TypeError, ValueError, pytest.UsageError) as error:  # the last of getini()
-            raise pytest.UsageError(f"{where}: {error}") from None
+        except (TypeError, ValueError, pytest.UsageError) as error:  # the last by getini()
+            raise pytest.UsageError(f"{source}: {error}") from None
 
 
-def checked(name: str, value: object) -> Value:
-    """A value as it will be used; None where there is no end. ValueError says what is wrong."""
+def checked(name: str, value: object) -> object:
+    """The value of a default. ValueError if it makes no sense."""
     if name == "start_methods":
         return None if value is None else _start_methods(value)
-    if name == "timeout" and value is None:
+    if name == "linger":
+        return check_seconds(name, value, finite=True)
+    if value is None:
         return None
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not value >= 0
-        or (name == "linger" and math.isinf(value))
-    ):
-        raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
-    return None if math.isinf(value) else float(value)
+    timeout = check_seconds(name, value)
+    return None if math.isinf(timeout) else timeout
 
 
 def _start_methods(value: object) -> tuple[str, ...]:
-    import multiprocessing
+    # these take 10 ms, and suites with other options or with the guard's marker do not need them
+    from pytest_proclife.options import check_start_method
+    from pytest_proclife.records import START_METHODS
 
-    there = sorted(multiprocessing.get_all_start_methods())
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names:
         raise ValueError(f'start_methods is "all", a name or several names, not {value!r}')
     if list(names) == ["all"]:
-        return tuple(there)
-    for name in names:
-        if name not in there:
-            raise ValueError(f"unknown start method {name!r}: this platform has {', '.join(there)}")
-    return tuple(dict.fromkeys(names))
+        return tuple(sorted(START_METHODS))
+    return tuple(dict.fromkeys(map(check_start_method, names)))
 
 
-def multiply(metafunc: pytest.Metafunc) -> None:
-    """Make a test for each start method that is asked for."""
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses the fixture once for each of its start methods."""
     try:
-        methods = defaults_of(metafunc.definition).get("start_methods")
+        methods = defaults_of(metafunc.definition).start_methods
     except ValueError:
-        return  # `check` says so
-    if isinstance(methods, tuple):
+        return  # `check_markers` reports it
+    if methods is not None:
         metafunc.parametrize("proclife", methods, ids=methods, indirect=True)
 
 
-def check(collector: pytest.Collector, report: pytest.CollectReport) -> None:
-    """Fail where a marker is wrong: of a function, a TestCase's method, a parameter, a class."""
+def defaults_of(item: pytest.Item) -> Defaults:
+    """The defaults of a test: from the nearest marker that has one, else as configured."""
+    values: dict[str, Any] = dict(configured(item.config))
+    for mark in reversed(list(item.iter_markers("proclife"))):
+        for name in mark.kwargs.keys() & set(NAMES):  # `check_markers` reports other names
+            values[name] = checked(name, mark.kwargs[name])
+    return Defaults(**values)
+
+
+def check_markers(collector: pytest.Collector, report: pytest.CollectReport) -> None:
+    """Fail the collection of a module or class in which a marker of ours is wrong."""
     faults = dict.fromkeys(_faults(collector, report)) if report.passed else ()
     if faults:
         report.outcome, report.result = "failed", []
         report.longrepr = "\n".join(faults)
-
-
-def defaults_of(node: pytest.Item) -> dict[str, Value]:
-    """What the test's markers say, the nearest first, then the command line, the settings."""
-    found: dict[str, Value] = {}
-    for mark in node.iter_markers("proclife"):
-        for name, value in mark.kwargs.items():
-            found.setdefault(name, checked(name, value))
-    return {**configured(node.config), **found}
 
 
 def _faults(collector: pytest.Collector, report: pytest.CollectReport) -> Iterator[str]:
@@ -107,8 +116,8 @@ def _faults(collector: pytest.Collector, report: pytest.CollectReport) -> Iterat
                 fault = _fault_of(mark)
                 if fault is None and isinstance(node, pytest.Item):
                     fault = _misplaced(node, mark)
-            elif mark.name == settings.MARKER:
-                fault = settings.fault_of(mark)
+            elif mark.name == guard_settings.MARKER:
+                fault = guard_settings.fault_of(mark)
             else:
                 continue
             if fault is not None:
@@ -116,7 +125,7 @@ def _faults(collector: pytest.Collector, report: pytest.CollectReport) -> Iterat
 
 
 def _fault_of(mark: pytest.Mark) -> str | None:
-    """What is wrong with what a marker says, in one sentence."""
+    """What is wrong with the arguments of a marker, in one sentence."""
     if mark.args:
         return f"the marker proclife takes its arguments by name, not {mark.args[0]!r}"
     for name, value in mark.kwargs.items():
@@ -130,16 +139,13 @@ def _fault_of(mark: pytest.Mark) -> str | None:
 
 
 def _misplaced(item: pytest.Item, mark: pytest.Mark) -> str | None:
-    """What is wrong with where a test's own marker stands.
-
-    One that a class or a module has is for those of its tests that use the fixture.
-    """
+    """Why a test's own marker is wrong there; that of its class or module may be for others."""
     if "proclife" not in getattr(item, "fixturenames", ()):
         return "it has the marker proclife and does not use the fixture proclife"
     callspec = getattr(item, "callspec", None)
     if mark.kwargs.get("start_methods") and (callspec is None or "proclife" not in callspec.params):
         return (
             "start_methods is for the marker of a test function, "
-            "not of a TestCase's method nor of a parameter"
+            "not for that of a TestCase's method or of a parameter"
         )
     return None

@@ -1,0 +1,54 @@
+"""What the caller of a run asks for, checked once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_proclife.durations import LINGER, TIMEOUT, check_seconds
+from pytest_proclife.records import START_METHODS
+
+if TYPE_CHECKING:
+    from pytest_proclife.analysis.assemble import CauseHook
+    from pytest_proclife.target import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller of a run asks for. ValueError if a value makes no sense.
+
+    The fields without a comment are the arguments of `run()`.
+    """
+
+    target: Target
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    start_method: str | None = None
+    timeout: float | None = TIMEOUT  # of main; of each wait if the run is live
+    linger: float = LINGER
+    allow_timeout: bool = False
+    cwd: str | os.PathLike[str] | None = None
+    env: Mapping[str, str] | None = None
+    input: str | bytes | None = None
+    live: bool = False  # the caller looks at the run, and acts on it, while it lasts
+    capture: bool = True  # keep the output for the record of the run
+    # main's three standard streams; empty: `input`, and output is only captured
+    streams: tuple[int, ...] = ()
+    group: int = 0  # the process group that main joins; 0: one of its own
+    cause_hook: CauseHook | None = None  # asked for the final account only
+
+    def __post_init__(self) -> None:
+        check_seconds("timeout", self.timeout, or_none=True)
+        if self.start_method is not None:
+            check_start_method(self.start_method)
+        check_seconds("linger", self.linger)
+
+
+def check_start_method(name: object) -> str:
+    """Return `name`. ValueError if this platform does not have a start method of that name."""
+    if name in START_METHODS:
+        return str(name)
+    known = ", ".join(START_METHODS)
+    raise ValueError(f"unknown start method {name!r}: this platform has {known}")
