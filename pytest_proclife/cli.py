@@ -139,7 +139,7 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
 
 def _jobs(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"N is a number of jobs, 1 or more, not {text!r}")
+        raise argparse.ArgumentTypeError(f"N must be a number of jobs, 1 or more, not {text!r}")
     return int(text)
 
 

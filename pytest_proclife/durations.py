@@ -30,8 +30,8 @@ def check_seconds(
         return value
     text = repr(value)
     shown = text if len(text) <= _REPR else f"{text[:_REPR]}..."
-    none = " or None" if or_none else ""
-    raise ValueError(f"{name} is a number of seconds, 0 or more{none}, not {shown}")
+    none = ", or None" if or_none else ""
+    raise ValueError(f"{name} must be a number of seconds, 0 or more{none}, not {shown}")
 
 
 def parse_seconds(name: str, text: str, *, finite: bool = False) -> float:

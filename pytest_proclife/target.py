@@ -74,7 +74,7 @@ def resolve(options: Options) -> Launch:
     if callable(target):
         return _callable(target, args, options.kwargs or {}, cwd, env)
     raise TargetError(
-        f"a target is a callable, a path, a list of strings, Module or Code, not {target!r}"
+        f"a target must be a callable, a path, a list of strings, Module or Code, not {target!r}"
     )
 
 
@@ -111,7 +111,7 @@ def _strings(args: Sequence[Any]) -> list[str]:
     for value in args:
         if not isinstance(value, str | os.PathLike):
             raise TargetError(
-                f"the arguments of a program are strings, not {value!r}: pass str() of it, "
+                f"the arguments of a program must be strings, not {value!r}: pass str() of it, "
                 "or run a callable, which takes any values that can be pickled"
             )
         text = os.fspath(value)

@@ -123,8 +123,11 @@ def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str]
         (["run", "-m"], "-m needs the name of a module"),
         (["run", "--"], "a command needs at least the name of a program"),
         (["run", "--", "no-such-command"], "command not found: 'no-such-command'"),
-        (["run", "--timeout", "-1", "x.py"], "S is a number of seconds, 0 or more, not -1.0"),
-        (["run", "--timeout", "soon", "x.py"], "S is a number of seconds, 0 or more, not 'soon'"),
+        (["run", "--timeout", "-1", "x.py"], "S must be a number of seconds, 0 or more, not -1.0"),
+        (
+            ["run", "--timeout", "soon", "x.py"],
+            "S must be a number of seconds, 0 or more, not 'soon'",
+        ),
         (["run", "--start-method", "thread", "x.py"], "invalid choice: 'thread'"),
         (["run", "--no-such-option", "x.py"], "unrecognized arguments: --no-such-option"),
         (["walk"], "invalid choice: 'walk'"),

@@ -457,7 +457,7 @@ def test_a_leak_is_a_property_in_junits_file(guarded: Suite, suite: pytest.Pytes
     ("options", "words"),
     [
         (("--proclife-guard=tests",), "--proclife-guard is error, warn or off, not 'tests'"),
-        (("--proclife-guard-wait=soon",), "proclife_guard_wait is a number of seconds"),
+        (("--proclife-guard-wait=soon",), "proclife_guard_wait must be a number of seconds"),
         (("--proclife-guard-write-baseline",), "needs a file: --proclife-guard-baseline=FILE"),
         (("--proclife-guard-baseline=none.json",), "none.json cannot be read: "),
     ],

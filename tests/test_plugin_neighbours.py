@@ -151,7 +151,7 @@ def test_a_bad_marker_is_told_beside_xdist(suite: pytest.Pytester, base: str) ->
     """)
     result = suite.runpytest_subprocess("-Werror", "-p", "xdist", "-n", "2")
     assert result.ret != 0
-    assert "timeout is a number of seconds, 0 or more, not -1" in result.stdout.str()
+    assert "timeout must be a number of seconds, 0 or more, not -1" in result.stdout.str()
     assert "INTERNALERROR" not in result.stdout.str()
 
 

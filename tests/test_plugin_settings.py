@@ -127,9 +127,9 @@ def test_a_marker_of_none_leaves_the_method_to_the_program(suite: pytest.Pyteste
     ("name", "value", "words"),
     [
         ("timeout", "soon", "could not convert string to float: 'soon'"),
-        ("timeout", "-1", "timeout is a number of seconds, 0 or more, not -1.0"),
-        ("timeout", "nan", "timeout is a number of seconds, 0 or more, not nan"),
-        ("linger", "inf", "linger is a number of seconds, 0 or more, not inf"),
+        ("timeout", "-1", "timeout must be a number of seconds, 0 or more, not -1.0"),
+        ("timeout", "nan", "timeout must be a number of seconds, 0 or more, not nan"),
+        ("linger", "inf", "linger must be a number of seconds, 0 or more, not inf"),
         ("start_methods", "thread", "unknown start method 'thread': this platform has fork, *"),
         ("start_methods", "all,fork", "unknown start method 'all': this platform has fork, *"),
     ],
@@ -151,15 +151,15 @@ def test_a_bad_value_is_a_usage_error(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("timeout='soon'", "timeout is a number of seconds, 0 or more, not 'soon'"),
-        ("timeout=True", "timeout is a number of seconds, 0 or more, not True"),
-        ("linger=None", "linger is a number of seconds, 0 or more, not None"),
-        ("linger=-0.1", "linger is a number of seconds, 0 or more, not -0.1"),
+        ("timeout='soon'", "timeout must be a number of seconds, 0 or more, not 'soon'"),
+        ("timeout=True", "timeout must be a number of seconds, 0 or more, not True"),
+        ("linger=None", "linger must be a number of seconds, 0 or more, not None"),
+        ("linger=-0.1", "linger must be a number of seconds, 0 or more, not -0.1"),
         ("start_methods='thread'", "unknown start method 'thread': this platform has fork, *"),
         ("start_methods=['fork', 3]", "unknown start method 3: this platform has fork, *"),
-        ("start_methods=()", 'start_methods is "all", a name or several names, not ()'),
-        ("start_methods=3", 'start_methods is "all", a name or several names, not 3'),
-        ("5", "the marker proclife takes its arguments by name, not 5"),
+        ("start_methods=()", 'start_methods must be "all", a name or several names, not ()'),
+        ("start_methods=3", 'start_methods must be "all", a name or several names, not 3'),
+        ("5", "the marker proclife takes keyword arguments only, not 5"),
         ("timeouts=5", "the marker proclife takes start_methods, timeout, linger, not timeouts"),
     ],
 )
@@ -234,7 +234,7 @@ UNITTEST = """
     ("fixtures", "arguments", "words"),
     [
         ("", "timeout=5", "it has the marker proclife and does not use the fixture proclife"),
-        ("@pytest.mark.usefixtures('proclife')", "timeout='x'", "*timeout is a number*"),
+        ("@pytest.mark.usefixtures('proclife')", "timeout='x'", "*timeout must be a number*"),
         ("@pytest.mark.usefixtures('proclife')", "start_methods='all'", "start_methods is for *"),
     ],
 )

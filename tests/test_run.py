@@ -299,12 +299,17 @@ def local() -> Callable[[], None]:
         ([], (), {}, "a command needs at least the name of a program"),
         (["./missing"], (), {}, "command not found: './missing' in "),
         ([os.devnull], (), {}, "'/dev/null' is not executable"),
-        (Code("pass"), (1,), {}, "the arguments of a program are strings, not 1"),
+        (Code("pass"), (1,), {}, "the arguments of a program must be strings, not 1"),
         (Code("pass"), ("a\0b",), {}, "cannot hold a NUL"),
         (Code("pass"), (), {"kwargs": {"a": 1}}, "kwargs are for a callable"),
         (Code("pass"), (), {"cwd": "/no/such/folder"}, "cwd is not a folder: '/no/such/folder'"),
         (Code("pass"), (), {"cwd": os.devnull}, "cwd is not a folder: '/dev/null'"),
-        (5, (), {}, "a target is a callable, a path, a list of strings, Module or Code, not 5"),
+        (
+            5,
+            (),
+            {},
+            "a target must be a callable, a path, a list of strings, Module or Code, not 5",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
@@ -319,11 +324,11 @@ def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
     ("options", "words"),
     [
         ({"start_method": "thread"}, "unknown start method 'thread': this platform has fork"),
-        ({"timeout": -1}, "timeout is a number of seconds, 0 or more or None, not -1"),
-        ({"timeout": float("nan")}, "timeout is a number of seconds"),
-        ({"timeout": "5"}, "timeout is a number of seconds, 0 or more or None, not '5'"),
-        ({"linger": None}, "linger is a number of seconds, 0 or more, not None"),
-        ({"linger": -0.5}, "linger is a number of seconds, 0 or more, not -0.5"),
+        ({"timeout": -1}, "timeout must be a number of seconds, 0 or more, or None, not -1"),
+        ({"timeout": float("nan")}, "timeout must be a number of seconds"),
+        ({"timeout": "5"}, "timeout must be a number of seconds, 0 or more, or None, not '5'"),
+        ({"linger": None}, "linger must be a number of seconds, 0 or more, not None"),
+        ({"linger": -0.5}, "linger must be a number of seconds, 0 or more, not -0.5"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_a_value_error(

@@ -76,7 +76,7 @@ def _start_methods(value: object) -> tuple[str, ...]:
 
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names:
-        raise ValueError(f'start_methods is "all", a name or several names, not {value!r}')
+        raise ValueError(f'start_methods must be "all", a name or several names, not {value!r}')
     if list(names) == ["all"]:
         return tuple(sorted(START_METHODS))
     return tuple(dict.fromkeys(map(check_start_method, names)))
@@ -127,7 +127,7 @@ def _faults(collector: pytest.Collector, report: pytest.CollectReport) -> Iterat
 def _fault_of(mark: pytest.Mark) -> str | None:
     """What is wrong with the arguments of a marker, in one sentence."""
     if mark.args:
-        return f"the marker proclife takes its arguments by name, not {mark.args[0]!r}"
+        return f"the marker proclife takes keyword arguments only, not {mark.args[0]!r}"
     for name, value in mark.kwargs.items():
         if name not in NAMES:
             return f"the marker proclife takes {', '.join(NAMES)}, not {name}"
