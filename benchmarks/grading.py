@@ -1,6 +1,6 @@
-"""What grading costs: submissions graded at two jobs, against their programs bare at that width.
+"""What grading costs: graded submissions against their bare programs, with the same parallel jobs.
 
-Batches of both run in alternation, so that what else the machine does meets both alike.
+Batches of both alternate, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def test_the_session_is_cut_off(submission):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="submissions in all (200)")
-    parser.add_argument("--batch", type=int, default=50, help="of them at a time (50)")
-    parser.add_argument("--jobs", type=int, default=2, help="side by side (2)")
+    parser.add_argument("--batch", type=int, default=50, help="submissions in a batch (50)")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel jobs (2)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _batch(folder: Path, count: int) -> list[Path]:
-    """The course's exam with a daemon, so many times."""
+    """Copies of the course's exam with a daemon."""
     folder.mkdir()
     text = (CHECKOUT / "examples" / "exam_daemon.py").read_text()
     paths = [folder / f"{number}.py" for number in range(count)]
@@ -88,7 +88,7 @@ def _graded(python: Path, folder: Path, programs: list[Path], jobs: int) -> floa
     seconds = time.monotonic() - began
     summary = (output / "summary.csv").read_text()
     if summary.count(",graded,3,3,") != len(programs):
-        sys.exit(f"not all was graded with all points:\n{summary}")
+        sys.exit(f"not all have all points:\n{summary}")
     return seconds
 
 

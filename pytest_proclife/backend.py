@@ -22,6 +22,11 @@ _ZYGOTE = (
 )
 
 
+def is_zygote(command_line: tuple[str, ...]) -> bool:
+    """True if a process with this command line is a zygote."""
+    return any(word.startswith(_ZYGOTE.partition("{")[0]) for word in command_line)
+
+
 class _Zygote:
     """This process's connection to its zygote, which is started at the first run."""
 

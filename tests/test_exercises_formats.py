@@ -141,7 +141,7 @@ def test_a_result_survives_its_document() -> None:
 
 @pytest.mark.parametrize("document", [{}, {"format": "proclife-result", "version": 2}, []])
 def test_what_is_no_result_is_a_value_error(document: Any) -> None:
-    with pytest.raises(ValueError, match="no result"):
+    with pytest.raises(ValueError, match="not a result"):
         from_values(document)
 
 

@@ -1,22 +1,16 @@
-"""From what a grader said, and how it ended, to a result."""
+"""The result that follows from a grader's messages and its exit."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_proclife.exercises.results import (
-    Mark,
-    Outcome,
-    Result,
-    Status,
-    judge,
-    mark_values,
-    reading,
-    say,
-)
-from pytest_proclife.exercises.workers import Answer
+from pytest_proclife.exercises.results import Mark, Outcome, Result, Status
+from pytest_proclife.exercises.verdict import Messages, Reporter, read, verdict, without_points
+from pytest_proclife.exercises.workers import Finished
 
 TOKEN = "token"
 
@@ -26,73 +20,116 @@ def mark(test: str, points: float = 0.0, outcome: Outcome = Outcome.NOT_RUN) -> 
 
 
 PLAN = (mark("first"), mark("second"))
-FULL = mark_values(mark("first", 2.0, Outcome.PASSED))
-HALF = mark_values(mark("second", 1.0, Outcome.PARTIAL))
+FULL = mark("first", 2.0, Outcome.PASSED)
+HALF = mark("second", 1.0, Outcome.PARTIAL)
 
 
-def answer(*lines: bytes, exitcode: int = 0, late: bool = False, words: str = "") -> Answer:
-    return Answer(said=b"".join(lines), exitcode=exitcode, late=late, words=words, seconds=1.0)
+def reported(*reports: Callable[[Reporter], None], token: str = TOKEN) -> bytes:
+    """What a grader writes to its channel."""
+    reading, writing = os.pipe()
+    with open(reading, "rb") as channel:
+        reporter = Reporter(token, writing, lambda text: text.replace("/copy", "/original"))
+        for report in reports:
+            report(reporter)
+        os.close(writing)
+        return channel.read()
 
 
-def judged(*what: dict[str, Any], extra: bytes = b"", **how: Any) -> Result:
-    said = [say(TOKEN, **one) for one in what]
-    return judge("ada", answer(*said, extra, **how), TOKEN, PLAN, "key")
+def verdict_of(
+    *reports: Callable[[Reporter], None],
+    extra: bytes = b"",
+    exitcode: int = 0,
+    timed_out: bool = False,
+    output: str = "",
+) -> Result:
+    messages = reported(*reports) + extra
+    finished = Finished(
+        messages=messages, exitcode=exitcode, timed_out=timed_out, output=output, seconds=1.0
+    )
+    return verdict("ada", finished, TOKEN, PLAN, "key")
 
 
-def test_the_marks_that_were_given_make_the_score() -> None:
-    result = judged({"mark": FULL}, {"mark": HALF}, {"done": True})
+def test_the_marks_that_were_reported_make_the_score() -> None:
+    result = verdict_of(lambda r: r.mark(FULL), lambda r: r.mark(HALF), Reporter.done)
     assert (result.status, result.score, result.max_score) == (Status.GRADED, 3.0, 4.0)
     assert [mark.outcome for mark in result.marks] == [Outcome.PASSED, Outcome.PARTIAL]
 
 
 def test_a_test_that_was_not_run_has_its_place_and_no_points() -> None:
-    result = judged({"mark": HALF}, {"done": True})
+    result = verdict_of(lambda r: r.mark(HALF), Reporter.done)
     assert [mark.outcome for mark in result.marks] == [Outcome.NOT_RUN, Outcome.PARTIAL]
     assert (result.score, result.max_score) == (1.0, 4.0)
 
 
 @pytest.mark.parametrize(
-    ("what", "how", "status", "reason"),
+    ("problem", "exit_", "status", "reason"),
     [
-        ({"ungradable": "it is empty"}, {}, Status.UNGRADABLE, "it is empty"),
-        ({"tampered": "reports"}, {}, Status.TAMPERED, "reports"),
-        ({"broken": "NameError"}, {"exitcode": 70}, Status.ERROR, "NameError"),
-        ({}, {"exitcode": -9, "late": True}, Status.ERROR, "not done after 1 s, and was ended"),
-        ({}, {"exitcode": -9}, Status.TAMPERED, "was killed (SIGKILL) while the answer ran"),
-        ({}, {"exitcode": -11}, Status.ERROR, "the grader ended with signal 11"),
-        ({}, {"exitcode": 70, "words": "a\nlast\n\n"}, Status.ERROR, "before it was done: last"),
-        ({}, {}, Status.ERROR, "the grader ended with exit code 0 before it was done"),
+        ((Status.UNGRADABLE, "it is empty"), {}, Status.UNGRADABLE, "it is empty"),
+        ((Status.TAMPERED, "reports"), {}, Status.TAMPERED, "reports"),
+        ((Status.ERROR, "NameError"), {"exitcode": 70}, Status.ERROR, "NameError"),
+        (None, {"exitcode": -9, "timed_out": True}, Status.ERROR, "not done after 1 s, and was"),
+        (None, {"exitcode": -9}, Status.TAMPERED, "was killed (SIGKILL) while the answer ran"),
+        (None, {"exitcode": -11}, Status.ERROR, "the grader ended with signal 11"),
+        (None, {"exitcode": 70, "output": "a\nlast\n\n"}, Status.ERROR, "it was done: last"),
+        (None, {}, Status.ERROR, "the grader ended with exit code 0 before it was done"),
     ],
 )
-def test_what_is_not_graded_has_its_reason_and_no_points(
-    what: dict[str, str], how: dict[str, Any], status: Status, reason: str
+def test_any_other_status_has_its_reason_and_no_points(
+    problem: tuple[Status, str] | None, exit_: dict[str, Any], status: Status, reason: str
 ) -> None:
-    result = judged({"mark": FULL}, what, **how)
+    reports: list[Callable[[Reporter], None]] = [lambda r: r.mark(FULL)]
+    if problem is not None:
+        reports.append(lambda r: r.problem(*problem))
+    result = verdict_of(*reports, **exit_)
     assert result.status is status
     assert reason in result.reason
     assert result.score == 0.0
     assert all(mark.points == 0.0 for mark in result.marks)
 
 
+def test_tampering_outweighs_other_problems() -> None:
+    result = verdict_of(
+        lambda r: r.problem(Status.ERROR, "the exercise failed"),
+        lambda r: r.problem(Status.TAMPERED, "reports are missing"),
+    )
+    assert (result.status, result.reason) == (Status.TAMPERED, "reports are missing")
+
+
 def test_a_line_that_is_not_the_graders_is_tampering() -> None:
-    forged = say("another", mark=mark_values(mark("second", 2.0, Outcome.PASSED)))
-    result = judged({"mark": FULL}, {"done": True}, extra=forged)
+    forged = reported(lambda r: r.mark(mark("second", 2.0, Outcome.PASSED)), token="another")
+    result = verdict_of(lambda r: r.mark(FULL), Reporter.done, extra=forged)
     assert result.status is Status.TAMPERED
 
 
-def test_half_a_line_of_a_killed_grader_is_left_out() -> None:
-    result = judged({"mark": FULL}, extra=b'token {"ma', exitcode=-9)
+def test_a_partial_line_of_a_killed_grader_is_left_out() -> None:
+    result = verdict_of(lambda r: r.mark(FULL), extra=b'token {"ma', exitcode=-9)
     assert result.status is Status.TAMPERED
     assert "SIGKILL" in result.reason
 
 
-def test_what_a_grader_read_and_what_of_it_was_changed() -> None:
-    assert reading(answer(say(TOKEN, used=["/x/data"]), say(TOKEN, done=True)), TOKEN) == (
-        ["/x/data"],
-        "",
+def test_reports_name_the_original_of_a_copied_file() -> None:
+    failed = Mark(
+        test="first",
+        name="first",
+        points=0.0,
+        max_points=2.0,
+        outcome=Outcome.FAILED,
+        sentences=("look at /copy/data",),
+        message="/copy/data",
+        detail="/copy/exercise.py:1: in test",
     )
-    assert reading(answer(say(TOKEN, used=["/x/data"]), say(TOKEN, changed="data")), TOKEN) == (
-        ["/x/data"],
-        "data",
-    )
-    assert reading(answer(say("another", changed="data")), TOKEN) == ([], "")
+    data = reported(lambda r: r.mark(failed), lambda r: r.problem(Status.ERROR, "no /copy/data"))
+    messages = read(data, TOKEN)
+    (found,) = messages.marks
+    assert found.sentences == ("look at /original/data",)
+    assert (found.message, found.detail) == ("/original/data", "/original/exercise.py:1: in test")
+    assert messages.problems == ((Status.ERROR, "no /original/data"),)
+    assert read(b"", TOKEN) == Messages()
+
+
+def test_without_points_a_result_keeps_its_marks() -> None:
+    result = verdict_of(lambda r: r.mark(FULL), Reporter.done)
+    changed = without_points(result, Status.TAMPERED, "its copy was changed")
+    assert (changed.status, changed.reason) == (Status.TAMPERED, "its copy was changed")
+    assert [mark.points for mark in changed.marks] == [0.0, 0.0]
+    assert changed.marks[0].outcome is Outcome.PASSED

@@ -366,7 +366,7 @@ def test_what_is_no_file_is_ungradable(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ada.py")
     done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
     assert done.returncode == 0, done.stderr
-    assert results(tmp_path)["ada"]["reason"] == "'ada.py' is no file that could be read"
+    assert results(tmp_path)["ada"]["reason"] == "'ada.py' is not a file that can be read"
 
 
 def test_check_is_the_students_view(tmp_path: Path) -> None:

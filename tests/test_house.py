@@ -31,7 +31,8 @@ ORDER = (
     *("guard.leak", "guard.allowance", "guard.settings", "guard.leak_report", "guard.plugin"),
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin"),
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
-    *("exercises.feedback", "exercises.formats", "exercises.pytest_session", "exercises.grade"),
+    *("exercises.verdict", "exercises.feedback", "exercises.formats"),
+    *("exercises.pytest_session", "exercises.grade"),
     *("cli", "__main__"),
 )
 # What runs in observed processes, and in the zygote and the supervisors, imports nothing else.

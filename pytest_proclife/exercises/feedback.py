@@ -1,4 +1,4 @@
-"""What a student is told: sentences from the record of a run, in the words of the course."""
+"""Feedback for students: sentences about a run, in the terms of the course."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pytest_proclife.render.text import plain
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _CELL = re.compile(r".*\.ipynb/(cell \d+)$")
+_NO_INPUT = ("EOFError", "EOF when reading a line")  # what input() raises
 _MOST = 3  # sentences about one test
-_ENDED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED, Cause.CLEANED_UP)  # by others
+_BY_OTHERS = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED, Cause.CLEANED_UP)
 
-Said = tuple[str, str]  # what kind of sentence, and the sentence
+Sentence = tuple[str, str]  # its kind, and its text
 
 
-def about(
+def sentences(
     run: Run,
     offenders: tuple[ProcessRecord, ...] = (),
     *,
@@ -25,38 +26,37 @@ def about(
     file: str = "",
     join_wanted: bool = False,
 ) -> tuple[str, ...]:
-    """What of a run explains that a test failed; `offenders` are those that the test named.
+    """Sentences that explain why a test failed. `offenders` are the processes that it names.
 
-    `noun` is what the exercise calls main's children, `file` the path of the program;
-    `join_wanted`: the test asked who was waited for. None at all where the record has nothing to
-    say. Of what holds for several processes one is told, the one that lived longest.
+    `noun` is the exercise's word for main's children, `file` the program's path. `join_wanted`:
+    the test is about join(). Empty if the record explains nothing. If a sentence holds for several
+    processes, it is about the one that lived longest.
     """
-    teller = _Teller(run, noun, file, join_wanted)
+    feedback = _Feedback(run, noun, file, join_wanted)
     longest = sorted(offenders, key=lambda p: p.ended_at or 0.0, reverse=True)
-    return tuple(_each_once((*teller.lives(longest), *teller.faults())))[:_MOST]
+    return tuple(_merged((*feedback.offenders(longest), *feedback.faults())))[:_MOST]
 
 
-def _each_once(said: Iterable[Said]) -> list[str]:
-    """The first sentence of each kind, with the number of those that are like it."""
-    kinds: dict[str, list[str]] = {}
-    for kind, sentence in said:
-        if sentence not in kinds.setdefault(kind, []):
-            kinds[kind].append(sentence)
+def _merged(found: Iterable[Sentence]) -> list[str]:
+    """The first sentence of each kind, with the number of others of its kind."""
+    kinds: dict[str, dict[str, None]] = {}
+    for kind, sentence in found:
+        kinds.setdefault(kind, {})[sentence] = None
     return [
-        same[0] if len(same) == 1 else f"{same[0]} So it is with {len(same) - 1} more."
-        for same in kinds.values()
+        first if not others else f"{first} The same holds for {len(others)} more."
+        for first, *others in kinds.values()
     ]
 
 
-class _Teller:
+class _Feedback:
     def __init__(self, run: Run, noun: str, file: str, join_wanted: bool) -> None:
         self.run = run
         self.noun = noun
         self.file = file
         self.join_wanted = join_wanted
 
-    def faults(self) -> Iterator[Said]:
-        """What is wrong whatever the test asked for."""
+    def faults(self) -> Iterator[Sentence]:
+        """What is wrong with the run, whatever the test checks."""
         run, main = self.run, self.run.main
         if run.timed_out:
             after = _seconds(main.ended_at)
@@ -85,8 +85,8 @@ class _Teller:
                 ),
             )
 
-    def lives(self, offenders: Iterable[ProcessRecord]) -> Iterator[Said]:
-        """How those lived whom the test named."""
+    def offenders(self, offenders: Iterable[ProcessRecord]) -> Iterator[Sentence]:
+        """What happened to the processes that the test names."""
         for process in offenders:
             if process is self.run.main:
                 for child in process.children:
@@ -94,18 +94,18 @@ class _Teller:
             elif process.cause is Cause.ABANDONED:
                 yield "abandoned", self._abandoned(process)
             elif process.cause in (Cause.TERMINATED, Cause.KILLED):
-                yield "ended", self._ended_by_hand(process)
+                yield "ended", self._terminated(process)
             elif process.cause is Cause.CLEANED_UP:
-                words = f"{self.named(process)} never ended: it had to be ended from outside."
-                yield "endless", words
-            elif not (faults := list(self._own_fault(process))):
-                yield from self._held_up(process)
-                yield from self._waited_for(process)
-            else:
+                text = f"{self._name(process)} never ended: it had to be ended from outside."
+                yield "endless", text
+            elif faults := list(self._own_fault(process)):
                 yield from faults
+            else:
+                yield from self._held_up(process)
+                yield from self._joined(process)
 
-    def named(self, process: ProcessRecord) -> str:
-        """A process at the beginning of a sentence."""
+    def _name(self, process: ProcessRecord) -> str:
+        """The name of a process, for the beginning of a sentence."""
         if process is self.run.main:
             return "Your program"
         noun = self.noun if process.parent is self.run.main else ""
@@ -113,20 +113,20 @@ class _Teller:
             return f"Your {noun}"
         return f"Your {noun or 'process'} {plain(process.name)}"
 
-    def _own_fault(self, child: ProcessRecord) -> Iterator[Said]:
-        if child.target_ran is False and child.cause not in _ENDED:
+    def _own_fault(self, child: ProcessRecord) -> Iterator[Sentence]:
+        if child.target_ran is False and child.cause not in _BY_OTHERS:
             yield "never began", self._never_began(child)
         elif child.cause is Cause.RAISED:
-            yield "raised", f"{self.named(child)} ended with {self._exception(child)}."
+            yield "raised", f"{self._name(child)} ended with {self._exception(child)}."
 
-    def _waited_for(self, child: ProcessRecord) -> Iterator[Said]:
+    def _joined(self, child: ProcessRecord) -> Iterator[Sentence]:
         if child.ended_at is None or child.parent is None:
             return
         if child.joined is Joined.EXPLICIT:
             yield (
                 "joined",
                 (
-                    f"{self.named(child)} was waited for with join(): main went on when it had "
+                    f"{self._name(child)} was waited for with join(): main went on when it had "
                     f"ended, after {_seconds(child.ended_at - child.started_at)}."
                 ),
             )
@@ -135,15 +135,15 @@ class _Teller:
             yield (
                 "orphan",
                 (
-                    f"{self.named(child)} was still running when main was gone, for "
+                    f"{self._name(child)} was still running when main was gone, for "
                     f"{_seconds(late)} longer: nobody waited for it."
                 ),
             )
         elif child.joined is None and self.join_wanted:
-            words = f"Nobody waited for the end of {_inside(self.named(child))}: join() does."
-            yield "not joined", words
+            text = f"Nobody waited for the end of {_inside(self._name(child))}: join() does."
+            yield "not joined", text
 
-    def _held_up(self, child: ProcessRecord) -> Iterator[Said]:
+    def _held_up(self, child: ProcessRecord) -> Iterator[Sentence]:
         done = None if child.parent is None else child.parent.finished_at
         if child.joined is not Joined.IMPLICIT or done is None or child.ended_at is None:
             return
@@ -152,35 +152,35 @@ class _Teller:
         longer = child.ended_at - done
         if longer <= 0:
             return
-        words = (
-            f"{self.named(child)} was still running when main ended: "
+        text = (
+            f"{self._name(child)} was still running when main ended: "
             f"it kept the program open {_seconds(longer)} longer."
         )
         if self.join_wanted:
-            words += " With join() main waits for it before it goes on."
+            text += " With join() main waits for it before it goes on."
         elif child.daemon is False:
-            words += " A daemon process would have been ended with it."
+            text += " A daemon process would have been ended with it."
         else:
-            words += " It was told to end, and took its time."
-        yield "held up", words
+            text += " It was asked to end, and took its time."
+        yield "held up", text
 
     def _abandoned(self, child: ProcessRecord) -> str:
         done = None if child.parent is None else child.parent.finished_at
         at = "" if done is None else f" after {_seconds(done)}"
         return (
-            f"{self.named(child)} is a daemon, and was not done when main ended{at}: it was ended "
+            f"{self._name(child)} is a daemon, and was not done when main ended{at}: it was ended "
             "with main. With join() main waits until it is done."
         )
 
-    def _ended_by_hand(self, child: ProcessRecord) -> str:
+    def _terminated(self, child: ProcessRecord) -> str:
         sender = self.run.processes[child.ended_by] if isinstance(child.ended_by, int) else None
-        who = "something else" if sender is None else _inside(self.named(sender))
+        who = "something else" if sender is None else _inside(self._name(sender))
         via = next((r.via for r in child.requests if r.by == child.ended_by), "a signal")
-        return f"{self.named(child)} did not end by itself: {who} ended it with {plain(via)}."
+        return f"{self._name(child)} did not end by itself: {who} ended it with {plain(via)}."
 
     def _main_raised(self, main: ProcessRecord) -> str:
         error = main.exception
-        if error is not None and error.type == "EOFError" and "reading a line" in error.message:
+        if error is not None and (error.type, error.message) == _NO_INPUT:
             return (
                 f"Your program asks for input{self._place(error.traceback)}, and nobody is there "
                 "to type."
@@ -188,20 +188,20 @@ class _Teller:
         return f"Your program ended with {self._exception(main)}."
 
     def _never_began(self, child: ProcessRecord) -> str:
-        words = f"{self.named(child)} never began its work: it ended while it was starting"
+        text = f"{self._name(child)} never began its work: it ended while it was starting"
         if child.exception is not None:
-            words += f", with {self._exception(child)}"
-        words += "."
+            text += f", with {self._exception(child)}"
+        text += "."
         if child.start_method in ("spawn", "forkserver"):
-            words += (
+            text += (
                 f" With the start method {child.start_method} a process imports your program "
                 'again: what starts processes has to stand below if __name__ == "__main__":, and '
-                "the function in a file; in a notebook's kernel this fails without a word."
+                "the function in a file; in a notebook's kernel this fails without a message."
             )
-        return words
+        return text
 
     def _stuck(self) -> str:
-        """What main was doing at the deadline."""
+        """What main was doing at its timeout."""
         main = self.run.main
         before = ""
         if main.exception is not None:
@@ -211,12 +211,12 @@ class _Teller:
         wait = main.waiting_for[-1].process if main.waiting_for else None
         child = None if wait is None else self.run.processes[wait]
         if child is not None:
-            return f"{before}it was waiting for {_inside(self.named(child))}, which did not end"
+            return f"{before}it was waiting for {_inside(self._name(child))}, which did not end"
         running = [c for c in main.children if c.cause is Cause.CLEANED_UP]
         if main.finished_at is not None and running:
-            return f"{before}{_inside(self.named(running[0]))} ran on"
+            return f"{before}{_inside(self._name(running[0]))} ran on"
         if main.finished_at is not None:
-            return f"{before}something of its own went on, such as a thread that is no daemon"
+            return f"{before}something of its own went on, such as a thread that is not a daemon"
         return f"{before}its own code was still running"
 
     def _exception(self, process: ProcessRecord) -> str:
@@ -229,7 +229,7 @@ class _Teller:
         return f"{text}{self._place(error.traceback)}"
 
     def _place(self, traceback: str) -> str:
-        """Where in the program an exception rose: the last frame that is the student's."""
+        """The line of the program at which an exception rose: its last frame in that file."""
         for path, line in reversed(_FRAME.findall(traceback)):
             cell = _CELL.match(path)
             if cell:
@@ -240,7 +240,7 @@ class _Teller:
 
 
 def _inside(name: str) -> str:
-    """A name that does not begin its sentence."""
+    """A name, for the middle of a sentence."""
     return name[0].lower() + name[1:]
 
 

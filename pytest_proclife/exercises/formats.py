@@ -1,4 +1,4 @@
-"""Results as other systems read them."""
+"""Results in the formats of other systems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, number, write_whole
+from pytest_proclife.exercises.results import (
+    Mark,
+    Outcome,
+    Result,
+    Status,
+    number,
+    write_atomically,
+    write_json,
+)
 
 _CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
 _PRAIRIELEARN_LIMIT = 1_000_000  # bytes of a results.json
@@ -22,7 +30,7 @@ def gradescope(result: Result, style: str) -> dict[str, Any]:
     return {
         "score": number(result.score),
         "execution_time": round(result.seconds, 3),
-        "output": _in_words(result),
+        "output": _problem(result),
         "tests": [
             {
                 "name": mark.name,
@@ -46,7 +54,7 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         "gradable": True,
         "score": share,
-        "message": _in_words(result),
+        "message": _problem(result),
         "tests": [
             {
                 "name": mark.name,
@@ -54,7 +62,7 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
                 "max_points": number(mark.max_points),
                 "message": _feedback(mark, style),
             }
-            # it has no hidden tests: what is not to be seen is in the score alone
+            # it has no hidden tests: those that students must not see count in the score alone
             for mark in result.marks
             if mark.visibility == "visible"
         ],
@@ -68,11 +76,11 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
 def classroom50(
     result: Result, style: str, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The `result.json` contract of Classroom 50: points are whole numbers there.
+    """The `result.json` contract of Classroom 50, which takes whole points only.
 
-    https://github.com/foundation50/classroom50, its page on advanced autograding. What it calls
-    the classroom, the assignment and the submission are in the environment of its runner.
-    ValueError where they are not, and where a number of points is no whole one.
+    https://github.com/foundation50/classroom50, its page on advanced autograding. Its runner sets
+    the classroom, the assignment and the submission in the environment. ValueError if it did not,
+    or if points are not whole.
     """
     given = os.environ if environment is None else environment
     missing = [name for name in _CLASSROOM50 if not given.get(name)]
@@ -114,7 +122,7 @@ def classroom50(
 
 
 def junit(results: Sequence[Result], style: str) -> str:
-    """One test suite a submission, as CI systems read them."""
+    """JUnit XML, with one test suite for each submission."""
     root = ET.Element("testsuites")
     for result in results:
         outcomes = [mark.outcome for mark in result.marks]
@@ -146,16 +154,16 @@ def _junit_case(suite: ET.Element, result: Result, mark: Mark, style: str) -> No
     )
     points = f"{number(mark.points)} of {number(mark.max_points)} points"
     if mark.outcome in (Outcome.FAILED, Outcome.PARTIAL):
-        told = ET.SubElement(case, "failure", message=points)
-        told.text = _xml(_feedback(mark, style))
+        failure = ET.SubElement(case, "failure", message=points)
+        failure.text = _xml(_feedback(mark, style))
     elif mark.outcome is Outcome.NOT_RUN and result.status is Status.GRADED:
         ET.SubElement(case, "skipped", message=_xml(mark.message))
     elif mark.outcome is Outcome.NOT_RUN:
-        ET.SubElement(case, "error", message=_xml(_in_words(result)))
+        ET.SubElement(case, "error", message=_xml(_problem(result)))
 
 
 def _xml(text: str) -> str:
-    """Text without the characters that XML has no way to write."""
+    """Text without the characters that XML cannot contain."""
     return text.translate(_XML_FORBIDDEN).encode("utf-8", "replace").decode()
 
 
@@ -163,24 +171,23 @@ def _feedback(mark: Mark, style: str) -> str:
     return "" if mark.outcome is Outcome.PASSED else mark.feedback(style)
 
 
-def _in_words(result: Result) -> str:
+def _problem(result: Result) -> str:
     return "" if result.status is Status.GRADED else f"{result.status}: {result.reason}"
 
 
-_EACH: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] = {
+_BY_SUBMISSION: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] = {
     "gradescope": ("results.json", gradescope),
     "classroom50": ("result.json", classroom50),
     "prairielearn": ("results.json", prairielearn),
 }
-NAMES = (*_EACH, "junit")
+NAMES = (*_BY_SUBMISSION, "junit")
 
 
 def write(name: str, folder: Path, results: Sequence[Result], style: str) -> None:
-    """Write the results in a format, below the folder: a file each, or one for all (junit)."""
+    """Write the results in a format below the folder: a file for each, or one for all (junit)."""
     if name == "junit":
-        write_whole(folder / "junit.xml", junit(results, style))
+        write_atomically(folder / "junit.xml", junit(results, style))
         return
-    file, render = _EACH[name]
+    file, render = _BY_SUBMISSION[name]
     for result in results:
-        text = json.dumps(render(result, style), indent=1, ensure_ascii=False) + "\n"
-        write_whole(folder / name / result.submission / file, text)
+        write_json(folder / name / result.submission / file, render(result, style))

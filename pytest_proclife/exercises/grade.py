@@ -1,4 +1,4 @@
-"""`proclife grade` and `proclife check`, and what they show in the terminal."""
+"""`proclife grade` and `proclife check`, and what they print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import functools
 import gc
-import importlib
 import os
 import platform
 import secrets
@@ -15,17 +14,31 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pytest_proclife.exercises import formats, pytest_session, results, workers
-from pytest_proclife.exercises.integrity import Seal
-from pytest_proclife.exercises.pytest_session import Examination, Unusable
-from pytest_proclife.exercises.results import Mark, Outcome, Result, Status, Store, number
-from pytest_proclife.exercises.submission import HandedIn, find, fingerprint
+# What the first run of each grader would import, at a higher cost than that of most answers.
+import pytest_proclife.assertions.verbs
+import pytest_proclife.plugin.fixture
+import pytest_proclife.plugin.report
+import pytest_proclife.run_json  # noqa: F401 - as above
+from pytest_proclife.exercises import formats, pytest_session, verdict, workers
+from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
+from pytest_proclife.exercises.results import (
+    SUMMARY,
+    Mark,
+    Outcome,
+    Result,
+    Status,
+    Store,
+    number,
+)
+from pytest_proclife.exercises.submission import SubmissionPath, find, fingerprint
 from pytest_proclife.render.text import plain, shortened
 
+FAILED = 125
+_ALL_POINTS, _NOT_ALL = 0, 1  # of `check`
 _SIGNS = {
     Outcome.PASSED: "ok",
     Outcome.PARTIAL: "part",
@@ -35,7 +48,7 @@ _SIGNS = {
 
 
 class Progress:
-    """A line that says how far grading is; one a result where the output is no terminal."""
+    """How many submissions are graded: one line, or one for each result if not in a terminal."""
 
     def __init__(self, count: int, *, known: int) -> None:
         self.count = count
@@ -48,14 +61,16 @@ class Progress:
 
     def show(self, result: Result) -> None:
         self.done += 1
-        self._line(f"[{self.done}/{self.count}] {shortened(result.submission)}: {in_short(result)}")
+        self._line(
+            f"[{self.done}/{self.count}] {shortened(result.submission)}: {_in_short(result)}"
+        )
 
     def end(self, results: Sequence[Result], folder: Path) -> None:
         if self.live:
             sys.stderr.write("\n")
         counted = Counter(str(result.status) for result in results)
-        words = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
-        sys.stderr.write(f"{words}: {folder / 'summary.csv'}\n")
+        counts = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
+        sys.stderr.write(f"{counts}: {folder / 'summary.csv'}\n")
 
     def _line(self, text: str) -> None:
         if self.live:
@@ -66,14 +81,14 @@ class Progress:
         sys.stderr.flush()
 
 
-def in_short(result: Result) -> str:
+def _in_short(result: Result) -> str:
     if result.status is Status.GRADED:
         return f"{number(result.score)} of {number(result.max_score)}"
     return f"{result.status}: {plain(result.reason)}"
 
 
-def own_view(result: Result, style: str) -> str:
-    """A result as the student sees it: the tests that are visible."""
+def student_view(result: Result, style: str) -> str:
+    """A result as the student sees it: the visible tests."""
     if result.status is Status.UNGRADABLE:
         return f"This answer cannot be graded: {plain(result.reason)}"
     if result.status is not Status.GRADED:
@@ -93,64 +108,60 @@ def _lines(mark: Mark, style: str) -> list[str]:
     return lines
 
 
-FAILED = 125
-_ALL_HIS, _NOT_ALL = 0, 1  # of `check`
-
-
 def grade(options: argparse.Namespace) -> int:
-    """Grade submissions; 0 when each has its result in all formats, 125 where it has not."""
-    with _ended_by_sigterm():
+    """Grade submissions: 0 if each has its result in all formats, else 125."""
+    with _terminated_cleanly():
         try:
             path = _exercise(options.exercise)
             submissions = find(options.submissions)
             store = Store(Path(options.output))
-            others = [*(one.path for one in submissions), *map(Path, options.submissions)]
-            seal = Seal(path, [Path(os.path.abspath(p)) for p in (*others, store.folder)])
-            return _loaded(
-                path, seal, options, lambda exercise: _grade(exercise, submissions, store, options)
-            )
+            others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
+            others += [submission.path for submission in submissions]
+            others += [store.folder, *map(Path, options.submissions)]
+            exercise = _read(path, others)
+            _grade(_Grading(exercise, options), submissions, store, options)
+            _report_changes(exercise, others, store.folder / "exercise")
         except (ValueError, OSError) as error:
             print(f"proclife: {error}", file=sys.stderr)
             return FAILED
+        return 0
 
 
 def _grade(
-    exercise: _Exercise,
-    submissions: Sequence[HandedIn],
+    grading: _Grading,
+    submissions: Sequence[SubmissionPath],
     store: Store,
     options: argparse.Namespace,
-) -> int:
-    keys = {one.name: exercise.key(one) for one in submissions}
-    done = {one.name: store.known(one.name, keys[one.name]) for one in submissions}
-    results = {name: result for name, result in done.items() if result is not None}
+) -> None:
+    keys = {submission.name: grading.key(submission) for submission in submissions}
+    results: dict[str, Result] = {}
+    for name, key in keys.items():
+        if (known := store.known(name, key)) is not None:
+            results[name] = known
     progress = Progress(len(submissions), known=len(results))
-    missing = [one for one in submissions if one.name not in results]
-    exercise.keep = store.folder / "changed"
+    missing = [submission for submission in submissions if submission.name not in results]
     wanted = min(options.jobs, max(1, len(missing)))
-    width = workers.at_once(wanted)
+    width = workers.most_at_once(wanted)
     if width < wanted:
-        words = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
-        print(f"proclife: {words}", file=sys.stderr)
-    for result in exercise.results(missing, keys, width):
+        text = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
+        print(f"proclife: {text}", file=sys.stderr)
+    for result in grading.results(missing, keys, width):
         store.keep(result)
         results[result.submission] = result
         progress.show(result)
-    ordered = [results[one.name] for one in submissions]
+    ordered = [results[submission.name] for submission in submissions]
     for result in ordered:
         if store.known(result.submission, result.key) != result:
             store.keep(result)  # an answer may have written there
     store.summarize(ordered)
     progress.end(ordered, store.folder)
-    for words in exercise.changes:
-        print(f"proclife: {words}", file=sys.stderr)
     for name in options.format:
         formats.write(name, store.folder, ordered, options.feedback)
-    return 0
 
 
 def check(options: argparse.Namespace) -> int:
-    """Show one submission's own view; 0 for all points, 1 for less, 125 for no result."""
-    with _ended_by_sigterm():
+    """Show the student's view of one submission: 0 for all points, 1 for fewer, 125 for none."""
+    with _terminated_cleanly():
         try:
             path = _exercise(options.exercise)
             submission, *more = find([options.submission])
@@ -158,146 +169,152 @@ def check(options: argparse.Namespace) -> int:
                 raise ValueError(
                     f"{options.submission!r} has several submissions: name one of them"
                 )
-            seal = Seal(path, [submission.path])
-            return _loaded(
-                path, seal, options, lambda exercise: _check(exercise, submission, options)
-            )
+            exercise = _read(path, [submission.path])
+            (result,) = _Grading(exercise, options).results([submission], {}, 1)
+            _report_changes(exercise, [submission.path], None)
         except (ValueError, OSError) as error:
             print(f"proclife: {error}", file=sys.stderr)
             return FAILED
-
-
-def _check(exercise: _Exercise, submission: HandedIn, options: argparse.Namespace) -> int:
-    (result,) = exercise.results([submission], {}, 1)
-    print(own_view(result, options.feedback))
+    print(student_view(result, options.feedback))
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
     shown = [mark for mark in result.marks if mark.visibility == "visible"]
     passed = all(mark.outcome is Outcome.PASSED for mark in shown)
-    return _ALL_HIS if passed and result.status is Status.GRADED else _NOT_ALL
+    return _ALL_POINTS if passed and result.status is Status.GRADED else _NOT_ALL
 
 
 def _exercise(path: str) -> Path:
     exercise = Path(path).resolve()
     if not exercise.is_file():
-        what = "an exercise is a file of tests" if exercise.exists() else "no such exercise"
-        raise ValueError(f"{what}: {path!r}")
+        problem = "an exercise is a file of tests" if exercise.exists() else "no such exercise"
+        raise ValueError(f"{problem}: {path!r}")
     if not hasattr(os, "pidfd_open"):
         raise ValueError("grading needs Linux")
     return exercise
 
 
-def _loaded(
-    path: Path,
-    seal: Seal,
-    options: argparse.Namespace,
-    within: Callable[[_Exercise], int],
-) -> int:
-    """Load the exercise, and do what is to be done with it."""
-    _load_what_graders_need()
-
-    def begin(examination: Examination) -> int:
-        if seal.broken(whole=True) is not None:
-            raise ValueError("the exercise was changed while it was read: start again")
-        if not any(mark.max_points for mark in examination.marks):
-            words = "no test of it is worth points: mark them with proclife_points(n)"
-            print(f"proclife: {options.exercise}: {words}", file=sys.stderr)
-        gc.freeze()  # graders have no need to look through it again, nor to copy its pages
-        return within(_Exercise(examination, seal, options.deadline))
-
-    seal.listen()
-    try:
-        return pytest_session.load(path, seal, begin)
-    except Unusable as error:
-        raise ValueError(f"the exercise {options.exercise!r} cannot be used: {error}") from None
+def _read(exercise: Path, others: Sequence[Path]) -> Snapshot:
+    return snapshot(exercise, [path.parent.resolve() / path.name for path in others])
 
 
-class _Exercise:
-    """An exercise that is loaded: forks of this process grade with what it was at the start."""
+def _report_changes(exercise: Snapshot, others: Sequence[Path], kept: Path | None) -> None:
+    """Tell the teacher if the exercise is not what it was at the start, and write that to `kept`.
 
-    def __init__(self, examination: Examination, seal: Seal, deadline: float) -> None:
-        self.examination = examination
-        self.seal = seal
-        self.digest = seal.digest()
-        self.deadline = deadline
-        self.keep: Path | None = None  # where to keep what answers wrote in place of it
-        self.changes: list[str] = []  # sentences about that
+    The changes may be the teacher's own, so the exercise's folder is left alone.
+    """
+    names = exercise.differences(_read(exercise.path, others))
+    if not names:
+        return
+    text = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} changed during grading, "
+    text += "by you or by an answer; the results are for the exercise as it was at the start"
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
+        exercise.write_to(kept)
+        text += f", which is in {kept}"
+    print(f"proclife: {text}", file=sys.stderr)
 
-    def key(self, submission: HandedIn) -> str:
-        """What a result depends on: the exercise, the answer, the Python."""
+
+class _Grading:
+    """Grades submissions with an exercise as it was at the start.
+
+    ValueError if the exercise cannot be used.
+    """
+
+    def __init__(self, exercise: Snapshot, options: argparse.Namespace) -> None:
+        self._exercise = exercise
+        self._deadline: float = options.deadline
+        self._digest = exercise.digest
+        gc.freeze()  # graders need not search through it again, nor copy its pages
+        with _temporary_folder() as folder:
+            self._tests = self._list_tests(PrivateCopy(exercise, folder), options.exercise)
+        if not any(mark.max_points for mark in self._tests):
+            text = "no test of it is worth points: mark them with proclife_points(n)"
+            print(f"proclife: {options.exercise}: {text}", file=sys.stderr)
+
+    def _list_tests(self, copy: PrivateCopy, name: str) -> tuple[Mark, ...]:
+        token = secrets.token_hex()
+        job = functools.partial(pytest_session.list_tests, copy, token)
+        ((_, finished),) = workers.run([job], 1, self._deadline)
+        messages = verdict.read(finished.messages, token)
+        problems = [reason for _, reason in messages.problems]
+        if finished.timed_out:
+            problems = [f"it was not loaded after {finished.seconds:.0f} s"]
+        elif not problems and not messages.done:
+            problems = [copy.in_original(finished.output).strip() or verdict.early_exit(finished)]
+        elif not problems and not messages.marks:
+            problems = ["it has no tests: those are functions whose names begin with test_"]
+        if problems:
+            raise ValueError(f"the exercise {name!r} cannot be used: " + "\n".join(problems))
+        return messages.marks
+
+    def key(self, submission: SubmissionPath) -> str:
+        """What a result depends on: the exercise, the answer, the Python, the deadline."""
         try:
             answer = fingerprint(submission.path)
         except OSError as error:
             answer = str(error)
-        return f"{self.digest}-{answer}-{platform.python_version()}-{self.deadline}"
+        return f"{self._digest}-{answer}-{platform.python_version()}-{self._deadline}"
 
     def results(
-        self, submissions: Sequence[HandedIn], keys: dict[str, str], width: int
+        self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int
     ) -> Iterator[Result]:
-        """The result of each, as they come.
+        """The result of each, in the order in which they finish.
 
-        Where a file that the exercise reads was changed meanwhile, by whatever ran, it is written
-        back and the answer graded once more, alone.
+        If a grader's copy of the exercise was changed, by any answer, its submission is graded
+        again, alone. If it is changed again, only that answer or its tests can have done it.
         """
-        scratch = tempfile.mkdtemp(prefix="proclife-")
-        try:
-            again: list[HandedIn] = []
-            for one, result, changed in self._round(submissions, keys, width, Path(scratch, "1")):
-                if changed:
-                    again.append(one)
-                else:
-                    yield result
-            for _, result, changed in self._round(again, keys, 1, Path(scratch, "2")):
-                words = f"{changed!r}, which the exercise reads, was changed while this answer "
-                words += "was graded"
-                yield results.void(result, words) if changed else result
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        again: list[SubmissionPath] = []
+        for submission, result, change in self._round(submissions, keys, width):
+            if change is None:
+                yield result
+            else:
+                again.append(submission)
+        for _, result, change in self._round(again, keys, 1):
+            if change is None:
+                yield result
+            else:
+                reason = f"{change!r} of the exercise was changed while this answer was graded"
+                yield verdict.without_points(result, Status.TAMPERED, reason)
 
     def _round(
-        self,
-        submissions: Sequence[HandedIn],
-        keys: dict[str, str],
-        width: int,
-        scratch: Path,
-    ) -> Iterator[tuple[HandedIn, Result, str]]:
-        """Each with its result, and with the file that was not the same all the time, if any."""
-        scratch.mkdir()
+        self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int
+    ) -> Iterator[tuple[SubmissionPath, Result, str | None]]:
+        """Each with its result, and with a file of its copy of the exercise that was changed."""
         tokens = [secrets.token_hex() for _ in submissions]
-        places = [scratch / str(index) for index in range(len(submissions))]
-        jobs = [
-            functools.partial(self.examination.examine, one.path, place, token)
-            for one, place, token in zip(submissions, places, tokens, strict=True)
-        ]
-        for index, answer in workers.grade(jobs, width, self.deadline):
-            shutil.rmtree(places[index], ignore_errors=True)
-            one, token = submissions[index], tokens[index]
-            used, changed = results.reading(answer, token)
-            self.seal.used.update(used)
-            self._restore(one.name)
-            key = keys.get(one.name, "")
-            yield one, results.judge(one.name, answer, token, self.examination.marks, key), changed
+        copies: list[PrivateCopy] = []
 
-    def _restore(self, name: str) -> None:
-        """Write back what was changed of the exercise; by which answer, nobody knows for sure."""
-        for path in self.seal.changed():
-            done = self.seal.restore(path, self.keep)
-            kept = f"; what stood there is in {self.keep}" if done and self.keep else ""
-            self.changes.append(
-                f"{path} was changed before the end of {name!r}: "
-                + (f"it is as it was at the start{kept}" if done else "it cannot be written back")
-            )
+        def jobs(folder: Path) -> Iterator[workers.Job]:
+            for number, submission in enumerate(submissions):
+                place = folder / "answers" / str(number)
+                copies.append(PrivateCopy(self._exercise, folder / "exercises" / str(number)))
+                yield functools.partial(
+                    pytest_session.grade, submission.path, place, copies[number], tokens[number]
+                )
 
-
-def _load_what_graders_need() -> None:
-    """Import once what every grader would import, which costs more than most answers."""
-    for module in ("plugin.report", "plugin.fixture", "assertions.verbs", "run_json"):
-        importlib.import_module(f"pytest_proclife.{module}")
+        with _temporary_folder() as folder:
+            for number, finished in workers.run(jobs(folder), width, self._deadline):
+                submission = submissions[number]
+                key = keys.get(submission.name, "")
+                result = verdict.verdict(
+                    submission.name, finished, tokens[number], self._tests, key
+                )
+                yield submission, result, copies[number].change()
+                for kind in ("answers", "exercises"):
+                    shutil.rmtree(folder / kind / str(number), ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Leave by SystemExit on SIGTERM, so that what is graded is ended on the way."""
+def _temporary_folder() -> Iterator[Path]:
+    folder = tempfile.mkdtemp(prefix="proclife-")
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # an answer may have made it unremovable
+
+
+@contextlib.contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """Exit by SystemExit on SIGTERM, so that graders are killed on the way."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,196 +1,138 @@
-"""An exercise as it was at the start: what it reads of its folder, and what became of that."""
+"""An exercise's folder as it was when grading began, and the private copies that graders load."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib.machinery
 import os
 import stat
-import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.machinery import all_suffixes
 from pathlib import Path
-from typing import Any
 
-_SMALL = 1 << 20  # bytes of a file that can be written back
-_IN_ALL = 64 << 20  # bytes of all of them
-_CACHES = "__pycache__"
-_LATER = "conftest.py"  # pytest would load it at the next start, where there was none at this one
+_LARGEST = 100_000_000  # bytes of a folder: it is held in memory, and copied for each grader
+_CACHE = "__pycache__"
 
-# What tells a file from another, and its state from every other: nobody can set a time of change
-# (st_ctime), so what was changed and changed back is seen too.
-_Look = tuple[int, int, int, int]
+# Nobody can set a file's time of change (st_ctime): with its inode and size it also shows what was
+# changed and changed back.
+_Stamp = tuple[int, int, int]
 
 
-class Seal:
-    """What lies beside an exercise, as it was when it was read. `used` is what it has read of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The contents of an exercise's folder. `files` has content and permissions by relative path.
 
-    What answers write over can be written back, where it is small.
+    `path` is the exercise itself.
     """
 
-    def __init__(self, exercise: Path, others: Collection[Path]) -> None:
-        self.exercise = exercise
-        self.root = str(exercise.parent)
-        self.used: set[str] = {str(exercise)}
-        self._others = {str(path) for path in others}  # submissions and results: not its own
-        self._listening = False
-        self._looks: dict[str, _Look] = {}
-        self._bytes: dict[str, bytes] = {}
-        left = _IN_ALL
-        for path in self._files():
-            look = _look(path)
-            if look is None:
-                continue
-            self._looks[path] = look
-            size = look[2]
-            if path == str(exercise) or (size <= _SMALL and size <= left):
-                try:
-                    self._bytes[path] = Path(path).read_bytes()
-                except OSError:
-                    continue
-                left -= size
-        self._begun = dict(self._looks)
+    path: Path
+    files: Mapping[str, tuple[bytes, int]]
 
-    def listen(self) -> None:
-        """From now on know what this process reads of the folder; its modules from their source."""
-        self._listening = True
-        sys.addaudithook(self._heard)
-        sys.path_hooks.insert(0, self._finder)
-        sys.path_importer_cache.clear()
-
-    def begin(self) -> None:
-        """An answer's turn begins: what has been written back is as it was."""
-        for path, look in self._looks.items():
-            now = _look(path)
-            if now is not None and (now == look or self._as_it_was(path)):
-                self._begun[path] = now
-        self.used = {str(self.exercise)}
-
-    def use(self, path: str) -> None:
-        path = os.path.abspath(path)
-        if path.startswith(self.root + os.sep):
-            above = [path, *map(str, Path(path).parents)]
-            if not self._others.intersection(above[: above.index(self.root)]):
-                self.used.add(path)
-
-    def broken(self, *, whole: bool = False) -> str | None:
-        """A file that was read since the turn began, and has not been the same all the time.
-
-        The exercise itself is not, after it was loaded as a `whole`, but to show its lines.
-        """
-        own = self.used if whole else self.used - {str(self.exercise)}
-        for path in sorted(own | self._gone()):
-            if _look(path) != self._begun.get(path):
-                return os.path.relpath(path, self.root)
-        return None
-
+    @property
     def digest(self) -> str:
-        """A digest of all that was used, as it was at the start."""
+        """A hash of all files."""
         digest = hashlib.sha256()
-        for path in sorted(self.used & set(self._looks)):
-            name = os.path.relpath(path, self.root)
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-            content = self._bytes.get(path)
-            part = repr(self._looks[path]).encode() if content is None else content
-            digest.update(hashlib.sha256(part).digest())
+        for name, (content, mode) in sorted(self.files.items()):
+            digest.update(f"{name}\0{mode}\0".encode("utf-8", "surrogateescape"))
+            digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()
 
-    def changed(self) -> list[str]:
-        """What was used and is not as it was, by content; modules that are gone."""
-        found = sorted(self._gone() - self.used)
-        for path in sorted(self.used & set(self._looks)):
-            now = _look(path)
-            if now != self._looks[path]:
-                if now is not None and self._as_it_was(path):
-                    self._looks[path] = now
-                else:
-                    found.append(path)
-        later = os.path.join(self.root, _LATER)
-        if later not in self._looks and os.path.lexists(later):
-            found.append(later)
-        return found
+    def write_to(self, folder: Path) -> None:
+        for name, (content, mode) in self.files.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            file.chmod(mode)
 
-    def restore(self, path: str, keep: Path | None) -> bool:
-        """Write a file back, and keep what stood there in a folder; whether it could be done."""
+    def differences(self, other: Snapshot) -> list[str]:
+        """The files that are not the same in another snapshot of the folder."""
+        names = {*self.files, *other.files}
+        return sorted(name for name in names if self.files.get(name) != other.files.get(name))
+
+
+def snapshot(exercise: Path, others: Collection[Path] = ()) -> Snapshot:
+    """Read an exercise's folder. What contains one of `others` does not belong to the exercise.
+
+    Nor does what is hidden, is a cache or cannot be read. ValueError if there is too much.
+    """
+    root = exercise.parent
+    apart = {root / path.relative_to(root).parts[0] for path in others if root in path.parents}
+    files: dict[str, tuple[bytes, int]] = {}
+    size = 0
+    for path in _files(root, apart):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # to open a pipe could block
+                continue
+            size += status.st_size
+            if size > _LARGEST:
+                raise ValueError(
+                    f"the folder of the exercise, {str(root)!r}, has more than "
+                    f"{_LARGEST // 1_000_000} MB: move the exercise to a folder of its own"
+                )
+            files[str(path.relative_to(root))] = path.read_bytes(), stat.S_IMODE(status.st_mode)
+    return Snapshot(path=exercise, files=files)
+
+
+def _files(root: Path, apart: Collection[Path] = ()) -> Iterator[Path]:
+    for name, folders, files in os.walk(root):
+        folder = Path(name)
+        folders[:] = [
+            child
+            for child in folders
+            if not child.startswith(".") and child != _CACHE and folder / child not in apart
+        ]
+        yield from (folder / file for file in files if folder / file not in apart)
+
+
+class PrivateCopy:
+    """A copy of an exercise's folder, which one grader loads and its tests read."""
+
+    def __init__(self, original: Snapshot, place: Path) -> None:
+        self.original = original
+        self.root = place / original.path.parent.name
+        self.path = self.root / original.path.name
+        original.write_to(self.root)
+        # A file in place of each cache: bytecode that an answer writes there would be believed.
+        for folder in {file.parent for file in _files(self.root)}:
+            (folder / _CACHE).touch()
+        self._stamps = {file: _stamp(file) for file in _files(self.root)}
+
+    def change(self) -> str | None:
+        """A file that was not the same all the time, or a module that was added; None if none.
+
+        Other new files are output.
+        """
+        suffixes = tuple(all_suffixes())
+        for file in sorted({*self._stamps, *_files(self.root)}):
+            name = str(file.relative_to(self.root))
+            if file not in self._stamps:
+                if name.endswith(suffixes):
+                    return name
+            elif _stamp(file) != self._stamps[file] or self._content(file) != self._original(name):
+                return name
+        return None
+
+    def in_original(self, text: str) -> str:
+        """A text with the original's folder in place of the copy's."""
+        return text.replace(str(self.root), str(self.original.path.parent))
+
+    def _original(self, name: str) -> bytes:
+        content, _ = self.original.files.get(name, (b"", 0))  # a cache's place is empty
+        return content
+
+    @staticmethod
+    def _content(file: Path) -> bytes | None:
         try:
-            if keep is not None and os.path.isfile(path):
-                copy = keep / os.path.relpath(path, self.root)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(Path(path).read_bytes())
-            if path not in self._looks:
-                os.unlink(path)
-                return True
-            if path not in self._bytes:
-                return False
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            half = f"{path}.{os.getpid()}"
-            Path(half).write_bytes(self._bytes[path])
-            os.replace(half, path)
+            return file.read_bytes()
         except OSError:
-            return False
-        look = _look(path)
-        if look is not None:
-            self._looks[path] = look
-        return True
-
-    def _files(self) -> Iterator[str]:
-        for folder, folders, files in os.walk(self.root):
-            folders[:] = [
-                name
-                for name in folders
-                if not name.startswith(".")
-                and name != _CACHES
-                and os.path.join(folder, name) not in self._others
-            ]
-            for name in files:
-                path = os.path.join(folder, name)
-                if path not in self._others:
-                    yield path
-
-    def _gone(self) -> set[str]:
-        """Modules that were there: an import that finds none leaves no trace of what it wanted."""
-        return {p for p in self._bytes if p.endswith(".py") and not os.path.lexists(p)}
-
-    def _as_it_was(self, path: str) -> bool:
-        listening, self._listening = self._listening, False  # what we read the exercise does not
-        try:
-            return path in self._bytes and Path(path).read_bytes() == self._bytes[path]
-        except OSError:
-            return False
-        finally:
-            self._listening = listening
-
-    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not self._listening:
-            return
-        path, _, flags = arguments
-        if isinstance(path, bytes | os.PathLike):
-            path = os.fsdecode(path)
-        if isinstance(path, str) and isinstance(flags, int) and not flags & os.O_ACCMODE:
-            self.use(path)
-
-    def _finder(self, path: str) -> importlib.machinery.FileFinder:
-        if path != self.root and not path.startswith(self.root + os.sep):
-            raise ImportError
-        return importlib.machinery.FileFinder(
-            path,
-            (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
-            (_FromSource, importlib.machinery.SOURCE_SUFFIXES),
-        )
+            return None
 
 
-class _FromSource(importlib.machinery.SourceFileLoader):
-    """A loader that reads no __pycache__, where an answer can have put what it likes."""
-
-    def path_stats(self, path: str) -> Any:
-        raise OSError
-
-
-def _look(path: str) -> _Look | None:
-    """None where it is no regular file: to open a pipe could wait for ever."""
+def _stamp(file: Path) -> _Stamp | None:
     try:
-        status = os.stat(path)
+        status = file.lstat()
     except OSError:
         return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
+    return status.st_ino, status.st_size, status.st_ctime_ns

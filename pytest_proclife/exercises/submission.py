@@ -1,4 +1,4 @@
-"""Submissions on disk, the program in each, and the fixture `submission` that gives it to tests."""
+"""Submissions on disk, the program of each, and the object that tests have as `submission`."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from pytest_proclife.target import Code
 
 _SUFFIXES = (".py", ".ipynb")
 _MAINS = ("main.py", "main.ipynb")
-_NO_PROGRAMS = ("__pycache__", ".ipynb_checkpoints")
+_CACHES = ("__pycache__", ".ipynb_checkpoints")
 _LARGEST = 10_000_000  # bytes of a program
 
 
 class Ungradable(Exception):
-    """There is no program in the submission that could be run; the message says why."""
+    """The submission has no program that can be run; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandedIn:
+class SubmissionPath:
     """A submission: a file, or a folder with a program in it."""
 
     name: str
     path: Path
 
 
-def find(paths: Iterable[str]) -> tuple[HandedIn, ...]:
-    """The submissions that the paths name: files, folders, folders of folders. ValueError if none.
+def find(paths: Iterable[str]) -> tuple[SubmissionPath, ...]:
+    """The submissions in some paths: files, folders, folders of folders. ValueError if none.
 
-    A folder whose folders have programs holds a submission in each; one with several programs,
-    none of them main.py, has a submission in each file; any other folder is a submission.
+    A folder with folders and no program has a submission in each folder. One with several
+    programs, none of them main.py, has a submission in each file. Any other is a submission.
     """
     found: list[Path] = []
     for text in paths:
         path = Path(text)
         if not path.exists():
             raise ValueError(f"no such submission: {text!r}")
-        found += _within(path)
+        found += _submissions_in(path)
     unique = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))
     if not unique:
         raise ValueError("there is no submission")
     return tuple(_named(unique))
 
 
-def _within(path: Path) -> list[Path]:
+def _submissions_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    inside = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    folders = [child for child in inside if child.is_dir() and child.name not in _NO_PROGRAMS]
-    programs = [child for child in inside if child.suffix in _SUFFIXES and child.is_file()]
+    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    folders = [child for child in children if child.is_dir() and child.name not in _CACHES]
+    programs = [child for child in children if child.suffix in _SUFFIXES and child.is_file()]
     if any(child.name in _MAINS for child in programs):
         return [path]
     if folders and not programs:
@@ -72,8 +72,8 @@ def _within(path: Path) -> list[Path]:
     return [path]
 
 
-def _named(paths: list[Path]) -> Iterator[HandedIn]:
-    """Each by its own name, and by its folder's too where two have the same."""
+def _named(paths: list[Path]) -> Iterator[SubmissionPath]:
+    """Each path with its own name, after the names of its folders if two have the same."""
     names = {path: path.stem if path.suffix in _SUFFIXES else path.name for path in paths}
     depth = 1
     longest = max(len(path.parts) for path in paths)
@@ -89,15 +89,15 @@ def _named(paths: list[Path]) -> Iterator[HandedIn]:
             if counted[name] > 1:
                 names[path] = "-".join(path.parts[-depth:]).lstrip("/")
     for path, name in names.items():
-        yield HandedIn(name=name, path=path)
+        yield SubmissionPath(name=name, path=path)
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of all that a submission, or an exercise, consists of."""
+    """A hash of all files of a submission."""
     digest = hashlib.sha256()
     files = [path]
     if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if not set(f.parts) & set(_NO_PROGRAMS))
+        files = sorted(f for f in path.rglob("*") if not set(f.parts) & set(_CACHES))
     for file in files:
         digest.update(str(file.relative_to(path)).encode("utf-8", "surrogateescape") + b"\0")
         if file.is_file():
@@ -107,10 +107,10 @@ def fingerprint(path: Path) -> str:
 
 
 def private_copy(path: Path, folder: Path) -> Path:
-    """Copy a submission to where its program may do what it likes; the copy's path."""
+    """Copy a submission into a folder, so that its program can change its files; the copy."""
     copy = folder / path.name
     if path.is_dir():
-        left_out = shutil.ignore_patterns(*_NO_PROGRAMS)
+        left_out = shutil.ignore_patterns(*_CACHES)
         shutil.copytree(path, copy, symlinks=True, ignore=left_out)
     else:
         shutil.copy(path, copy)
@@ -118,11 +118,11 @@ def private_copy(path: Path, folder: Path) -> Path:
 
 
 def program(path: Path) -> tuple[Path, str]:
-    """The program of a submission and its source. Ungradable where it cannot be run."""
+    """The program of a submission and its source. Ungradable if it cannot be run."""
     file = _program_file(path) if path.is_dir() else path
     try:
         if not file.is_file():
-            raise Ungradable(f"{file.name!r} is no file that could be read")
+            raise Ungradable(f"{file.name!r} is not a file that can be read")
         if file.stat().st_size > _LARGEST:
             raise Ungradable(f"{file.name!r} is larger than {_LARGEST:,} bytes")
         source = _source(file)
@@ -160,7 +160,9 @@ def _source(file: Path) -> str:
         with tokenize.open(file) as opened:
             source = opened.read()
     except (UnicodeDecodeError, SyntaxError, LookupError):
-        raise Ungradable(f"{file.name!r} is no text of Python's: save it as UTF-8") from None
+        raise Ungradable(
+            f"{file.name!r} is not text that Python can read: save it as UTF-8"
+        ) from None
     _parse(source, repr(file.name))
     return source
 
@@ -180,11 +182,11 @@ def _parse(source: str, where: str, flags: int = 0) -> None:
 
 
 class ExerciseError(Exception):
-    """The exercise, not the answer, is wrong; the message is for who wrote it."""
+    """The exercise is wrong, not the answer; the message is for its author."""
 
 
 class PartialCredit(Exception):
-    """A test ends with some of its points; the message is for the student."""
+    """A test gives some of its points; the message is for the student."""
 
     def __init__(self, points: float, reason: str) -> None:
         super().__init__(reason)
@@ -192,13 +194,13 @@ class PartialCredit(Exception):
 
 
 class Submission(os.PathLike[str]):
-    """A student's program. It is a path: `proclife.run(submission)` and `start()` take it."""
+    """A student's program. It is a path, which `proclife.run()` and `start()` take as a target."""
 
     def __init__(self, path: Path, source: str, runs: list[Run]) -> None:
         self.path = path
         self.source = source
         self.noun = ""
-        self._runs = runs  # told of each
+        self._runs = runs  # each run is added to it
         self._known: dict[tuple[tuple[str, str], ...], Run | RunTimeout] = {}
         self._functions: Mapping[str, str] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -225,7 +227,7 @@ class Submission(os.PathLike[str]):
     def run(self, **options: Any) -> Run:
         """Run the program as `pytest_proclife.run` does, once for all tests with these options.
 
-        Raises what that raises.
+        Raises the same exceptions.
         """
         __tracebackhide__ = True
         key = tuple(sorted((name, repr(value)) for name, value in options.items()))
@@ -244,8 +246,8 @@ class Submission(os.PathLike[str]):
     def call(self, function: str, *args: object) -> Code:
         """A target that imports the program and calls one of its functions.
 
-        AssertionError where the program has no function of that name, ExerciseError where an
-        argument cannot be written as a literal, as numbers, strings and lists of them can.
+        AssertionError if the program has no function of that name, ExerciseError if an argument
+        is not a literal, as numbers, strings and lists of them are.
         """
         __tracebackhide__ = True
         if function not in self.functions:
@@ -266,11 +268,11 @@ class Submission(os.PathLike[str]):
         )
 
     def children_are(self, noun: str) -> None:
-        """What main's children are called in the sentences for the student: "session"."""
+        """Set the noun for main's children in the sentences for the student, such as "session"."""
         self.noun = noun
 
     def partial(self, points: float, reason: str) -> NoReturn:
-        """End the test with some of its points; the reason is for the student."""
+        """End the test with some of its points. The student reads the reason."""
         __tracebackhide__ = True
         if not 0 <= points < math.inf:
             raise ExerciseError(f"points are a number, 0 or more, not {points!r}")
@@ -281,17 +283,17 @@ class Submission(os.PathLike[str]):
             self._scratch.cleanup()
 
     def _module(self) -> tuple[Path, str]:
-        """Where the program can be imported from, and by which name."""
+        """The folder that the program can be imported from, and the module's name."""
         if self.path.suffix != ".ipynb" and self.path.stem.isidentifier():
             return self.path.parent, self.path.stem
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="proclife-")
-            place = Path(self._scratch.name)
+            folder = Path(self._scratch.name)
             if self.path.suffix == ".ipynb":
-                notebook.write_program(notebook.read(self.path), place, str(self.path.parent))
+                notebook.write_program(notebook.read(self.path), folder, str(self.path.parent))
             else:
-                (place / "answer.py").write_bytes(self.path.read_bytes())
-        place = Path(self._scratch.name)
+                (folder / "answer.py").write_bytes(self.path.read_bytes())
+        folder = Path(self._scratch.name)
         if self.path.suffix == ".ipynb":
-            return place / self.path.name, notebook.PROGRAM.removesuffix(".py")
-        return place, "answer"
+            return folder / self.path.name, notebook.PROGRAM.removesuffix(".py")
+        return folder, "answer"

@@ -1,4 +1,4 @@
-"""Where submissions are graded side by side, each by a process of its own that is ended whole."""
+"""Graders side by side: each is a process of its own, and everything below it ends with it."""
 
 from __future__ import annotations
 
@@ -12,133 +12,143 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from pytest_proclife import backend
 from pytest_proclife.supervisor import kernel
 
-_MOST = 8 << 20  # bytes that a grader may say
+_MOST = 8 << 20  # bytes of a grader's messages
 _CHUNK = 1 << 16
-_STRAYS = 10.0  # s at most to end what outlived a grader
-_LOOK = 1.0  # s between two looks whether a grader has been stopped: no event tells of that
-_DESCRIPTORS = 4  # of a seat, which its neighbours' graders inherit
-_OTHERS = 64  # descriptors, of a grader's own and of who started it all
+_CLEANUP = 10.0  # s at most to kill what outlived a grader
+_INTERVAL = 1.0  # s between two checks for stopped graders: no event reports those
+_DESCRIPTORS = 4  # of a grader here, which the graders beside it inherit
+_OTHERS = 64  # descriptors that a grader and its parent need besides
 _CRASHED = 70  # EX_SOFTWARE: the exit code of a grader that raised
 
-# What a grader does, given the descriptor to write to, and what waits for its turn.
-Examine = Callable[[int, Callable[[], None]], None]
+# What a grader does, given the descriptor for its messages, and what waits for its turn.
+Job = Callable[[int, Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a grader said, and how it ended: `exitcode` is negative where a signal ended it.
+class Finished:
+    """What a grader left: `messages`, and `exitcode`, which is negative if a signal ended it.
 
-    `late`: it was ended at the deadline, or, `stopped`, because a signal had stopped it or what
-    watches the answer for it. `words` are the end of its output. `seconds` is how long it took
-    from its turn on.
+    `timed_out`: it was killed at the deadline, or, `stopped`, because a signal had stopped it or
+    the supervisor of its run. `output` is the end of what it printed. `seconds` count from its
+    turn.
     """
 
-    said: bytes
+    messages: bytes
     exitcode: int
-    late: bool
-    words: str
+    timed_out: bool
+    output: str
     seconds: float
     stopped: bool = False
 
 
 @dataclass(slots=True)
-class _Seat:
+class _Grader:
     number: int
     pid: int
     pidfd: int
-    channel: int
+    channel: int  # its messages; -1 once closed
     turn: int  # to be written to when it is its turn; -1 from then on
-    log: IO[bytes]
-    began: float
-    said: bytearray = field(default_factory=bytearray)
-    late: bool = False
+    output: IO[bytes]
+    started: float
+    messages: bytearray = field(default_factory=bytearray)
+    timed_out: bool = False
     stopped: bool = False
 
+    @property
+    def on_turn(self) -> bool:
+        return self.turn < 0
 
-def at_once(wanted: int) -> int:
-    """How many of these can be graded at a time, with the descriptors that a process may have."""
+
+def most_at_once(jobs: int) -> int:
+    """How many of `jobs` graders this process has descriptors for at a time."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return wanted
-    return max(1, min(wanted, (limit - _OTHERS) // (2 * _DESCRIPTORS)))
+        return jobs
+    return max(1, min(jobs, (limit - _OTHERS) // (2 * _DESCRIPTORS)))
 
 
-def grade(jobs: Sequence[Examine], width: int, deadline: float) -> Iterator[tuple[int, Answer]]:
-    """Run each job in a process of its own, `width` at a time; (number, answer) as they end.
+def run(jobs: Iterable[Job], width: int, deadline: float) -> Iterator[tuple[int, Finished]]:
+    """Run each job in a grader, `width` at a time; yield (number, what it left) as they finish.
 
-    As many again make ready meanwhile, and wait for their turn. Whatever happens, no process of
-    a job is left: not after its deadline (seconds), nor when the iterator is closed.
+    As many again prepare meanwhile and wait for their turn. No process of a job is left running
+    after its deadline (seconds), nor once the iterator is closed.
     """
     with contextlib.suppress(OSError):
-        kernel.become_subreaper()  # so that what a killed grader leaves comes to us
-    seats: dict[int, _Seat] = {}
+        kernel.become_subreaper()  # so that orphans of a killed grader become our children
+    graders: dict[int, _Grader] = {}
     waiting = iter(enumerate(jobs))
     try:
         while True:
-            while len(seats) < 2 * width and (following := next(waiting, None)) is not None:
-                seat = _seat(*following)
-                seats[seat.pid] = seat
-            if not seats:
+            while len(graders) < 2 * width and (following := next(waiting, None)) is not None:
+                grader = _start(*following)
+                graders[grader.pid] = grader
+            if not graders:
                 return
-            _give_turns(seats, width)
-            for seat in _ended(seats, deadline):
-                del seats[seat.pid]
-                answer = _answer(seat)
-                _end_strays(seats)
-                yield seat.number, answer
+            _give_turns(graders, width)
+            for grader in _exited(graders, deadline):
+                del graders[grader.pid]
+                finished = _reap(grader)
+                _kill_orphans(graders)
+                yield grader.number, finished
     finally:
-        for seat in seats.values():
-            kernel.send(seat.pidfd, signal.SIGKILL)
-        for seat in seats.values():
-            _answer(seat)
-        _end_strays({})
+        for grader in graders.values():
+            kernel.send(grader.pidfd, signal.SIGKILL)
+        for grader in graders.values():
+            _reap(grader)
+        _kill_orphans({})
 
 
-def _seat(number: int, examine: Examine) -> _Seat:
-    reading, writing = os.pipe()
-    told, turn = os.pipe()
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the grader has ended
+def _start(number: int, job: Job) -> _Grader:
+    channel, writing = os.pipe()
+    waiting, turn = os.pipe()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the grader is reaped
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
-    began = time.monotonic()
+    started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        os.close(reading)
+        os.close(channel)
         os.close(turn)
-        _examine(functools.partial(examine, writing, lambda: _wait(told)), log.fileno(), parent)
+        work = functools.partial(job, writing, functools.partial(_wait_for_turn, waiting))
+        _be_grader(work, output.fileno(), parent)
     os.close(writing)
-    os.close(told)
-    os.set_blocking(reading, False)
-    pidfd = os.pidfd_open(pid)
-    return _Seat(
-        number=number, pid=pid, pidfd=pidfd, channel=reading, turn=turn, log=log, began=began
+    os.close(waiting)
+    os.set_blocking(channel, False)
+    return _Grader(
+        number=number,
+        pid=pid,
+        pidfd=os.pidfd_open(pid),
+        channel=channel,
+        turn=turn,
+        output=output,
+        started=started,
     )
 
 
-def _wait(told: int) -> None:
-    """Wait for one's turn."""
-    if not os.read(told, 1):
-        os._exit(_CRASHED)  # who would give it is gone
+def _wait_for_turn(waiting: int) -> None:
+    if not os.read(waiting, 1):
+        os._exit(_CRASHED)  # the parent has gone
 
 
-def _give_turns(seats: dict[int, _Seat], width: int) -> None:
-    taken = sum(seat.turn < 0 for seat in seats.values())
-    for seat in [seat for seat in seats.values() if seat.turn >= 0][: width - taken]:
-        with contextlib.suppress(BrokenPipeError):  # it has ended already
-            os.write(seat.turn, b"1")
-        os.close(seat.turn)
-        seat.turn, seat.began = -1, time.monotonic()
+def _give_turns(graders: dict[int, _Grader], width: int) -> None:
+    free = width - sum(grader.on_turn for grader in graders.values())
+    for grader in [grader for grader in graders.values() if not grader.on_turn][:free]:
+        with contextlib.suppress(BrokenPipeError):  # it has exited already
+            os.write(grader.turn, b"1")
+        os.close(grader.turn)
+        grader.turn, grader.started = -1, time.monotonic()
 
 
-def _examine(examine: Callable[[], None], log: int, parent: int) -> None:
-    """The life of a grader, which never returns to what its parent was doing."""
+def _be_grader(work: Callable[[], None], output: int, parent: int) -> None:
+    """Do the work in this process and exit: the parent's code must not run on in a second one."""
     code = _CRASHED
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -146,17 +156,16 @@ def _examine(examine: Callable[[], None], log: int, parent: int) -> None:
         os.setsid()
         with contextlib.suppress(OSError):
             kernel.die_with_parent(signal.SIGKILL)
-            # what loses its parent here stays here, and is not taken for a stray of another's
-            kernel.become_subreaper()
+            kernel.become_subreaper()  # its orphans stay with it while it lives
         if os.getppid() != parent:
-            os._exit(code)  # it was gone before it could be tied to
+            os._exit(code)  # the parent exited before the line above
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        examine()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        work()
         code = 0
-    except BaseException:  # noqa: BLE001 - or the parent's code would run on in a second process
+    except BaseException:  # noqa: BLE001 - SystemExit too
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
@@ -165,92 +174,90 @@ def _examine(examine: Callable[[], None], log: int, parent: int) -> None:
         os._exit(code)
 
 
-def _ended(seats: dict[int, _Seat], deadline: float) -> list[_Seat]:
-    """Wait until a grader has ended, and listen to all meanwhile."""
+def _exited(graders: dict[int, _Grader], deadline: float) -> list[_Grader]:
+    """Wait until some have exited, and return those; receive the messages of all meanwhile."""
     poll = select.poll()
-    for seat in seats.values():
-        poll.register(seat.pidfd, select.POLLIN)
-        if seat.channel >= 0:
-            poll.register(seat.channel, select.POLLIN)
+    for grader in graders.values():
+        poll.register(grader.pidfd, select.POLLIN)
+        if grader.channel >= 0:
+            poll.register(grader.channel, select.POLLIN)
     while True:
         now = time.monotonic()
-        timed = [seat for seat in seats.values() if seat.turn < 0 and not seat.late]
-        due = min((seat.began + deadline for seat in timed), default=now + _LOOK)
-        patience = max(0.0, min(due - now, _LOOK)) * 1000
-        ready = {number for number, _ in poll.poll(patience)}
-        for seat in seats.values():
-            if seat.channel in ready and not _listen(seat):
-                poll.unregister(seat.channel)
-                os.close(seat.channel)
-                seat.channel = -1
-            if seat in timed and time.monotonic() >= seat.began + deadline:
-                seat.late = True
-                kernel.send(seat.pidfd, signal.SIGKILL)
-            elif seat in timed and not ready and _is_stopped(seat.pid):
-                seat.late = seat.stopped = True
-                kernel.send(seat.pidfd, signal.SIGKILL)
-        ended = [seat for seat in seats.values() if seat.pidfd in ready]
-        if ended:
-            return ended
+        timed = [g for g in graders.values() if g.on_turn and not g.timed_out]
+        due = min((grader.started + deadline for grader in timed), default=now + _INTERVAL)
+        timeout = max(0.0, min(due - now, _INTERVAL)) * 1000
+        ready = {descriptor for descriptor, _ in poll.poll(timeout)}
+        for grader in graders.values():
+            if grader.channel in ready and not _receive(grader):
+                poll.unregister(grader.channel)
+                os.close(grader.channel)
+                grader.channel = -1
+            if grader not in timed:
+                continue
+            if time.monotonic() >= grader.started + deadline:
+                grader.timed_out = True
+            elif not ready and _is_stopped(grader.pid):
+                grader.timed_out = grader.stopped = True
+            if grader.timed_out:
+                kernel.send(grader.pidfd, signal.SIGKILL)
+        exited = [grader for grader in graders.values() if grader.pidfd in ready]
+        if exited:
+            return exited
 
 
 def _is_stopped(grader: int) -> bool:
-    """Whether a grader, or what watches an answer for it, has been stopped by a signal.
+    """True if a signal has stopped a grader, its zygote or the supervisor of its run.
 
-    An answer that stops itself is not looked for: the run's own time is for that.
+    An answer may stop itself: the timeout of its run ends that.
     """
-    zygotes = [
-        pid for pid in kernel.children(grader) if any(map(_serves, kernel.command_line(pid)))
-    ]
-    ours = [grader, *zygotes, *(pid for zygote in zygotes for pid in kernel.children(zygote))]
-    return any(kernel.state(pid) == "T" for pid in ours)
+    children = kernel.children(grader)
+    zygotes = [pid for pid in children if backend.is_zygote(kernel.command_line(pid))]
+    supervisors = [pid for zygote in zygotes for pid in kernel.children(zygote)]
+    return any(kernel.state(pid) == "T" for pid in (grader, *zygotes, *supervisors))
 
 
-def _serves(word: str) -> bool:
-    return "zygote.main(" in word
-
-
-def _listen(seat: _Seat) -> bool:
-    """Take what a grader says; false at the end of it, or where it is too much."""
+def _receive(grader: _Grader) -> bool:
+    """Take messages of a grader; false at their end, or if there are too many."""
     try:
-        data = os.read(seat.channel, _CHUNK)
+        data = os.read(grader.channel, _CHUNK)
     except BlockingIOError:
         return True
-    seat.said += data
-    return bool(data) and len(seat.said) <= _MOST
+    grader.messages += data
+    return bool(data) and len(grader.messages) <= _MOST
 
 
-def _answer(seat: _Seat) -> Answer:
-    """Collect a grader that has ended, or is about to."""
-    _, status = os.waitpid(seat.pid, 0)
-    seconds = time.monotonic() - seat.began
-    while seat.channel >= 0:
-        before = len(seat.said)
-        more = _listen(seat)
-        if not more or len(seat.said) == before:
-            os.close(seat.channel)
-            seat.channel = -1
-    os.close(seat.pidfd)
-    if seat.turn >= 0:
-        os.close(seat.turn)
-    with seat.log as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _CHUNK))
-        words = log.read().decode("utf-8", "backslashreplace")
-    return Answer(
-        said=bytes(seat.said),
+def _reap(grader: _Grader) -> Finished:
+    """Wait for a grader that has exited, or is about to."""
+    _, status = os.waitpid(grader.pid, 0)
+    seconds = time.monotonic() - grader.started
+    if grader.channel >= 0:
+        before = -1
+        while before < len(grader.messages):
+            before = len(grader.messages)
+            if not _receive(grader):
+                break
+        os.close(grader.channel)
+    os.close(grader.pidfd)
+    if not grader.on_turn:
+        os.close(grader.turn)
+    with grader.output as output:
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _CHUNK))
+        text = output.read().decode("utf-8", "backslashreplace")
+    return Finished(
+        messages=bytes(grader.messages),
         exitcode=os.waitstatus_to_exitcode(status),
-        late=seat.late,
-        stopped=seat.stopped,
-        words=words,
+        timed_out=grader.timed_out,
+        stopped=grader.stopped,
+        output=text,
         seconds=seconds,
     )
 
 
-def _end_strays(seats: dict[int, _Seat]) -> None:
-    """End all children of ours that are no graders: what was left by one that has ended."""
-    until = time.monotonic() + _STRAYS
-    while strays := [pid for pid in kernel.children(os.getpid()) if pid not in seats]:
-        for pid in strays:
+def _kill_orphans(graders: dict[int, _Grader]) -> None:
+    """Kill and reap all children but the graders: processes that outlived a grader."""
+    until = time.monotonic() + _CLEANUP
+    while orphans := [pid for pid in kernel.children(os.getpid()) if pid not in graders]:
+        for pid in orphans:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import lives
 
-from pytest_proclife.exercises.feedback import about
+from pytest_proclife.exercises.feedback import sentences
 from pytest_proclife.records import Cause, ExceptionInfo, Run
 
 NONE = (
@@ -17,7 +17,7 @@ NONE = (
 
 def told(run: Run, *names: str, noun: str = "", join_wanted: bool = False) -> tuple[str, ...]:
     offenders = tuple(run[name] for name in names)
-    return about(run, offenders, noun=noun, file="/answers/exam.py", join_wanted=join_wanted)
+    return sentences(run, offenders, noun=noun, file="/answers/exam.py", join_wanted=join_wanted)
 
 
 def test_a_session_that_kept_the_program_open_has_its_seconds() -> None:
@@ -48,7 +48,7 @@ def test_a_daemon_that_was_cut_off_is_told_of_join() -> None:
 
 def test_a_daemon_that_takes_its_time_is_no_surprise_to_be_none() -> None:
     (words,) = told(lives.ignoring_daemon(), "MainProcess")
-    assert words.endswith("It was told to end, and took its time.")
+    assert words.endswith("It was asked to end, and took its time.")
 
 
 def test_what_holds_for_several_is_said_once() -> None:
@@ -56,7 +56,7 @@ def test_what_holds_for_several_is_said_once() -> None:
     assert told(run, "worker-1", "worker-2", "worker-3", noun="worker") == (
         (
             "Your worker worker-3 was waited for with join(): main went on when it had ended, "
-            "after 0.3 s. So it is with 2 more."
+            "after 0.3 s. The same holds for 2 more."
         ),
     )
 
@@ -68,16 +68,16 @@ def test_the_silent_failure_of_a_notebook_is_explained() -> None:
         "AttributeError: Can't get attribute 'worker'"
     )
     assert "With the start method spawn a process imports your program again" in words
-    assert "in a notebook's kernel this fails without a word." in words
-    assert words.endswith("So it is with 2 more.")
+    assert "in a notebook's kernel this fails without a message." in words
+    assert words.endswith("The same holds for 2 more.")
 
 
 def test_who_was_ended_by_hand_is_told_how() -> None:
     run = lives.ends()
-    sentences = told(run, "terminated", "killed")
-    assert sentences[0] == (
+    first, *_ = told(run, "terminated", "killed")
+    assert first == (
         "Your process terminated did not end by itself: your program ended it with terminate(). "
-        "So it is with 1 more."
+        "The same holds for 1 more."
     )
 
 

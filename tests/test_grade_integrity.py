@@ -1,4 +1,4 @@
-"""Every answer is held against the exercise as `proclife grade` read it at its start."""
+"""Every answer is graded with the exercise as `proclife grade` read it at its start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import marshal
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from marking import DAEMON, EXERCISE, grade, graded, results
-
-from pytest_proclife.exercises.integrity import Seal
 
 pytestmark = pytest.mark.once  # each runs pytest several times
 
@@ -22,6 +22,16 @@ EASY = EXERCISE.replace("assert ", "").replace("assert_abandoned(", "(")
 def writes(path: Path, text: str) -> str:
     """An answer that writes over a file."""
     return f"import pathlib; pathlib.Path({str(path)!r}).write_text({text!r})\n"
+
+
+def writes_copies(name: str, text: str) -> str:
+    """An answer that writes over a file of its own grader's copy of the exercise."""
+    return (
+        "import pathlib\n"
+        "place = pathlib.Path.cwd()\n"  # .../answers/0
+        "copy = place.parent.parent / 'exercises' / place.name\n"
+        f"for path in copy.rglob({name!r}): path.write_text({text!r})\n"
+    )
 
 
 def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
@@ -44,26 +54,27 @@ def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
     assert [(one["status"], one["score"]) for one in results(tmp_path).values()] == [
         ("graded", 0)
     ] * 4
-    assert (tmp_path / "exercise.py").read_text() == EXERCISE
-    assert (tmp_path / "out/changed/exercise.py").read_text() == EASY
-    assert "exercise.py was changed before the end of '3': it is as it was" in done.stderr
+    assert (tmp_path / "exercise.py").read_text() == EASY  # it may be the teacher's own change
+    assert (tmp_path / "out/exercise/exercise.py").read_text() == EXERCISE
+    words = "exercise.py changed during grading, by you or by an answer; the results are for the "
+    words += "exercise as it was at the start, which is in out/exercise\n"
+    assert words in done.stderr
 
 
-def test_an_exercise_is_loaded_once_whatever_answers_make_of_its_file(tmp_path: Path) -> None:
+def test_an_exercise_is_what_it_was_while_an_answer_rewrites_it(tmp_path: Path) -> None:
     log = tmp_path / "loads"
-    tells = f"import os\nopen({str(log)!r}, 'a').write(f'{{os.getpid()}} ')\n"
-    # over and over again, so that it would meet each grader that loads while this answer runs
+    tells = f"open({str(log)!r}, 'a').write('+')\n"
+    # over and over again, so that each grader that loads while this answer runs would meet it
     cheats = (
         "import os, pathlib\n"
         f"path = pathlib.Path({str(tmp_path / 'exercise.py')!r})\n"
-        f"while len(open({str(log)!r}).read().split()) < 2:\n"
+        f"while len(open({str(log)!r}).read()) < 4:\n"
         f"    path.with_suffix('.new').write_text({tells + EASY!r})\n"
         "    os.replace(path.with_suffix('.new'), path)\n"
     )
     answers = {"1": cheats, "2": "pass", "3": "pass", "4": "pass", "5": "pass"}
     found = graded(tmp_path, "-j", "2", exercise=tells + EXERCISE, **answers)
     assert [(one["status"], one["score"]) for one in found.values()] == [("graded", 0)] * 5
-    assert len(log.read_text().split()) == 1
 
 
 BESIDE = """
@@ -107,15 +118,75 @@ def test_what_lies_beside_an_exercise_is_as_it_was_for_each_answer(tmp_path: Pat
     found = graded(tmp_path, exercise=BESIDE, **answers)
     assert {name: (one["status"], one["score"]) for name, one in found.items()} == {
         "1": ("graded", 3),
-        "2": ("error", 0),  # what its tests read was not the exercise's
+        "2": ("graded", 0),
         "3": ("graded", 3),
         "4": ("graded", 0),
         "5": ("graded", 3),
     }
-    assert found["2"]["reason"] == (
-        "'data.json', which the exercise reads, was changed while this answer was graded"
+    assert all(path.read_text() == text for path, text in beside(tmp_path, "").items())
+    kept = beside(tmp_path / "out/exercise", "42\n")
+    assert all(path.read_text() == text for path, text in kept.items())
+
+
+def test_an_answer_that_rewrites_the_copy_it_is_graded_with_is_tampered(tmp_path: Path) -> None:
+    for path, text in beside(tmp_path, "42\n").items():
+        path.write_text(text)
+    answers = {"1": writes_copies("data.json", '""'), "2": "print(42)", "3": "print(42)"}
+    found = graded(tmp_path, "-j", "2", exercise=BESIDE, **answers)
+    assert {name: (one["status"], one["score"]) for name, one in found.items()} == {
+        "1": ("tampered", 0),
+        "2": ("graded", 3),
+        "3": ("graded", 3),
+    }
+    assert found["1"]["reason"] == (
+        "'data.json' of the exercise was changed while this answer was graded"
     )
-    assert all(path.read_text() == text for path, text in beside(tmp_path, "42\n").items())
+
+
+def test_an_answer_whose_copy_another_one_rewrites_is_graded_again(tmp_path: Path) -> None:
+    for path, text in beside(tmp_path, "42\n").items():
+        path.write_text(text)
+    os.mkfifo(tmp_path / "done")
+    waits = f"print(42 if open({str(tmp_path / 'done')!r}).read() else 0)"
+    cheats = (
+        "import os, pathlib\n"
+        "place = pathlib.Path.cwd()\n"
+        "(path,) = (place.parent.parent / 'exercises/1').rglob('data.json')\n"
+        f"pipe = open({str(tmp_path / 'done')!r}, 'w')\n"  # the other runs
+        "path.write_text('0')\n"
+        f"os.unlink({str(tmp_path / 'done')!r})\n"
+        f"open({str(tmp_path / 'done')!r}, 'w').write('1')\n"  # for the second time
+        "pipe.write('1')\n"
+    )
+    found = graded(tmp_path, "-j", "2", exercise=BESIDE, **{"1": cheats, "2": waits})
+    assert (found["2"]["status"], found["2"]["score"]) == ("graded", 3), found["2"]
+
+
+def test_tests_have_a_copy_and_the_folder_is_left_alone(tmp_path: Path) -> None:
+    text = """
+import pathlib
+HERE = pathlib.Path(__file__).parent
+def test_copy(submission):
+    assert (HERE / "data.txt").read_text() == "data"
+    (HERE / "out.txt").write_text("output")
+    assert submission.run(cwd=HERE).exitcode == 0
+    assert (HERE / "answer.txt").exists()
+"""
+    (tmp_path / "data.txt").write_text("data")
+    (tmp_path / "exercise.py").write_text(text)
+    (tmp_path / "ada.py").write_text("open('answer.txt', 'w').close()")
+    before = sorted(os.listdir(tmp_path))
+    done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
+    assert results(tmp_path)["ada"]["marks"][0]["outcome"] == "passed", results(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "out"])
+    assert "changed" not in done.stderr
+
+
+def test_a_failure_names_the_exercise_and_not_the_copy(tmp_path: Path) -> None:
+    text = "def test_it(submission):\n    assert not __file__, __file__"
+    (mark,) = graded(tmp_path, exercise=text, ada="pass")["ada"]["marks"]
+    assert mark["sentences"] == [str(tmp_path / "exercise.py")]
+    assert f"{tmp_path / 'exercise.py'}:2: in test_it" in mark["detail"]
 
 
 def test_an_answer_that_deletes_the_folder_of_the_exercise_costs_nobody_anything(
@@ -130,20 +201,30 @@ def test_an_answer_that_deletes_the_folder_of_the_exercise_costs_nobody_anything
     for name, text in {"1": deletes, "2": "print(42)", "3": "print(42)"}.items():
         (tmp_path / "in" / f"{name}.py").write_text(text)
     assert grade(tmp_path, "exercise/exercise.py", "in", "-o", "out").returncode == 0
-    scores = [(one["status"], one["score"]) for one in results(tmp_path).values()]
-    assert scores[1:] == [("graded", 3)] * 2
-    assert (folder / "exercise.py").read_text() == BESIDE
+    found = results(tmp_path).values()
+    assert [(one["status"], one["score"]) for one in found] == [("graded", 3)] * 3
+    assert (tmp_path / "out/exercise/exercise.py").read_text() == BESIDE
 
 
-def test_a_conftest_that_an_answer_brings_is_taken_away(tmp_path: Path) -> None:
+def test_a_conftest_that_an_answer_brings_is_not_loaded(tmp_path: Path) -> None:
     gives = (
         "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
         "def pytest_pyfunc_call(pyfuncitem): return True\n"
     )
     answers = {"1": writes(tmp_path / "conftest.py", gives), "2": "pass"}
     assert [one["score"] for one in graded(tmp_path, **answers).values()] == [0, 0]
-    assert not (tmp_path / "conftest.py").exists()
-    assert (tmp_path / "out/changed/conftest.py").read_text() == gives
+
+
+def test_check_says_that_the_exercise_was_changed(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "ada.py").write_text(writes(tmp_path / "exercise.py", EASY))
+    command = [sys.executable, "-m", "pytest_proclife", "check", "exercise.py", "ada.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "proclife: exercise.py changed during grading, by you or by an answer; the results are "
+        "for the exercise as it was at the start\n"
+    )
 
 
 def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
@@ -166,37 +247,18 @@ def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
     assert graded(tmp_path, exercise=BESIDE, ada="pass")["ada"]["score"] == 0
 
 
-def test_what_an_exercise_does_not_read_may_change(tmp_path: Path) -> None:
-    (tmp_path / "log.txt").write_text("")
-    answers = {"1": writes(tmp_path / "log.txt", "changed"), "2": DAEMON}
-    assert [one["score"] for one in graded(tmp_path, **answers).values()] == [0, 3]
-    assert (tmp_path / "log.txt").read_text() == "changed"
-    assert not (tmp_path / "out/changed").exists()
-
-
-def test_what_an_exercise_loads_is_a_part_of_what_results_depend_on(tmp_path: Path) -> None:
+def test_results_depend_on_all_that_lies_in_the_folder_of_the_exercise(tmp_path: Path) -> None:
     for path, text in beside(tmp_path, "42\n").items():
         path.write_text(text)
     first = graded(tmp_path, exercise=BESIDE, ada="print(42)")["ada"]
-    (tmp_path / "notes.txt").write_text("it is not read")
     assert graded(tmp_path, exercise=BESIDE, ada="print(42)")["ada"] == first
-    (tmp_path / "helper.py").write_text("def wanted(): return 'another'")
+    (tmp_path / "data.json").write_text(json.dumps("another"))
     assert graded(tmp_path, exercise=BESIDE, ada="print(42)")["ada"]["score"] == 2
 
 
-def test_what_was_changed_and_changed_back_is_seen(tmp_path: Path) -> None:
-    exercise, data = tmp_path / "exercise.py", tmp_path / "data"
-    exercise.write_text("")
-    data.write_text("1")
-    seal = Seal(exercise, [])
-    seal.begin()
-    seal.use(str(data))
-    assert seal.broken() is None
-    data.write_text("2")
-    data.write_text("1")
-    os.utime(data, ns=(0, 0))
-    assert seal.broken() == "data"
-    assert seal.changed() == []
-    seal.begin()
-    seal.use(str(data))
-    assert seal.broken() is None
+def test_results_do_not_depend_on_other_submissions_and_results(tmp_path: Path) -> None:
+    first = graded(tmp_path, ada=DAEMON)["ada"]
+    (tmp_path / "ada.py").write_text(DAEMON)
+    assert grade(tmp_path, "exercise.py", "ada.py", "-o", "others").returncode == 0
+    (tmp_path / "ada.py").unlink()
+    assert graded(tmp_path, ada=DAEMON, bob="pass")["ada"] == first

@@ -80,8 +80,8 @@ def test_the_program_of_a_folder_is_its_main_or_its_only_file(tmp_path: Path) ->
     [
         (b"", "'exam.py' is empty"),
         (b" \n\t\n", "'exam.py' is empty"),
-        (b"\xff\xfe\x00", "'exam.py' is no text of Python's"),
-        (b"# coding: klingon\n", "'exam.py' is no text of Python's"),
+        (b"\xff\xfe\x00", "'exam.py' is not text that Python can read"),
+        (b"# coding: klingon\n", "'exam.py' is not text that Python can read"),
         (b"x = 1\nx = (", "'exam.py', line 2: a syntax error: '(' was never closed"),
         (b"return 1", "'exam.py', line 1: a syntax error: 'return' outside function"),
         (b"x = '\0'", "'exam.py'"),

@@ -1,0 +1,144 @@
+"""What a grader reports, and the result that follows from its messages and its exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_proclife.exercises.results import Mark, Result, Status, mark_from, mark_values
+from pytest_proclife.exercises.workers import Finished
+
+# A grader that died of one of these was killed; other signals are crashes of its own.
+_KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_LONGEST = 300  # characters of a grader's last line
+
+
+class Reporter:
+    """A grader's end of its channel: each message is a line of JSON after a token.
+
+    An answer cannot know the token. `in_original` is applied to text that may name the files of
+    the grader's copy of the exercise.
+    """
+
+    def __init__(self, token: str, channel: int, in_original: Callable[[str], str]) -> None:
+        self._token = token
+        self._channel = channel
+        self._in_original = in_original
+
+    def mark(self, mark: Mark) -> None:
+        """A test has its mark."""
+        shown = replace(
+            mark,
+            sentences=tuple(map(self._in_original, mark.sentences)),
+            message=self._in_original(mark.message),
+            detail=self._in_original(mark.detail),
+        )
+        self._send(mark=mark_values(shown))
+
+    def problem(self, status: Status, reason: str) -> None:
+        """The result cannot be `graded`."""
+        self._send(problem=[str(status), self._in_original(reason)])
+
+    def done(self) -> None:
+        """All tests have run."""
+        self._send(done=True)
+
+    def _send(self, **message: Any) -> None:
+        data = f"{self._token} {json.dumps(message)}\n".encode()
+        while data:
+            data = data[os.write(self._channel, data) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """What a grader reported; `genuine` is false if others wrote to its channel too."""
+
+    marks: tuple[Mark, ...] = ()
+    problems: tuple[tuple[Status, str], ...] = ()
+    done: bool = False
+    genuine: bool = True
+
+
+def read(data: bytes, token: str) -> Messages:
+    """Read the messages up to the first that is not the grader's."""
+    marks: list[Mark] = []
+    problems: list[tuple[Status, str]] = []
+    done, genuine = False, True
+    for line in filter(None, data.split(b"\n")):
+        first, _, rest = line.partition(b" ")
+        if first != token.encode():
+            genuine = False
+            break
+        try:
+            message = json.loads(rest)
+        except ValueError:
+            continue  # the grader was killed while it wrote this line
+        if "mark" in message:
+            marks.append(mark_from(message["mark"]))
+        elif "problem" in message:
+            status, reason = message["problem"]
+            problems.append((Status(status), reason))
+        else:
+            done = True
+    return Messages(marks=tuple(marks), problems=tuple(problems), done=done, genuine=genuine)
+
+
+def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark], key: str) -> Result:
+    """The result of a submission. `plan` has a mark without points for each test there is."""
+    messages = read(finished.messages, token)
+    given = {mark.test: mark for mark in messages.marks}
+    marks = tuple(given.get(mark.test, mark) for mark in plan)
+    status, reason = _status(finished, messages)
+    result = Result(
+        submission=name,
+        status=status,
+        marks=marks,
+        seconds=round(finished.seconds, 3),  # as it is read back from its document
+        reason=reason,
+        key=key,
+    )
+    return result if status is Status.GRADED else without_points(result, status, reason)
+
+
+def without_points(result: Result, status: Status, reason: str) -> Result:
+    """The same result with another status than `graded`."""
+    marks = tuple(replace(mark, points=0.0) for mark in result.marks)
+    return replace(result, status=status, marks=marks, reason=reason)
+
+
+def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
+    if not messages.genuine:
+        return Status.TAMPERED, "something else than the grader wrote results"
+    for status in (Status.TAMPERED, Status.UNGRADABLE, Status.ERROR):
+        for found, reason in messages.problems:
+            if found is status:
+                return status, reason
+    if finished.stopped:
+        return Status.TAMPERED, (
+            "what grades or watches the answer was stopped (SIGSTOP) while it ran, "
+            "and not by proclife"
+        )
+    if finished.timed_out:
+        seconds = f"{finished.seconds:.0f} s"
+        return Status.ERROR, f"grading was not done after {seconds}, and was ended"
+    if -finished.exitcode in _KILLS:
+        name = signal.Signals(-finished.exitcode).name
+        return Status.TAMPERED, (
+            f"the process that graded it was killed ({name}) while the answer ran, "
+            "and not by proclife"
+        )
+    if finished.exitcode != 0 or not messages.done:
+        return Status.ERROR, early_exit(finished)
+    return Status.GRADED, ""
+
+
+def early_exit(finished: Finished) -> str:
+    """How a grader exited before it was done, with the last line that it printed."""
+    last = ([""] + [line for line in finished.output.splitlines() if line.strip()])[-1]
+    code = finished.exitcode
+    how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    return f"the grader ended with {how} before it was done: {last[:_LONGEST]}"
