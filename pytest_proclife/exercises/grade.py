@@ -224,6 +224,7 @@ class _Grading:
         self._exercise = exercise
         self._deadline: float = options.deadline
         self._digest = exercise.digest
+        pytest_session.preload()
         gc.freeze()  # graders need not search through it again, nor copy its pages
         with _temporary_folder() as folder:
             self._tests = self._list_tests(PrivateCopy(exercise, folder), options.exercise)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import math
 import os
 import shutil
@@ -91,19 +92,29 @@ def grade(
         reporter.done()
 
 
+def preload() -> None:
+    """Import what every session imports, for graders that are forked from this process."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([*_arguments(), "--markers"])
+
+
 def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    os.environ.pop("PYTEST_PLUGINS", None)
     root = exercise.root
     sys.path[:] = [path for path in sys.path if path != str(exercise.original.path.parent)]
     os.chdir(root)
-    arguments = [str(exercise.path), "-c", os.devnull, f"--rootdir={root}", f"--confcutdir={root}"]
-    arguments += ["-q", "-s", "--tb=short", "-p", "no:cacheprovider", "--disable-plugin-autoload"]
-    arguments += [word for name in _UNUSED for word in ("-p", f"no:{name}")]
-    arguments += ["-p", "pytest_proclife.plugin", "--color=no", "--disable-warnings", *options]
+    arguments = [*_arguments(), f"--rootdir={root}", f"--confcutdir={root}", *options]
     if "conftest.py" not in exercise.original.files:
         arguments.append("--noconftest")  # an answer can have put one there
-    return int(pytest.main(arguments, plugins=[plugin]))
+    return int(pytest.main([*arguments, str(exercise.path)], plugins=[plugin]))
+
+
+def _arguments() -> Iterator[str]:
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    os.environ.pop("PYTEST_PLUGINS", None)
+    yield from ("-c", os.devnull, "-q", "-s", "--tb=short", "--color=no", "--disable-warnings")
+    for name in ("cacheprovider", *_UNUSED):
+        yield from ("-p", f"no:{name}")
+    yield from ("--disable-plugin-autoload", "-p", "pytest_proclife.plugin")
 
 
 class _Plugin:
