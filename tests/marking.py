@@ -34,14 +34,16 @@ if __name__ == "__main__":
 """
 
 
-def grade(tmp_path: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest_proclife", "grade", *words]
+def grade(tmp_path: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest_proclife", "grade", *arguments]
     return subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options
     )
 
 
-def graded(tmp_path: Path, *words: str, exercise: str = EXERCISE, **answers: str) -> dict[str, Any]:
+def graded(
+    tmp_path: Path, *arguments: str, exercise: str = EXERCISE, **answers: str
+) -> dict[str, Any]:
     """The results of answers, by their names."""
     (tmp_path / "exercise.py").write_text(exercise)
     (tmp_path / "in").mkdir(exist_ok=True)
@@ -49,7 +51,7 @@ def graded(tmp_path: Path, *words: str, exercise: str = EXERCISE, **answers: str
         (tmp_path / "in" / f"{name}.py").write_text(text)
     (tmp_path / "in" / "main_of_nobody.txt").write_text("not a program")
     files = [f"in/{name}.py" for name in answers]
-    done = grade(tmp_path, "exercise.py", *files, "-o", "out", *words)
+    done = grade(tmp_path, "exercise.py", *files, "-o", "out", *arguments)
     assert done.returncode == 0, done.stderr
     return results(tmp_path)
 

@@ -15,30 +15,30 @@ NONE = (
 )
 
 
-def told(run: Run, *names: str, noun: str = "", join_wanted: bool = False) -> tuple[str, ...]:
+def feedback(run: Run, *names: str, noun: str = "", join_wanted: bool = False) -> tuple[str, ...]:
     offenders = tuple(run[name] for name in names)
     return sentences(run, offenders, noun=noun, file="/answers/exam.py", join_wanted=join_wanted)
 
 
 def test_a_session_that_kept_the_program_open_has_its_seconds() -> None:
-    assert told(lives.plain_exam(), "session", noun="session") == (
+    assert feedback(lives.plain_exam(), "session", noun="session") == (
         (
             "Your session was still running when main ended: it kept the program open 0.6 s "
             "longer. A daemon process would have been ended with it."
         ),
     )
-    assert told(lives.plain_exam(), "MainProcess") == (
+    assert feedback(lives.plain_exam(), "MainProcess") == (
         (
             "Your process session was still running when main ended: it kept the program open "
             "0.6 s longer. A daemon process would have been ended with it."
         ),
     )
-    (words,) = told(lives.plain_exam(), "session", noun="session", join_wanted=True)
-    assert words.endswith("longer. With join() main waits for it before it goes on.")
+    (text,) = feedback(lives.plain_exam(), "session", noun="session", join_wanted=True)
+    assert text.endswith("longer. With join() main waits for it before it goes on.")
 
 
-def test_a_daemon_that_was_cut_off_is_told_of_join() -> None:
-    assert told(lives.daemon_exam(), "session", noun="session") == (
+def test_feedback_on_an_abandoned_daemon_mentions_join() -> None:
+    assert feedback(lives.daemon_exam(), "session", noun="session") == (
         (
             "Your session is a daemon, and was not done when main ended after 0.9 s: it was ended "
             "with main. With join() main waits until it is done."
@@ -46,14 +46,14 @@ def test_a_daemon_that_was_cut_off_is_told_of_join() -> None:
     )
 
 
-def test_a_daemon_that_takes_its_time_is_no_surprise_to_be_none() -> None:
-    (words,) = told(lives.ignoring_daemon(), "MainProcess")
-    assert words.endswith("It was asked to end, and took its time.")
+def test_a_daemon_that_delays_the_exit_is_not_called_a_non_daemon() -> None:
+    (text,) = feedback(lives.ignoring_daemon(), "MainProcess")
+    assert text.endswith("It was asked to end, and took its time.")
 
 
-def test_what_holds_for_several_is_said_once() -> None:
+def test_sentences_of_the_same_kind_are_merged() -> None:
     run = lives.three_workers()
-    assert told(run, "worker-1", "worker-2", "worker-3", noun="worker") == (
+    assert feedback(run, "worker-1", "worker-2", "worker-3", noun="worker") == (
         (
             "Your worker worker-3 was waited for with join(): main went on when it had ended, "
             "after 0.3 s. The same holds for 2 more."
@@ -62,19 +62,19 @@ def test_what_holds_for_several_is_said_once() -> None:
 
 
 def test_the_silent_failure_of_a_notebook_is_explained() -> None:
-    (words,) = told(lives.notebook())
-    assert words.startswith(
+    (text,) = feedback(lives.notebook())
+    assert text.startswith(
         "Your process worker-1 never began its work: it ended while it was starting, with "
         "AttributeError: Can't get attribute 'worker'"
     )
-    assert "With the start method spawn a process imports your program again" in words
-    assert "in a notebook's kernel this fails without a message." in words
-    assert words.endswith("The same holds for 2 more.")
+    assert "With the start method spawn a process imports your program again" in text
+    assert "in a notebook's kernel this fails without a message." in text
+    assert text.endswith("The same holds for 2 more.")
 
 
-def test_who_was_ended_by_hand_is_told_how() -> None:
+def test_a_terminated_process_has_its_sender_and_the_call() -> None:
     run = lives.ends()
-    first, *_ = told(run, "terminated", "killed")
+    first, *_ = feedback(run, "terminated", "killed")
     assert first == (
         "Your process terminated did not end by itself: your program ended it with terminate(). "
         "The same holds for 1 more."
@@ -86,38 +86,38 @@ def test_exceptions_have_their_line() -> None:
     trace = 'File "/answers/exam.py", line 7, in work\nFile "/lib/chalk.py", line 3, in write'
     broken = ExceptionInfo(type="job.Broken", message="no chalk", traceback=trace)
     run = lives.changed(run, "raised", exception=broken)
-    assert "Your process raised ended with Broken: no chalk (line 7)." in told(run)
+    assert "Your process raised ended with Broken: no chalk (line 7)." in feedback(run)
     cell = 'File "/tmp/x/exam.ipynb/cell 2", line 4, in work'
     run = lives.changed(run, "raised", exception=replace(broken, traceback=cell))
-    assert "Your process raised ended with Broken: no chalk (cell 2, line 4)." in told(run)
+    assert "Your process raised ended with Broken: no chalk (cell 2, line 4)." in feedback(run)
 
 
-def test_a_question_that_nobody_answers_is_said() -> None:
+def test_input_without_an_answer_is_explained() -> None:
     message = "EOF when reading a line"
     trace = 'File "/answers/exam.py", line 1, in <module>'
     error = ExceptionInfo(type="EOFError", message=message, traceback=trace)
     run = lives.changed(lives.plain_exam(), "MainProcess", cause=Cause.RAISED, exception=error)
-    assert told(run) == ("Your program asks for input (line 1), and nobody is there to type.",)
+    assert feedback(run) == ("Your program asks for input (line 1), and nobody is there to type.",)
 
 
-def test_at_the_deadline_it_is_said_what_main_was_waiting_for() -> None:
-    (words,) = told(lives.timed_out())
-    assert words.startswith("Your program had not ended after ")
-    assert "it was waiting for your process" in words
+def test_a_timeout_has_what_main_was_waiting_for() -> None:
+    (text,) = feedback(lives.timed_out())
+    assert text.startswith("Your program had not ended after ")
+    assert "it was waiting for your process" in text
 
 
-def test_a_program_without_a_process_is_said_whoever_was_asked_for() -> None:
+def test_a_program_that_starts_no_process_is_explained_without_offenders() -> None:
     run = lives.workers_of(0)
-    assert told(run) == (NONE,)
+    assert feedback(run) == (NONE,)
 
 
-def test_where_the_record_has_nothing_to_say_nothing_is_said() -> None:
-    assert told(lives.three_workers()) == ()
+def test_a_record_that_explains_nothing_gives_no_sentence() -> None:
+    assert feedback(lives.three_workers()) == ()
 
 
-def test_who_outlived_main_has_its_seconds() -> None:
+def test_an_orphan_has_its_seconds() -> None:
     run = lives.left_behind()
     names = [orphan.name for orphan in run.orphans]
     assert any(
-        "was still running when main was gone, for 0." in words for words in told(run, *names)
+        "was still running when main was gone, for 0." in text for text in feedback(run, *names)
     )

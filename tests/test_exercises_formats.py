@@ -63,7 +63,7 @@ GRADED = Result(
     seconds=1.25,
     key="key",
 )
-EMPTY = tuple(replace(one, points=0.0, outcome=Outcome.NOT_RUN) for one in GRADED.marks)
+EMPTY = tuple(replace(mark, points=0.0, outcome=Outcome.NOT_RUN) for mark in GRADED.marks)
 OTHERS = [
     replace(GRADED, status=status, reason=f"{status}, truly", marks=EMPTY)
     for status in (Status.UNGRADABLE, Status.TAMPERED, Status.ERROR)
@@ -126,8 +126,8 @@ def test_junit_has_a_suite_for_each_submission(tmp_path: Path) -> None:
     counts = ("tests", "failures", "errors", "skipped")
     assert [first.get(name) for name in counts] == ["5", "3", "0", "1"]
     assert [second.get(name) for name in counts] == ["5", "0", "5", "0"]
-    told = [failure.text for failure in first.iter("failure")]
-    assert told == ["Half of it is there.", "No .", "secret"]
+    texts = [failure.text for failure in first.iter("failure")]
+    assert texts == ["Half of it is there.", "No .", "secret"]
     assert {error.get("message") for error in second.iter("error")} == {"error: error, truly"}
 
 
@@ -140,19 +140,19 @@ def test_a_result_survives_its_document() -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"format": "proclife-result", "version": 2}, []])
-def test_what_is_no_result_is_a_value_error(document: Any) -> None:
+def test_anything_but_a_result_is_a_value_error(document: Any) -> None:
     with pytest.raises(ValueError, match="not a result"):
         from_values(document)
 
 
-def test_a_line_of_the_summary_is_a_line_and_no_formula() -> None:
+def test_a_row_of_the_summary_is_one_line_and_not_a_formula() -> None:
     odd = replace(OTHERS[0], submission="=cmd()", reason="two\nlines, and a comma")
     rows = list(csv.reader(io.StringIO(summary_csv([GRADED, odd]))))
     assert rows[1] == ["ada", "graded", "3", "10", "1.25", ""]
     assert rows[2] == ["'=cmd()", "ungradable", "0", "10", "1.25", "two lines, and a comma"]
 
 
-def test_a_store_knows_what_was_made_with_the_same_key_and_is_no_error(tmp_path: Path) -> None:
+def test_a_store_knows_results_with_the_same_key_that_are_not_errors(tmp_path: Path) -> None:
     store = Store(tmp_path / "out")
     for name, result in (("ada", GRADED), ("bob", OTHERS[1]), ("eve", OTHERS[2])):
         store.keep(replace(result, submission=name))

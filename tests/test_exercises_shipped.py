@@ -1,7 +1,7 @@
 """The exercises that ship: each answer has the marks and the sentences that it must get.
 
 `expected.json` has the points of each answer, in the order of the tests, and how the sentences
-begin that it must be told. Times and the numbers of processes and lines are left out.
+begin that it must get. Times and the numbers of processes and lines are left out.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def hold(results: dict[str, Any], expected: dict[str, Any]) -> None:
         assert result["status"] == "graded", (name, result["reason"])
         points = [mark["points"] for mark in result["marks"]]
         assert points == expected[name]["points"], (name, result["marks"])
-        told = [normal(words) for mark in result["marks"] for words in mark["sentences"]]
+        texts = [normal(text) for mark in result["marks"] for text in mark["sentences"]]
         for begin in expected[name]["sentences"]:
-            assert any(words.startswith(begin) for words in told), (name, begin, told)
+            assert any(text.startswith(begin) for text in texts), (name, begin, texts)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)

@@ -11,8 +11,8 @@ from pytest_proclife.exercises.submission import Ungradable, find, fingerprint, 
 
 
 def names(tmp_path: Path, *paths: str) -> dict[str, str]:
-    found = find([str(tmp_path / path) for path in paths])
-    return {one.name: str(one.path.relative_to(tmp_path)) for one in found}
+    submissions = find([str(tmp_path / path) for path in paths])
+    return {found.name: str(found.path.relative_to(tmp_path)) for found in submissions}
 
 
 def write(tmp_path: Path, *paths: str) -> None:
@@ -47,19 +47,19 @@ def test_a_folder_with_a_main_or_one_program_is_one_submission(tmp_path: Path) -
     assert names(tmp_path, "ada", "bob") == {"ada": "ada", "bob": "bob"}
 
 
-def test_equal_names_take_their_folders_along_and_nothing_is_taken_twice(tmp_path: Path) -> None:
+def test_equal_names_get_their_folders_and_equal_paths_are_one_submission(tmp_path: Path) -> None:
     write(tmp_path, "x/exam.py", "y/exam.py", "z.py")
     found = names(tmp_path, "x/exam.py", "y/exam.py", "z.py", "z.py")
     assert found == {"x-exam.py": "x/exam.py", "y-exam.py": "y/exam.py", "z": "z.py"}
 
 
-def test_names_that_stay_equal_are_told_apart_too(tmp_path: Path) -> None:
+def test_names_that_stay_equal_are_distinguished(tmp_path: Path) -> None:
     write(tmp_path, "a-b/c.py", "a/b-c.py", "a/b/c.py")
     assert len(names(tmp_path, "a-b/c.py", "a/b-c.py", "a/b/c.py")) == 3
 
 
 @pytest.mark.parametrize("path", ["missing", "missing.py"])
-def test_what_is_not_there_is_a_value_error(path: str, tmp_path: Path) -> None:
+def test_a_missing_path_is_a_value_error(path: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"no such submission: '.*{path}'"):
         names(tmp_path, path)
 
@@ -88,17 +88,17 @@ def test_the_program_of_a_folder_is_its_main_or_its_only_file(tmp_path: Path) ->
         (b"x = " + b"-" * 50_000 + b"1", "'exam.py'"),
     ],
 )
-def test_a_file_that_is_no_program_is_ungradable(
+def test_a_file_that_is_not_a_program_is_ungradable(
     content: bytes, reason: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "exam.py"
     path.write_bytes(content)
-    with pytest.raises(Ungradable) as told:
+    with pytest.raises(Ungradable) as raised:
         program(path)
-    assert str(told.value).startswith(reason)
+    assert str(raised.value).startswith(reason)
 
 
-def test_a_syntax_error_in_a_notebook_is_told_with_its_cell(tmp_path: Path) -> None:
+def test_a_syntax_error_in_a_notebook_has_its_cell(tmp_path: Path) -> None:
     path = write_notebook(tmp_path / "exam.ipynb", "x = 1", "y = 2\nz = (")
     with pytest.raises(Ungradable, match=r"cell 2 of 'exam.ipynb', line 2: a syntax error"):
         program(path)
@@ -126,9 +126,9 @@ def test_a_folder_without_one_program_is_ungradable(
     folder = tmp_path / "ada"
     folder.mkdir()
     write(folder, *files)
-    with pytest.raises(Ungradable) as told:
+    with pytest.raises(Ungradable) as raised:
         program(folder)
-    assert str(told.value).startswith(reason)
+    assert str(raised.value).startswith(reason)
 
 
 def test_a_fingerprint_is_that_of_all_files(tmp_path: Path) -> None:

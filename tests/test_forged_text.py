@@ -111,7 +111,7 @@ def judgement(run: Run) -> Iterator[object]:
         for name, check in ASSERTIONS.items():
             yield name, p.id, offenders(check, p)
         for joins in (True, False):
-            yield len(feedback.about(run, (p,), join_wanted=joins))
+            yield len(feedback.sentences(run, (p,), join_wanted=joins))
     yield offenders(pp.assert_no_orphans, run), offenders(pp.assert_nothing_left, run)
 
 

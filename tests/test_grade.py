@@ -1,4 +1,4 @@
-"""`proclife grade`: one result a submission, whatever the answer does."""
+"""`proclife grade`: one result for each submission, whatever the answer does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_scripts_and_notebooks_and_folders_have_their_points(tmp_path: Path) -> 
     assert "3 graded: out/summary.csv" in done.stderr
 
 
-def test_no_more_are_graded_at_a_time_than_there_are_descriptors_for(tmp_path: Path) -> None:
+def test_the_limit_of_descriptors_limits_the_parallel_graders(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "in").mkdir()
     for number in range(12):
@@ -52,8 +52,8 @@ def test_no_more_are_graded_at_a_time_than_there_are_descriptors_for(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert {result["status"] for result in results(tmp_path).values()} == {"graded"}
-    words = "proclife: more than 2 at a time would need more descriptors than `ulimit -n` allows"
-    assert words in done.stderr
+    text = "proclife: more than 2 at a time would need more descriptors than `ulimit -n` allows"
+    assert text in done.stderr
 
 
 def test_the_summary_has_its_columns_in_the_order_of_the_submissions(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_summary_has_its_columns_in_the_order_of_the_submissions(tmp_path: P
     assert rows[2][5] == "'ada.py', line 1: a syntax error: '(' was never closed"
 
 
-def test_words_are_the_exercises_own_and_then_what_the_record_says(tmp_path: Path) -> None:
+def test_sentences_are_the_exercises_own_and_then_those_from_the_record(tmp_path: Path) -> None:
     result = graded(tmp_path, ada="1 / 0")["ada"]
     first, second = result["marks"]
     assert first["sentences"] == [
@@ -82,7 +82,7 @@ def test_words_are_the_exercises_own_and_then_what_the_record_says(tmp_path: Pat
     )
 
 
-# What an answer may do to be graded, and must not do to others: its status, score, and reason.
+# Answers that misbehave: the program, its status, its reason.
 _UP = """
 import os, signal
 def parent(pid):
@@ -118,7 +118,7 @@ HOSTILE = {
         "the process that graded it was killed (SIGKILL)",
     ),
     "everything": (
-        # from the top down, so that nobody is left who would end the one below
+        # from the top down, so that nothing is left that would kill the process below
         _UP + "above = [os.getpid()]\n"
         "while b'\\0grade\\0' not in open(f'/proc/{above[-1]}/cmdline', 'rb').read():\n"
         "    above.append(parent(above[-1]))\n"
@@ -149,7 +149,7 @@ HOSTILE = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
-def test_an_answer_that_misbehaves_has_its_result_and_costs_no_other_anything(
+def test_an_answer_that_misbehaves_has_its_result_and_leaves_others_alone(
     tmp_path: Path, mark: Mark
 ) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
@@ -162,15 +162,22 @@ def test_an_answer_that_misbehaves_has_its_result_and_costs_no_other_anything(
     found = results(tmp_path)
     for name, (_, status, reason) in HOSTILE.items():
         result = found[name]
-        told = [result["reason"], *result["marks"][0]["sentences"]]
+        texts = [result["reason"], *result["marks"][0]["sentences"]]
         assert result["status"] == status, result
-        assert any(reason.lower() in words.lower() for words in told), told
+        assert any(reason.lower() in text.lower() for text in texts), texts
         assert result["score"] == 0
         assert found[f"{name}_good"]["score"] == 3, found[f"{name}_good"]
     assert mark.living() == []
 
 
-def test_what_takes_too_long_as_a_whole_is_an_error_with_its_reason(
+def test_a_name_that_sounds_like_a_reason_is_only_a_name(tmp_path: Path) -> None:
+    name = '"reports of the day"'
+    answer = DAEMON.replace("daemon=True", f"daemon=True, name={name}")
+    found = graded(tmp_path, ada=answer + "    __import__('os').system('true')\n")["ada"]
+    assert (found["status"], found["reason"]) == ("graded", "")
+
+
+def test_an_answer_that_exceeds_the_deadline_is_an_error_with_its_reason(
     tmp_path: Path, mark: Mark
 ) -> None:
     text = "def test_it(submission): submission.run(timeout=None)"
@@ -181,7 +188,7 @@ def test_what_takes_too_long_as_a_whole_is_an_error_with_its_reason(
     assert found["ada"]["reason"].startswith("grading was not done after")
 
 
-def test_a_fault_of_the_exercise_is_no_fault_of_the_answer(tmp_path: Path) -> None:
+def test_an_exercise_that_fails_is_an_error(tmp_path: Path) -> None:
     text = "def test_it(submission): assert submission.missing"
     found = graded(tmp_path, exercise=text, ada="pass")
     assert found["ada"]["status"] == "error"
@@ -216,7 +223,7 @@ def test_a_fault_of_the_exercise_is_no_fault_of_the_answer(tmp_path: Path) -> No
         ),
     ],
 )
-def test_an_exercise_that_cannot_be_used_is_told_before_anything_is_graded(
+def test_an_exercise_that_cannot_be_used_is_refused_before_grading(
     text: str, reason: str, tmp_path: Path
 ) -> None:
     (tmp_path / "exercise.py").write_text(text)
@@ -227,7 +234,7 @@ def test_an_exercise_that_cannot_be_used_is_told_before_anything_is_graded(
     assert "Traceback" not in done.stderr
 
 
-def test_a_fixture_that_is_asked_for_and_not_there_is_no_fault_of_the_answer(
+def test_a_missing_fixture_that_a_test_requests_is_an_error(
     tmp_path: Path,
 ) -> None:
     text = "def test_it(request, submission): request.getfixturevalue('missing')"
@@ -236,7 +243,7 @@ def test_a_fixture_that_is_asked_for_and_not_there_is_no_fault_of_the_answer(
     assert "FixtureLookupError" in found["reason"]
 
 
-def test_an_exercise_without_points_is_told_of(tmp_path: Path) -> None:
+def test_an_exercise_without_points_has_a_message(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text("def test_it(submission): pass")
     (tmp_path / "ada.py").write_text("pass")
     done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
@@ -245,7 +252,7 @@ def test_an_exercise_without_points_is_told_of(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_path_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "ada.py").write_text("pass")
     done = grade(tmp_path, "missing.py", "ada.py")
@@ -276,7 +283,7 @@ def test_more(submission): submission.partial({points}, "x")
     assert "points are a number, 0 or more, not -1" in found["reason"]
 
 
-def test_functions_are_there_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
+def test_functions_are_available_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
     text = """
 import pytest
 from pytest_proclife import run
@@ -303,7 +310,7 @@ def test_an_exercise_and_its_answer_are_not_changed_by_the_answer(tmp_path: Path
     assert sorted(os.listdir(tmp_path / "in")) == ["ada.py", "main_of_nobody.txt"]
 
 
-def test_what_has_its_result_is_not_graded_again_until_it_changes(tmp_path: Path) -> None:
+def test_a_submission_is_graded_again_only_if_it_changes(tmp_path: Path) -> None:
     first = graded(tmp_path, ada=DAEMON, bob="pass")
     assert graded(tmp_path, ada=DAEMON, bob="pass") == first
     assert graded(tmp_path, ada=DAEMON, bob="x = (")["bob"]["status"] == "ungradable"
@@ -313,7 +320,7 @@ def test_what_has_its_result_is_not_graded_again_until_it_changes(tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_in_the_middle_and_started_again_it_finishes_the_rest(
+def test_grading_that_was_killed_and_started_again_finishes_the_rest(
     number: signal.Signals, tmp_path: Path, mark: Mark
 ) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
@@ -323,8 +330,8 @@ def test_killed_in_the_middle_and_started_again_it_finishes_the_rest(
     (tmp_path / "in/1.py").write_text(DAEMON)
     (tmp_path / "in/2.py").write_text(waits)
     (tmp_path / "in/3.py").write_text(DAEMON)
-    words = ["grade", "exercise.py", "in", "-o", "out"]
-    command = [sys.executable, "-m", "pytest_proclife", *words]
+    arguments = ["grade", "exercise.py", "in", "-o", "out"]
+    command = [sys.executable, "-m", "pytest_proclife", *arguments]
     with subprocess.Popen(command, cwd=tmp_path, env=mark.env, stderr=subprocess.PIPE) as process:
         (tmp_path / "started").read_text()  # until the second answer runs
         process.send_signal(number)
@@ -334,7 +341,7 @@ def test_killed_in_the_middle_and_started_again_it_finishes_the_rest(
     assert sorted(os.listdir(tmp_path / "out/results")) == ["1.json"]
     written = first.stat().st_mtime_ns
     (tmp_path / "in/2.py").write_text("pass")
-    done = grade(tmp_path, *words[1:])
+    done = grade(tmp_path, *arguments[1:])
     assert done.returncode == 0
     assert "1 of 3 have their results already" in done.stderr
     assert first.stat().st_mtime_ns == written
@@ -353,15 +360,15 @@ def test_the_exercise_of_the_readme_grades_the_courses_exams(tmp_path: Path) -> 
     found = graded(tmp_path, "-j", "2", exercise=exercise, **answers)
     assert (found["daemon"]["score"], found["daemon"]["max_score"]) == (3, 3)
     assert found["nondaemon"]["score"] == 0
-    (words,) = {words for mark in found["nondaemon"]["marks"] for words in mark["sentences"]}
+    (text,) = {text for mark in found["nondaemon"]["marks"] for text in mark["sentences"]}
     assert re.fullmatch(
         r"Your process Process-1 was still running when main ended: it kept the program open "
         r"\d\.\d s longer. A daemon process would have been ended with it.",
-        words,
+        text,
     )
 
 
-def test_what_is_no_file_is_ungradable(tmp_path: Path) -> None:
+def test_a_pipe_is_ungradable(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     os.mkfifo(tmp_path / "ada.py")
     done = grade(tmp_path, "exercise.py", "ada.py", "-o", "out")
@@ -375,8 +382,8 @@ def test_check_is_the_students_view(tmp_path: Path) -> None:
     (tmp_path / "bob.py").write_text(DAEMON)
     (tmp_path / "eve.py").write_text("x = (")
 
-    def check(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pytest_proclife", "check", "exercise.py", *words]
+    def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest_proclife", "check", "exercise.py", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
     done = check("ada.py")

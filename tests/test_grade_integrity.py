@@ -51,14 +51,14 @@ def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
     done = grade(tmp_path, "exercise.py", "in", "-o", "out")
     assert done.returncode == 0
     assert json.loads((tmp_path / "out/results/1.json").read_text())["score"] == 0
-    assert [(one["status"], one["score"]) for one in results(tmp_path).values()] == [
+    assert [(result["status"], result["score"]) for result in results(tmp_path).values()] == [
         ("graded", 0)
     ] * 4
     assert (tmp_path / "exercise.py").read_text() == EASY  # it may be the teacher's own change
     assert (tmp_path / "out/exercise/exercise.py").read_text() == EXERCISE
-    words = "exercise.py changed during grading, by you or by an answer; the results are for the "
-    words += "exercise as it was at the start, which is in out/exercise\n"
-    assert words in done.stderr
+    text = "exercise.py changed during grading, by you or by an answer; the results are for the "
+    text += "exercise as it was at the start, which is in out/exercise\n"
+    assert text in done.stderr
 
 
 def test_an_exercise_is_what_it_was_while_an_answer_rewrites_it(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_exercise_is_what_it_was_while_an_answer_rewrites_it(tmp_path: Path) 
     )
     answers = {"1": cheats, "2": "pass", "3": "pass", "4": "pass", "5": "pass"}
     found = graded(tmp_path, "-j", "2", exercise=tells + EXERCISE, **answers)
-    assert [(one["status"], one["score"]) for one in found.values()] == [("graded", 0)] * 5
+    assert [(result["status"], result["score"]) for result in found.values()] == [("graded", 0)] * 5
 
 
 BESIDE = """
@@ -116,7 +116,7 @@ def test_what_lies_beside_an_exercise_is_as_it_was_for_each_answer(tmp_path: Pat
     cheats = "".join(writes(path, text) for path, text in beside(tmp_path, "").items())
     answers = {"1": "print(42)", "2": cheats, "3": "print(42)", "4": "pass", "5": "print(42)"}
     found = graded(tmp_path, exercise=BESIDE, **answers)
-    assert {name: (one["status"], one["score"]) for name, one in found.items()} == {
+    assert {name: (result["status"], result["score"]) for name, result in found.items()} == {
         "1": ("graded", 3),
         "2": ("graded", 0),
         "3": ("graded", 3),
@@ -133,7 +133,7 @@ def test_an_answer_that_rewrites_the_copy_it_is_graded_with_is_tampered(tmp_path
         path.write_text(text)
     answers = {"1": writes_copies("data.json", '""'), "2": "print(42)", "3": "print(42)"}
     found = graded(tmp_path, "-j", "2", exercise=BESIDE, **answers)
-    assert {name: (one["status"], one["score"]) for name, one in found.items()} == {
+    assert {name: (result["status"], result["score"]) for name, result in found.items()} == {
         "1": ("tampered", 0),
         "2": ("graded", 3),
         "3": ("graded", 3),
@@ -189,7 +189,7 @@ def test_a_failure_names_the_exercise_and_not_the_copy(tmp_path: Path) -> None:
     assert f"{tmp_path / 'exercise.py'}:2: in test_it" in mark["detail"]
 
 
-def test_an_answer_that_deletes_the_folder_of_the_exercise_costs_nobody_anything(
+def test_an_answer_that_deletes_the_folder_of_the_exercise_affects_no_result(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "exercise"
@@ -202,17 +202,17 @@ def test_an_answer_that_deletes_the_folder_of_the_exercise_costs_nobody_anything
         (tmp_path / "in" / f"{name}.py").write_text(text)
     assert grade(tmp_path, "exercise/exercise.py", "in", "-o", "out").returncode == 0
     found = results(tmp_path).values()
-    assert [(one["status"], one["score"]) for one in found] == [("graded", 3)] * 3
+    assert [(result["status"], result["score"]) for result in found] == [("graded", 3)] * 3
     assert (tmp_path / "out/exercise/exercise.py").read_text() == BESIDE
 
 
-def test_a_conftest_that_an_answer_brings_is_not_loaded(tmp_path: Path) -> None:
+def test_a_conftest_that_an_answer_writes_is_not_loaded(tmp_path: Path) -> None:
     gives = (
         "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
         "def pytest_pyfunc_call(pyfuncitem): return True\n"
     )
     answers = {"1": writes(tmp_path / "conftest.py", gives), "2": "pass"}
-    assert [one["score"] for one in graded(tmp_path, **answers).values()] == [0, 0]
+    assert [result["score"] for result in graded(tmp_path, **answers).values()] == [0, 0]
 
 
 def test_check_says_that_the_exercise_was_changed(tmp_path: Path) -> None:

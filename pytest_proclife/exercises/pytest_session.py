@@ -104,7 +104,7 @@ def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
     os.chdir(root)
     arguments = [*_arguments(), f"--rootdir={root}", f"--confcutdir={root}", *options]
     if "conftest.py" not in exercise.original.files:
-        arguments.append("--noconftest")  # an answer can have put one there
+        arguments.append("--noconftest")  # one that is there was put there by an answer
     return int(pytest.main([*arguments, str(exercise.path)], plugins=[plugin]))
 
 
@@ -252,7 +252,8 @@ class _GradingPlugin(_Plugin):
                 error.offenders if isinstance(error, LifecycleError) else (),
                 noun=self._submission.noun,
                 file=os.fspath(self._submission),
-                join_wanted=isinstance(error, LifecycleError) and error.assertion == "assert_joined",
+                join_wanted=isinstance(error, LifecycleError)
+                and error.assertion == "assert_joined",
             )
         message = (text.splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
