@@ -177,6 +177,25 @@ def test_a_name_that_sounds_like_a_reason_is_only_a_name(tmp_path: Path) -> None
     assert (found["status"], found["reason"]) == ("graded", "")
 
 
+def test_a_grader_has_what_it_needs_of_the_package_from_its_start(tmp_path: Path) -> None:
+    text = """
+import sys
+import pytest
+import pytest_proclife as pp
+LOADED = set(sys.modules)
+def test_it(submission, proclife):
+    run = submission.run()
+    proclife.run(submission)
+    with pytest.raises(pp.LifecycleError):
+        pp.assert_joined(run.main)
+    assert str(run) and run.to_json() and [str(fact) for fact in run.main.evidence]
+def test_modules():
+    assert [name for name in set(sys.modules) - LOADED if name.startswith("pytest")] == []
+"""
+    _, mark = graded(tmp_path, exercise=text, ada="pass")["ada"]["marks"]
+    assert mark["outcome"] == "passed", mark["detail"]
+
+
 def test_an_answer_that_exceeds_the_deadline_is_an_error_with_its_reason(
     tmp_path: Path, mark: Mark
 ) -> None:

@@ -18,9 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-# What the first run of each grader would import, at a higher cost than that of most answers.
+# Each grader would import these at its first run, which takes longer than most answers.
 import pytest_proclife.assertions.verbs
-import pytest_proclife.plugin.fixture
 import pytest_proclife.plugin.report
 import pytest_proclife.run_json  # noqa: F401 - as above
 from pytest_proclife.exercises import formats, pytest_session, verdict, workers

@@ -174,13 +174,13 @@ class _GradingPlugin(_Plugin):
         self,
         root: Path,
         reporter: Reporter,
-        program: Path,
+        file: Path,
         source: str,
         wait: Callable[[], None],
     ) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
-        self._submission = Submission(program, source, self._runs)
+        self._submission = Submission(file, source, self._runs)
         self._wait = wait
 
     @pytest.fixture(scope="session")
