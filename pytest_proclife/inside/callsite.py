@@ -1,4 +1,4 @@
-"""Which part of the program a call comes from: read off the stack, outermost reason first."""
+"""Which part of the program makes a call: read off the stack, by the paths of its files."""
 
 from pytest_proclife.inside.handlers import OWN
 
@@ -16,6 +16,7 @@ _PROCESS = (
     "/multiprocessing/popen_spawn_posix.py",
     "/multiprocessing/popen_forkserver.py",
 )
+# the files whose lines are not shown as where a process was started, signalled or joined
 _PLUMBING = (
     _POOL,
     _EXECUTOR,
@@ -41,7 +42,7 @@ _PLUMBING = (
 
 
 def in_exit_path(frame: "FrameType | None") -> bool:
-    """Whether multiprocessing's exit function is on the stack (its finalizers run below it)."""
+    """Whether multiprocessing's exit function is on the stack; it runs the finalizers too."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "_exit_function" and code.co_filename.endswith(_UTIL):
@@ -51,7 +52,7 @@ def in_exit_path(frame: "FrameType | None") -> bool:
 
 
 def library(frame: "FrameType | None") -> str:
-    """Pool, executor or manager, if the call was made by their code; else an empty string."""
+    """Pool, executor or manager, if their code made the call; else an empty string."""
     path = frame.f_code.co_filename if frame is not None else ""
     if path.endswith(_POOL):
         return "Pool"
@@ -73,9 +74,9 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
 
 
 def where(frame: "FrameType | None") -> str:
-    """The innermost line that is the program's own: "file:line in function"."""
+    """The innermost line of the program's own code: "file:line in function"."""
     while frame is not None:
-        code = frame.f_code  # once: each access is an audit event
+        code = frame.f_code  # read once: each access is an audit event
         path = code.co_filename
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
             return f"{path}:{frame.f_lineno} in {code.co_name}"

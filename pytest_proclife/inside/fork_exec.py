@@ -1,4 +1,4 @@
-"""What `subprocess` and `multiprocessing.util` start programs with, and what a call of it says."""
+"""`_posixsubprocess.fork_exec`, by which `subprocess` and `multiprocessing` start programs."""
 
 import posix
 import sys
@@ -20,7 +20,7 @@ SERVICES = ("resource_tracker", "forkserver")  # multiprocessing's own processes
 
 
 def replace(instead: "Instead") -> None:
-    """Stand in for it, in `subprocess` too, which has a name of its own for it."""
+    """Stand in for it, in `subprocess` too, which has its own name for it."""
     module: Any = sys.modules["_posixsubprocess"]
     real = module.fork_exec
     stand_in(module, "fork_exec", instead)
@@ -30,6 +30,7 @@ def replace(instead: "Instead") -> None:
 
 
 def kind_of(caller: "FrameType | None") -> str:
+    """The kind of process that a call starts."""
     if caller is None:
         return "subprocess"
     if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
@@ -42,7 +43,7 @@ def kind_of(caller: "FrameType | None") -> str:
 
 
 def text(path: "Path") -> str:
-    """What `os.fsdecode` makes of it."""
+    """Do what `os.fsdecode` does."""
     name: str | bytes = posix.fspath(path)
     if isinstance(name, str):
         return name
@@ -50,4 +51,5 @@ def text(path: "Path") -> str:
 
 
 def texts(arguments: "Sequence[Any]") -> "list[str]":
+    """A command line, for a report."""
     return [wire.clip(text(a), 1000) for a in arguments[: wire.ARGV_LIMIT]]

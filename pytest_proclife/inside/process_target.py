@@ -1,4 +1,4 @@
-"""What a Process of multiprocessing is for, and the function that it runs."""
+"""The purpose of a Process of multiprocessing, and the function that it runs."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
 
 def kind_of(process: "Any") -> str:
-    """What a child is for, by the function of multiprocessing that it runs."""
+    """The kind of a child, by the function of multiprocessing that it runs."""
     target = getattr(process, "_target", None)
     function = getattr(target, "__func__", target)
     name = getattr(function, "__name__", None)
@@ -21,7 +21,7 @@ def kind_of(process: "Any") -> str:
 
 
 def run_of(process: "Any") -> object:
-    """Its `run`, unbound: to ask the process for it may run code of the program's."""
+    """Its `run`, unbound; to get the attribute could run code of the program."""
     for names in (process.__dict__, *(kind.__dict__ for kind in type(process).__mro__)):
         if "run" in names:
             run = names["run"]

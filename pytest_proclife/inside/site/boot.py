@@ -1,7 +1,7 @@
-"""What planted bytecode runs first, in the place of the package `encodings` (see `planted`).
+"""Run first by planted bytecode, in place of the package `encodings` (see `launch`).
 
-The interpreter is half built here: there is no codec yet and no `site`. So this takes the way
-in back, as far as it is there already, and waits for the event that comes right before
+The interpreter is half built here: there is neither a codec yet nor `site`. So this undoes the
+option as far as it has taken effect, and waits for the audit event that comes right before
 `__main__`. It is executed with MODULE, the names of `encodings`, INSIDE, our folder, and
 FOLDER, the one that the option names.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _OPTION = "pycache_prefix"
 
 
-def _give_back() -> None:
-    """Undo the option. The interpreter sets some of these anew while it starts."""
+def _undo_option() -> None:
+    """Undo the option. Called twice: the interpreter sets some of these anew as it starts."""
     before = None
     if not sys.flags.ignore_environment:
         before = posix.environ.get(b"PYTHONPYCACHEPREFIX") or None
@@ -37,7 +37,7 @@ def _wait(event: str, arguments: "tuple[Any, ...]") -> None:
     if event.startswith("cpython.run_"):
         _step[0] = _ignore
         try:
-            _give_back()
+            _undo_option()
             _enter()
         except Exception:
             pass  # the observed program must never see a fault of the recorder
@@ -67,7 +67,7 @@ def _hook(event: str, arguments: "tuple[Any, ...]") -> None:
     _step[0](event, arguments)
 
 
-_give_back()
+_undo_option()
 MODULE["__spec__"].cached = None  # found anew when asked for
 if "__cached__" in MODULE:
     MODULE["__cached__"] = MODULE["__spec__"].cached

@@ -1,7 +1,7 @@
 """Import the recorder: in one read, past the import system, without a trace in `sys.modules`.
 
-The modules' code objects lie together in one file among the package's bytecode: an import of
-each would cost two milliseconds in every process, and ask the finders of the program.
+The code objects of its modules are in one file beside the package's bytecode: imports would cost
+two milliseconds in every process, and use the program's finders.
 """
 
 import marshal
@@ -19,7 +19,7 @@ _MODULES = (
     "inside.handlers",
     "inside.builtins",
     "inside.recorder",
-    "inside.monitoring" if sys.version_info >= (3, 12) else "inside.rewrite",
+    "inside.monitoring" if sys.version_info >= (3, 12) else "inside.rewrite",  # 3.11: rewrite
     "inside.watch",
     "inside.fork_exec",
     "inside.launch",
@@ -35,9 +35,8 @@ _PACKAGE = "pytest_proclife"
 
 
 def load(inside: str) -> "ModuleType":
-    """The module `entry`. A program that imports pytest_proclife gets its own, later."""
-    own = [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
-    before = {name: sys.modules.pop(name) for name in own}
+    """Returns the module `entry`. A program that imports pytest_proclife gets its own, later."""
+    before = {name: sys.modules.pop(name) for name in _loaded()}
     root = inside[: inside.rindex("/")]
     try:
         package = sys.modules[_PACKAGE] = type(sys)(_PACKAGE)
@@ -52,10 +51,14 @@ def load(inside: str) -> "ModuleType":
                 module.__path__ = [inside]
             exec(code, module.__dict__)
     finally:
-        for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
+        for name in _loaded():
             del sys.modules[name]
         sys.modules.update(before)
     return module
+
+
+def _loaded() -> "list[str]":
+    return [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]
 
 
 def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
@@ -67,7 +70,7 @@ def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
         with open(bundle, "rb", 0) as file:
             found, codes = marshal.loads(file.read())
     except Exception:
-        found, codes = None, []  # none is there, or it is broken
+        found, codes = None, []  # it does not exist, or is broken
     if found != stamp:
         codes = [_code(name, path) for name, path in zip(_MODULES, files, strict=True)]
         if not sys.dont_write_bytecode:
@@ -93,4 +96,4 @@ def _keep(path: str, data: bytes) -> None:
             file.write(data)
         posix.rename(temporary, path)
     except OSError:
-        pass  # nothing may be written there: it is loaded module by module each time
+        pass  # the folder cannot be written to: each process loads module by module

@@ -1,8 +1,8 @@
-"""Found by an interpreter through PYTHONPATH: let the recorder in, leave no trace, go on.
+"""Found by an interpreter through PYTHONPATH: load the recorder and leave no trace.
 
-Any Python may come by here, 2.7 too; those older than 3.11 are let through unobserved. The
-program's own `sitecustomize`, if there is one, is imported at the end as if this one had
-never been; if there is none, the ImportError is the very one that `site` expects.
+Any Python may run this, 2.7 too; those older than 3.11 are not observed. At the end the program's
+own `sitecustomize` is imported as if this one did not exist; if there is none, the ImportError is
+the one that `site` expects.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 def _enter():  # type: ignore[no-untyped-def]  # annotations are no syntax for Python 2
     here = __file__[: __file__.rindex("/")]
     if here.endswith("/."):  # noqa: FURB188 - Python 2 has no removesuffix
-        here = here[:-2]  # see `commandline.search_path`
+        here = here[:-2]  # see `launch.search_path`
     while here in sys.path:
         sys.path.remove(here)
     for path in (here, here + "/."):
