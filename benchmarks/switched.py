@@ -80,7 +80,7 @@ class Switch:
                 self.manager.unregister(plugin)
         for listed, callback in _at_fork:
             listed[:] = [callback] if is_on else []
-        for code, events in monitoring._wanted.items():
+        for code, events in monitoring._events.items():
             _monitoring.set_local_events(monitoring._id, code, events if is_on else 0)
 
 

@@ -14,11 +14,11 @@ INSIDE = Path(pytest_proclife.__file__).parent / "inside"
 FILES = sorted(path for path in INSIDE.rglob("*.py") if "__pycache__" not in path.parts)
 # Loaded by every interpreter when it starts, also under -S.
 STARTED_WITH = {"_imp", "_signal", "_thread", "_weakref", "marshal", "posix", "sys", "time"}
-# `site` has imported os where it looks for a sitecustomize; runpy is about to be run.
-# The guard's is of a pytest that lives already.
+# `site` has imported os when it looks for a sitecustomize; the interpreter imports runpy next.
+# The guard is loaded into a pytest that runs already.
 ALSO = {
     "site/sitecustomize.py": {"os", "sitecustomize"},
-    "exit.py": {"runpy"},
+    "rewrite.py": {"runpy"},
     "guard/hooks.py": {"_posixsubprocess", "multiprocessing.process"},
 }
 

@@ -79,16 +79,16 @@ def test_where_bytecode_cannot_be_kept_the_way_in_is_a_folder_of_the_users(
     monkeypatch.setattr(launch, "_folder", None)
     monkeypatch.setattr(launch, "_INSIDE", "/proc/self/inside")  # nobody can write there
     monkeypatch.setitem(posix.environ, b"TMPDIR", bytes(tmp_path))
-    folder = launch.folder()
+    folder = launch.planted_folder()
     assert folder is not None
     assert folder.startswith(f"{tmp_path}/proclife-")
     (tmp_path / folder.split("/")[-2]).chmod(0o777)
     monkeypatch.setattr(launch, "_folder", None)
-    assert launch.folder() is None  # others could have written there
+    assert launch.planted_folder() is None  # others could have written there
 
 
 def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
-    python, ours = sys.executable, launch.folder()
+    python, ours = sys.executable, launch.planted_folder()
     assert ours is not None
     script = tmp_path / "script"
     for first, observed in (
@@ -103,7 +103,7 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
         script.chmod(0o755)
         plan = launch.plan([script], [str(script)])
         assert (plan.observed, plan.by_path) == (observed, observed), first
-    planting = launch.planting_options(ours)
+    planting = launch.planted_options(ours)
     for options, way in (
         ([], "path"),
         (["-c", "1"], "path"),

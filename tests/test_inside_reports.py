@@ -13,36 +13,35 @@ from histories import Log
 from pytest_proclife import wire
 from pytest_proclife.inside import recorder
 
-Heard = Callable[[], list[tuple[str, int, list[str]]]]
+Received = Callable[[], list[tuple[str, int, list[str]]]]
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    """What has been reported since the last look: kind, number, fields."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    for name in ("descriptor", "_device", "_inode", "pid", "_number"):
-        monkeypatch.setattr(recorder, name, getattr(recorder, name))
-    recorder._use(its.fileno())
-    recorder.pid = os.getpid()
-    recorder._number = iter(range(100)).__next__
+def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
+    """The reports since the last call: kind, number, fields."""
+    supervisors, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    supervisors.setblocking(False)
+    monkeypatch.setattr(recorder, "connection", recorder._Connection())
+    monkeypatch.setattr(recorder, "identity", recorder._Identity())
+    recorder._use(own.fileno())
+    recorder.identity.pid = os.getpid()
 
-    def hear() -> list[tuple[str, int, list[str]]]:
+    def receive() -> list[tuple[str, int, list[str]]]:
         found = []
         try:
             while True:
-                parts = wire.unpack(ours.recv(10_000))
+                parts = wire.unpack(supervisors.recv(10_000))
                 assert parts is not None
                 found.append((parts[0], parts[1], parts[4]))
         except BlockingIOError:
             return found
 
-    with ours, its:
-        yield hear
+    with supervisors, own:
+        yield receive
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Have what `name` calls once done, and the error raised then, as a handler would."""
+    """Have the error raised, as by a handler, when the function has returned for the first time."""
     real = getattr(recorder, name)
 
     def interrupted(*args: Any) -> Any:
@@ -55,19 +54,19 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) 
 
 @pytest.mark.parametrize("name", ["_pidfd_open", "_send"])
 def test_ctrl_c_in_a_report_about_a_child_goes_on_and_the_report_is_written(
-    name: str, monkeypatch: pytest.MonkeyPatch, heard: Heard
+    name: str, monkeypatch: pytest.MonkeyPatch, received: Received
 ) -> None:
     interrupt(monkeypatch, name, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         recorder.report_about(wire.STARTED, os.getpid(), "4711", "process")
-    assert {(kind, tuple(fields)) for kind, _, fields in heard()} == {
+    assert {(kind, tuple(fields)) for kind, _, fields in received()} == {
         (wire.STARTED, ("4711", "process"))
     }
     recorder.report(wire.EXIT_PATH)
-    assert [number for _, number, _ in heard()] == [1]  # none is missing
+    assert [number for _, number, _ in received()] == [1]  # none is missing
 
 
-def test_a_report_that_is_written_twice_is_heard_once() -> None:
+def test_a_report_that_is_written_twice_counts_once() -> None:
     log = Log()
     child = log.child(name="child")
     child.leaves()

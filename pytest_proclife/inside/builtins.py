@@ -1,7 +1,7 @@
 """Stand-ins for C functions, and C modules borrowed without a trace in `sys.modules`.
 
-No traceback shows a stand-in: its frames are removed from what leaves it. A stand-in is not a
-method when it is stored in a class, `inspect` takes it for a builtin, and it is pickled by name.
+No traceback shows a stand-in: its frames are removed from the exceptions that leave it. It is not
+a method of a class that holds it, `inspect` takes it for a builtin, and it is pickled by name.
 """
 
 import _imp
@@ -13,16 +13,21 @@ from pytest_proclife.inside.handlers import beyond
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, ModuleType
     from typing import Any
 
-    Instead = Callable[[Callable[..., Any], FrameType | None, tuple[Any, ...], dict[str, Any]], Any]
+    # of a function that is called instead: see stand_in()
+    Real = Callable[..., Any]
+    Caller = FrameType | None
+    Args = tuple[Any, ...]
+    Kwargs = dict[str, Any]
+    Instead = Callable[[Real, Caller, Args, Kwargs], Any]
 
 _BUILTIN = type(sys.exit)
 
 
 class builtin_function_or_method:  # noqa: N801 - the name that the type of the real ones shows
-    def __init__(self, real: "Callable[..., Any]", instead: "Instead") -> None:
+    def __init__(self, real: "Real", instead: "Instead") -> None:
         self._real, self._instead = real, instead
         self.__module__ = real.__module__
         self.__doc__ = real.__doc__
@@ -58,27 +63,24 @@ builtin_function_or_method.__module__ = "builtins"
 def stand_in(module: object, name: str, instead: "Instead") -> None:
     """Have `instead(real function, caller's frame, args, kwargs)` called for a function.
 
-    There is no frame where C is the caller, as for an exit handler.
+    The frame is None if C is the caller, as for an exit handler.
     """
     real = getattr(module, name)
     function = builtin_function_or_method(real, instead)
     setattr(module, name, function)
     for module in (sys.modules.get("os"), sys.modules.get("signal")):
-        # has all of posix, or of _signal, by name; not imported yet under -S, or at all
+        # has all of posix, or of _signal, by name; may not be imported yet
         if module is not None and getattr(module, name, None) is real:
             setattr(module, name, function)
 
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-# only there, so that no finder or path of the program's is asked
-_folders = [path for path in sys.path if path.endswith("/lib-dynload")]
+# only these, so that neither a finder nor a path of the program is used
+_FOLDERS = [path for path in sys.path if path.endswith("/lib-dynload")]
 _borrowed: "dict[str, ModuleType]" = {}
 
 
 class _Spec:
-    """As much of a module's spec as the functions of `_imp` look at."""
+    """As much of a module's spec as the functions of `_imp` use."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -86,10 +88,10 @@ class _Spec:
 
 
 def borrow(name: str) -> "ModuleType":
-    """The program's own module if it has imported it, else one that only we see."""
+    """The program's own C module if it has imported it, else one that only we see."""
     module = sys.modules.get(name)
     if module is None or str(getattr(module, "__file__", "")).endswith(".py"):
-        module = _borrowed.get(name)  # a file of the program's may have that name too
+        module = _borrowed.get(name)  # a file of the program may have that name too
     if module is None:
         module = _borrowed[name] = _load(name)
     return module
@@ -105,16 +107,23 @@ def _load(name: str) -> "ModuleType":
         spec.origin = _file(name)
         module = _imp.create_dynamic(spec)  # type: ignore[arg-type]
         _imp.exec_dynamic(module)
-    sys.modules.pop(name, None)  # where the older kind of C module puts itself
+    sys.modules.pop(name, None)  # a C module with single-phase initialization puts itself there
     if before is not None:
         sys.modules[name] = before
     return module
 
 
 def _file(name: str) -> str:
-    for folder in _folders:
+    for folder in _FOLDERS:
         for suffix in _imp.extension_suffixes():
             path = f"{folder}/{name}{suffix}"
             if posix.access(path, posix.R_OK):
                 return path
     raise ImportError(name)
+
+
+def audit_function(event: str, *arguments: object) -> "Callable[..., object]":
+    """A function of C that raises an audit event of ours: trace functions do not see it."""
+    partial: Any = borrow("_functools").partial
+    function: Callable[..., object] = partial(sys.audit, event, *arguments)
+    return function

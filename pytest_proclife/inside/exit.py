@@ -1,86 +1,131 @@
-"""How this process's own code ends: returned, raised, sys.exit, os._exit; and its last word."""
+"""How this process's own code ends: returned, raised, sys.exit, os._exit; and its last report."""
 
-import _weakref
 import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import handlers, launch, recorder, watch
+from pytest_proclife.inside import handlers, recorder, watch
 from pytest_proclife.inside.builtins import stand_in
 
 TYPE_CHECKING = False
 
 if sys.version_info >= (3, 12):
     from pytest_proclife.inside import monitoring
-else:
+else:  # 3.11:
     from pytest_proclife.inside import rewrite
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType, FrameType, TracebackType
     from typing import Any
 
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
+
 RETURNED, RAISED, SYS_EXIT = "returned", "raised", "sys_exit"
 
-_reported = False  # this process has said how its own code ended
-_rises_from = ""  # the signal whose handler has called sys.exit(), which leaves no trace in main
-_main: "CodeType | None" = None  # the code object of __main__
-_names: "dict[str, Any]" = {}  # 3.11: the dictionary of __main__
-_module: object = None  # 3.11: a weak reference to it
-_sees_return = False  # that __main__ comes to its end will not be missed
-_has_file = False  # __main__ had a __file__ when it began
-_waits_for_file = False  # a script is to be opened, and has not begun
-_began_here = False  # __main__ began in this very process, not in one that it was forked from
-_multiprocessings = False  # __main__ is multiprocessing's own, and its child has begun
+# States of the code of __main__, each with what enters it.
+_NOT_BEGUN = "not begun"  # install()
+# _on_run_file(): the event `cpython.run_file` comes before the script is opened
+# (pymain_run_file_obj, Modules/main.c); if it cannot be opened, the interpreter exits
+_NOT_OPENED = "not opened"
+_BEGUN = "begun"  # _main_begins(), at the first event `exec` of __main__
+_INHERITED = "inherited"  # after_fork(), from _BEGUN: it began before the fork
+# child_begins(): what counts is run(), and __main__ is multiprocessing's or inherited
+_REPLACED = "replaced"
 
-_LAUNCHERS = ("_launch", "main", "_serve_one")  # they call os._exit for a child of Process
+# How the code ended is reported once, by the first of these that happens:
+#
+# what happens                                      reported by               how
+# main's code returns                               _main_begins: PY_RETURN   returned
+# an exception leaves it                            _on_excepthook            raised
+# SystemExit leaves it, and -i shows it             _on_excepthook            sys_exit
+# SystemExit leaves it: nothing is seen until
+#   multiprocessing's exit handler runs             main_exits                sys_exit
+#   an exit handler, or a thread that outlives it,
+#   calls os._exit or signals its own process       report_end_of_main        sys_exit
+#   the interpreter ends                            _on_interpreter_end       sys_exit
+# run() of a child of multiprocessing ends          multiproc                 any of the three
+# an exception leaves a child before its run()      multiproc, _on_os_exit    raised, sys_exit
+# os._exit, before all these                        nothing: EXITING has it
+#
+# What was not seen is SystemExit, since nothing else leads out of an interpreter:
+# `handle_system_exit` (Python/pythonrun.c) calls `Py_Exit` past the hook. _unseen_end() has the
+# exceptions, and the rule for 3.11, which sees main's code return only with -m and -c.
 
 
-def install(kind: str, tells_end: bool) -> None:
-    """Watch __main__ in a new interpreter; where it is multiprocessing's own, only its end."""
-    global _sees_return
-    _sees_return = watch.MONITORING or tells_end
-    multiprocessings = kind in ("process", "resource_tracker", "forkserver")
+class _OwnCode:
+    """How far this process's own code has come."""
+
+    __slots__ = ("code", "exit_signal", "is_reported", "state")
+
+    def __init__(self) -> None:
+        self.state = _NOT_BEGUN
+        self.code: CodeType | None = None  # of __main__
+        # by report_end(); False again in a fork, and when a child of multiprocessing begins
+        self.is_reported = False
+        # number of the signal whose handler is about to leave by SystemExit, which leaves no
+        # trace in main: set and cleared by handler_exits()
+        self.exit_signal = ""
+
+
+_own = _OwnCode()
+
+# These functions call os._exit for a child of Process: popen_fork.py, forkserver.py
+_LAUNCHERS = ("_launch", "main", "_serve_one")
+_LAUNCHER_FILES = ("/popen_fork.py", "/forkserver.py")
+
+
+def install(kind: str) -> None:
+    """Watch __main__ in a new interpreter; only its end if it is that of multiprocessing."""
+    is_program = kind not in ("process", "resource_tracker", "forkserver")
 
     def on_exec(arguments: "tuple[Any, ...]") -> None:
         code = arguments[0]
         path = getattr(code, "co_filename", None)
         if path is None:
             return
-        if _main is None and _is_main(handlers.outside(sys._getframe())):
-            _main_begins(code, multiprocessings)
-        watch.found(code, path)
+        if _own.code is None and _runs_main(handlers.outside(sys._getframe())):
+            _main_begins(code, is_program)
+        watch.module_runs(code, path)
 
     watch.on_event("exec", on_exec)
-    watch.on_event("cpython.run_file", _run_file)
-    watch.on_event("sys.excepthook", _on_uncaught)
-    watch.on_event(launch.END, lambda arguments: say(RETURNED))
-    # the last event of an interpreter: after its exit handlers and the end of its modules
-    watch.on_event("cpython.PyInterpreterState_Clear", _last_word)
-    if not watch.MONITORING:
-        watch.on_event("cpython.run_module", _run_module)
+    watch.on_event("cpython.run_file", _on_run_file)
+    watch.on_event("sys.excepthook", _on_excepthook)
+    # the last event: `interpreter_clear` (Python/pystate.c), after exit handlers and modules
+    watch.on_event("cpython.PyInterpreterState_Clear", _on_interpreter_end)
+    if sys.version_info < (3, 12):  # 3.11:
+        watch.on_event(rewrite.TEXT_ENDED, lambda arguments: report_end(RETURNED))
+        watch.on_event("cpython.run_module", _on_run_module)
+        watch.on_event(rewrite.MAIN_GONE, _on_main_gone)
     stand_in(posix, "_exit", _os_exit)
 
 
-def forget() -> None:
-    """In a forked child: nothing has ended yet."""
-    global _reported, _began_here, _rises_from
-    _reported = _began_here = False
-    _rises_from = ""
-
-
-def rises_from(signal: str) -> None:
-    """A handler of that signal is about to leave by SystemExit; an empty one has returned."""
-    global _rises_from
-    _rises_from = signal
+def after_fork() -> None:
+    """In a forked child: its own code has not ended."""
+    _own.is_reported = False
+    _own.exit_signal = ""
+    if _own.state is _BEGUN:
+        _own.state = _INHERITED
 
 
 def child_begins() -> None:
-    """From here on it is the child's end that counts, not that of multiprocessing's __main__."""
-    global _multiprocessings
-    _multiprocessings = True
+    """A child of multiprocessing: the end of its run() counts, not that of __main__."""
+    after_fork()
+    _own.state = _REPLACED
 
 
-def _is_main(caller: "FrameType | None") -> bool:
+def handler_exits(signal: str) -> None:
+    """The handler of that signal is about to leave by SystemExit; "": a handler has returned."""
+    _own.exit_signal = signal
+
+
+def is_reported() -> bool:
+    """Whether this process has reported how its own code ended."""
+    return _own.is_reported
+
+
+# --- the code of __main__
+
+
+def _runs_main(caller: "FrameType | None") -> bool:
     """Whether code is run as __main__: from C (script, -c, stdin) or by runpy (-m, a folder)."""
     return caller is None or (
         caller.f_code.co_name == "_run_code"
@@ -89,160 +134,58 @@ def _is_main(caller: "FrameType | None") -> bool:
     )
 
 
-def _main_begins(code: "CodeType", multiprocessings: bool) -> None:
-    global _main, _waits_for_file, _began_here
-    _main = code
-    _waits_for_file = False
-    _began_here = True
-    if not multiprocessings:
+def _main_begins(code: "CodeType", is_program: bool) -> None:
+    _own.code = code
+    if _own.state is not _REPLACED:
+        _own.state = _BEGUN
+    if is_program:
         recorder.report(wire.RUN, "", "", "", "", "")
-    if sys.version_info < (3, 12):
-        _look_at_main()
-    watch.watch(code, end=lambda: say(RETURNED))
+    if sys.version_info < (3, 12):  # 3.11:
+        rewrite.main.watch(is_pyc=False)
+    watch.watch(code, end=lambda: report_end(RETURNED))
 
 
-def _look_at_main() -> None:
-    """3.11: have the end of the module __main__ told, which is before that of its names."""
-    global _names, _has_file, _module
-    module = sys.modules.get("__main__")
-    if module is not None:
-        _names = module.__dict__
-        _has_file = "__file__" in _names
-        watch.on_event("_proclife.main_is_gone", _main_is_gone)
-        _module = _weakref.ref(module, watch.raising("_proclife.main_is_gone"))
-
-
-def _main_is_gone(arguments: "tuple[Any, ...]") -> None:
-    global _names
-    exit_path_begins()
-    _names = {}  # held on to, its values would outlive the interpreter's end: no __del__ for them
-
-
-def _run_file(arguments: "tuple[Any, ...]") -> None:
-    """A script; if it is bytecode, the one way to run __main__ that raises no event `exec`."""
-    global _has_file, _waits_for_file
+def _on_run_file(arguments: "tuple[Any, ...]") -> None:
+    """A script; if it is bytecode, the only way to run __main__ without an event `exec`."""
     if not str(arguments[0]).endswith(".pyc"):
-        _waits_for_file = True
-        return
-    if sys.version_info >= (3, 12):
-        monitoring.find_main(lambda code: _main_begins(code, False))
-    else:
+        _own.state = _NOT_OPENED
+    elif sys.version_info >= (3, 12):
+        monitoring.find_main(lambda code: _main_begins(code, is_program=True))
+    else:  # 3.11:
         recorder.report(wire.RUN, "", "", "", "", "")
-        _look_at_main()
-        _has_file = True  # in a moment
+        rewrite.main.watch(is_pyc=True)
 
 
-def _run_module(arguments: "tuple[Any, ...]") -> None:
-    """3.11: `python -m` ends where this function of runpy does.
-
-    The interpreter imports runpy right after this event. To import it here is the one moment
-    between its import and its run: its code object is static, so that no weak reference tells.
-    """
-    global _sees_return
-    if sys.version_info < (3, 12):
-        import runpy
-
-        function = runpy._run_module_as_main  # type: ignore[attr-defined]
-        folder = sys.modules["encodings"].__path__[0]  # runpy is frozen, its source is not
-        source = f"{folder[: folder.rindex('/')]}/runpy.py"
-        rewrite.instrument(function, returned=_main_returned, source=source)
-        _sees_return = True
-
-
-def _main_returned(frame: "FrameType", value: object) -> None:
-    say(RETURNED)
-
-
-def _on_uncaught(arguments: "tuple[Any, ...]") -> None:
+def _on_excepthook(arguments: "tuple[Any, ...]") -> None:
     """The audit event `sys.excepthook`: an exception left __main__ and is about to be shown."""
     if handlers.outside(sys._getframe()) is None:  # not one that the program's own code shows
-        # SystemExit is shown where an interactive session follows (-i)
+        # SystemExit is shown if an interactive session follows (-i)
         how = SYS_EXIT if isinstance(arguments[2], SystemExit) else RAISED
-        say(how, arguments[2], arguments[3])
+        report_end(how, arguments[2], arguments[3])
 
 
-def say(
-    how: str, error: "BaseException | None" = None, trace: "TracebackType | None" = None
-) -> None:
-    """Report once how this process's own code ended."""
-    global _reported
-    if _reported:
+def _unseen_end() -> "str | None":
+    """How main's code ended, if neither its return nor an uncaught exception was seen."""
+    if _own.state is _NOT_OPENED or _own.state is _REPLACED or watch.is_blind():
+        return None
+    return _unwatched_end()
+
+
+def main_exits() -> None:
+    """The interpreter is exiting: report how main's code ended while its state is intact."""
+    how = _unseen_end()
+    if how is not None:
+        report_end(how)
+
+
+def report_end_of_main() -> None:
+    """Report how main's code ended, if it has: in an exit handler, or a thread that outlives it."""
+    if _own.is_reported:
         return
-    _reported = True
-    handled = handlers.handled()
-    if error is None:
-        origin = _rises_from if how == SYS_EXIT else ""
-        recorder.report(wire.LEFT, how, "", "", "", origin, handled)
-        return
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its __str__ raised)"
-    lines, origin = _describe(trace if trace is not None else error.__traceback__)
-    if isinstance(error, KeyboardInterrupt):
-        origin = origin or "2"  # raised by the C function signal.default_int_handler
-    recorder.report(wire.LEFT, how, name, wire.clip(message), wire.clip(lines), origin, handled)
-
-
-def said() -> bool:
-    return _reported
-
-
-def say_exception(error: BaseException) -> None:
-    """Report the exception that left the target."""
-    say(SYS_EXIT if isinstance(error, SystemExit) else RAISED, error)
-
-
-def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
-    """A traceback as text, and the signal whose handler it went through."""
-    lines, origin = [], ""
-    codes = handlers.current()
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        lines.append(f'File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
-        numbers = codes.get(code)
-        if numbers is not None:
-            origin = str(handlers.number_of(trace.tb_frame, numbers))
-        trace = trace.tb_next
-    return "\n".join(lines), origin
-
-
-def _last_word(arguments: "tuple[Any, ...]") -> None:
-    """The interpreter is gone but for its shell: no builtin name can be used here any more."""
-    if not _reported:
-        how = _left_unseen()
-        if how is not None:
-            origin = _rises_from if how == SYS_EXIT else ""
-            recorder.report(wire.LEFT, how, "", "", "", origin, handlers.last_handled)
-    recorder.report(wire.LAST_WORD, "exit", "")
-
-
-def _left_unseen() -> "str | None":
-    """How __main__ ended where neither its end nor an uncaught exception was seen."""
-    if _waits_for_file:
-        return None  # it could not be opened: nothing of Python's ended the interpreter
-    if _multiprocessings or watch.is_blind():
-        return None  # its end was there, and was not seen
-    if _sees_return:
-        return SYS_EXIT  # what else leads out of an interpreter: Py_Exit in pythonrun.c
-    if _has_file and "__name__" in _names:
-        # CPython 3.11: `pyrun_simple_file` removes both from __main__ when the code returned,
-        # and not where SystemExit left it: `Py_Exit` is called before.
-        return SYS_EXIT if "__file__" in _names or "__cached__" in _names else RETURNED
-    return None
-
-
-def over() -> None:
-    """Say how __main__ ended, if it has: in an exit handler, or a thread that outlives it."""
-    if _reported:
-        return
-    how = _left_unseen()
-    if how == RETURNED or (how == SYS_EXIT and _began_here and not _is_running(_main)):
-        say(how)
+    how = _unseen_end()
+    ended_here = _own.state is _BEGUN and not _is_running(_own.code)
+    if how == RETURNED or (how == SYS_EXIT and ended_here):
+        report_end(how)
 
 
 def _is_running(code: "CodeType | None") -> bool:
@@ -252,49 +195,119 @@ def _is_running(code: "CodeType | None") -> bool:
             if frame.f_code is code:
                 return True
             frame = frame.f_back
-    return code is None
+    return False
 
 
-def exit_path_begins() -> None:
-    """The interpreter is on its way out: say how __main__ ended while its state can be asked."""
-    how = _left_unseen()
-    if how is not None:
-        say(how)
+if sys.version_info >= (3, 12):
+
+    def _unwatched_end() -> "str | None":
+        return SYS_EXIT
+
+else:  # 3.11:
+
+    def _unwatched_end() -> "str | None":
+        if rewrite.main.end_is_seen:
+            return SYS_EXIT
+        by_exit = rewrite.main.ended_by_exit()
+        return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
+
+    def _on_run_module(arguments: "tuple[Any, ...]") -> None:
+        rewrite.main.watch_runpy(returned=lambda frame, value: report_end(RETURNED))
+
+    def _on_main_gone(arguments: "tuple[Any, ...]") -> None:
+        main_exits()
+        rewrite.main.release()
 
 
-def _os_exit(
-    real: "Callable[..., Any]",
-    caller: "FrameType | None",
-    args: "tuple[Any, ...]",
-    kwargs: "dict[str, Any]",
-) -> "Any":
+# --- the reports
+
+
+def report_end(
+    how: str, error: "BaseException | None" = None, trace: "TracebackType | None" = None
+) -> None:
+    """Report, once, how this process's own code ended."""
+    if _own.is_reported:
+        return
+    _own.is_reported = True
+    handled = handlers.handled()
+    if error is None:
+        signal = _own.exit_signal if how == SYS_EXIT else ""
+        recorder.report(wire.LEFT, how, "", "", "", signal, handled)
+        return
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its __str__ raised)"
+    lines, signal = _describe(trace if trace is not None else error.__traceback__)
+    if isinstance(error, KeyboardInterrupt):
+        signal = signal or "2"  # raised by the C function signal.default_int_handler
+    recorder.report(wire.LEFT, how, name, wire.clip(message), wire.clip(lines), signal, handled)
+
+
+def report_exception(error: BaseException) -> None:
+    """Report that an exception left this process's own code."""
+    report_end(SYS_EXIT if isinstance(error, SystemExit) else RAISED, error)
+
+
+def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
+    """A traceback as text, and the signal whose handler it went through."""
+    lines, signal = [], ""
+    codes = handlers.current()
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        lines.append(f'File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
+        numbers = codes.get(code)
+        if numbers is not None:
+            signal = str(handlers.number_of(trace.tb_frame, numbers))
+        trace = trace.tb_next
+    return "\n".join(lines), signal
+
+
+def _on_interpreter_end(arguments: "tuple[Any, ...]") -> None:
+    """The last report. The names of builtins, sys and C modules are cleared: use none of them.
+
+    Our own modules are whole, since the audit hook refers to them. The signal handlers are
+    cleared too (`_PySignal_Fini`, Modules/signalmodule.c), hence `last_handled`.
+    """
+    if not _own.is_reported:
+        how = _unseen_end()
+        if how is not None:
+            signal = _own.exit_signal if how == SYS_EXIT else ""
+            recorder.report(wire.LEFT, how, "", "", "", signal, handlers.last_handled)
+    recorder.report(wire.LAST_WORD, "exit", "")
+
+
+# --- os._exit
+
+
+def _os_exit(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     if len(args) + len(kwargs) == 1:
         (status,) = (*args, *kwargs.values())
         if hasattr(type(status), "__index__") and not isinstance(status, int):
-            status = status.__index__()  # the program's own code: asked once, as the real one does
+            status = status.__index__()  # code of the program: called once, as by the real one
             args = args and (status,)
             kwargs = dict.fromkeys(kwargs, status)
-        try:
-            if isinstance(status, int) and -(2**31) <= status < 2**31:
-                _on_os_exit(caller, int(status))
-        except Exception as error:
-            if not handlers.is_ours(error):
-                raise
+        if isinstance(status, int) and -(2**31) <= status < 2**31:
+            handlers.guarded(_on_os_exit, caller, int(status))
     return real(*args, **kwargs)
 
 
-def _on_os_exit(caller: "FrameType | None", status: int) -> None:
+def _on_os_exit(caller: "Caller", status: int) -> None:
     code = None if caller is None else caller.f_code
-    launcher = (
+    by_launcher = (
         code is not None
         and code.co_name in _LAUNCHERS
-        and code.co_filename.endswith(("/popen_fork.py", "/forkserver.py"))
+        and code.co_filename.endswith(_LAUNCHER_FILES)
     )
     error = sys.exc_info()[1]
-    if launcher and error is not None:
-        say_exception(error)  # it left the start-up, past _bootstrap
-    elif not launcher:
-        over()
+    if by_launcher and error is not None:
+        report_exception(error)  # it left the start-up, past _bootstrap
+    elif not by_launcher:
+        report_end_of_main()
     elif watch.is_blind():
-        return  # what it was is not known: the missing report tells that
-    recorder.report(wire.LAST_WORD, "launcher" if launcher else "os_exit", str(status))
+        return  # whether run() returned is not known; the missing report shows that
+    recorder.report(wire.LAST_WORD, "launcher" if by_launcher else "os_exit", str(status))

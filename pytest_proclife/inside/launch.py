@@ -4,7 +4,7 @@ A Python is entered through PYTHONPATH (`site/sitecustomize.py`). One that ignor
 does not run `site` (-I, -E, -S) is entered through planted bytecode: every interpreter imports the
 package `encodings` before any code of the program runs, and looks for its bytecode in the folder
 that `-X pycache_prefix` names. The planted bytecode first runs `site/boot.py`, which takes the
-option back, and then the package's own code.
+option back, and then the package's own code. Any other program is seen from outside only.
 """
 
 import marshal
@@ -14,22 +14,205 @@ import sys
 from pytest_proclife.inside.fork_exec import text
 
 TYPE_CHECKING = False
+if sys.version_info < (3, 12):  # 3.11:
+    from pytest_proclife.inside import rewrite
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
 
-_OPTION = "pycache_prefix"
+    from pytest_proclife.inside.fork_exec import Path
+
+_OPTIONS_WITH_VALUE = "WX"
+_EMPTY = b"/."  # stands behind the path of `site` if PYTHONPATH was set, and empty
+
+
+class Plan:
+    """How a program is started.
+
+    arguments: the ones to use
+    observed: it will report
+    by_path: it is entered through PYTHONPATH
+    exists: there is such a program
+    """
+
+    __slots__ = ("arguments", "by_path", "exists", "observed")
+
+    def __init__(
+        self,
+        arguments: "list[Any]",
+        observed: bool = False,
+        by_path: bool = False,
+        exists: bool = True,
+    ) -> None:
+        self.exists = exists
+        self.arguments = arguments
+        self.observed = observed
+        self.by_path = by_path
+
+
+class _Options:
+    """The options of an interpreter, as far as they matter here."""
+
+    __slots__ = ("has_prefix", "ignores_path", "runs", "text")
+
+    def __init__(self) -> None:
+        self.ignores_path = False  # it ignores PYTHONPATH, or does not run `site`
+        self.runs = True  # it runs a program, and not only shows help or its version
+        self.has_prefix = False  # they name a folder for bytecode already
+        self.text: int | None = None  # the index of the text of -c
+
+
+def plan(
+    executables: "Iterable[Path]", arguments: "Sequence[Path]", cwd: "Path | None" = None
+) -> Plan:
+    """Decide for a command line; `executables` are the paths to be tried in turn."""
+    arguments = list(arguments)
+    path = _first_executable(executables, cwd)
+    if path is None:
+        return Plan(arguments, exists=False)
+    if not is_interpreter(path):
+        line = _shebang(path)
+        # the kernel makes a script's command line: no option can be added to it
+        if line is None or _options(line).ignores_path:
+            return Plan(arguments)
+        return Plan(arguments, observed=True, by_path=True)
+    options = _options([text(argument) for argument in arguments[1:]])
+    if not options.runs:
+        return Plan(arguments)
+    is_same = _same_file(path, sys.executable)
+    folder = None
+    if options.ignores_path:
+        folder = None if options.has_prefix or not is_same else planted_folder()
+        if folder is None:
+            return Plan(arguments)
+    if sys.version_info < (3, 12) and options.text is not None and is_same:  # 3.11:
+        arguments[1 + options.text] = rewrite.with_end(text(arguments[1 + options.text]))
+    if folder is None:
+        return Plan(arguments, observed=True, by_path=True)
+    return Plan([arguments[0], *planted_options(folder), *arguments[1:]], observed=True)
+
+
+def search_path(before: "bytes | None", site: bytes) -> bytes:
+    """The new PYTHONPATH, from which `search_path_before` can tell the old one."""
+    if before is None:
+        return site
+    return site + b":" + before if before else site + _EMPTY
+
+
+def search_path_before(now: "bytes | None", site: bytes) -> "bytes | None":
+    """The old PYTHONPATH."""
+    if now is None or now == site:
+        return None
+    return b"" if now == site + _EMPTY else now.removeprefix(site + b":")
+
+
+def candidates(path: "Path", search: bool) -> "list[str]":
+    """The paths that posix_spawnp tries, in turn."""
+    name = text(path)
+    if not search or "/" in name:
+        return [name]
+    folders = text(posix.environ.get(b"PATH", b"/bin:/usr/bin")).split(":")
+    return [f"{folder}/{name}" if folder else name for folder in folders]
+
+
+def is_interpreter(path: str) -> bool:
+    """Whether a path is a CPython, by its name or that of a file that it links to."""
+    if path == sys.executable:
+        return True
+    for _ in range(40):  # links, as many as the kernel follows
+        name = path[path.rfind("/") + 1 :]
+        if name.startswith("python") and not name[6:].strip("0123456789.td"):
+            return True
+        try:
+            link = posix.readlink(path)
+        except OSError:
+            return False
+        path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
+    return False
+
+
+def _same_file(path: str, other: str) -> bool:
+    if path == other:
+        return True
+    try:
+        first, second = posix.stat(path), posix.stat(other)
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def _first_executable(executables: "Iterable[Path]", cwd: "Path | None") -> "str | None":
+    for executable in executables:
+        path = text(executable)
+        if cwd is not None and not path.startswith("/"):
+            path = f"{text(cwd)}/{path}"
+        if posix.access(path, posix.X_OK):
+            return path
+    return None
+
+
+def _shebang(path: str) -> "list[str] | None":
+    """The options of a script's Python; None if it is not a script for Python."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"#!":
+            return None
+        words = text(file.readline(500)).split()
+    if words and words[0].endswith("/env"):
+        words = [word for word in words[1:] if word != "-S" and "=" not in word]
+    if not words or not is_interpreter(words[0]):
+        return None
+    return words[1:]
+
+
+def _options(words: "list[str]") -> _Options:
+    found = _Options()
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if not word.startswith("-") or word in ("-", "--"):
+            break
+        if word.startswith("--"):
+            found.runs = found.runs and not word.startswith(("--help", "--version"))
+            index += 2 if word == "--check-hash-based-pycs" else 1
+            continue
+        for place, letter in enumerate(word[1:], 1):
+            rest = word[place + 1 :]
+            if letter in "IES":
+                found.ignores_path = True
+            elif letter == "c":
+                found.text = None if rest or index + 1 == len(words) else index + 1
+                return found
+            elif letter == "m":
+                return found
+            elif letter in "hV?":
+                found.runs = False
+            elif letter in _OPTIONS_WITH_VALUE:
+                if not rest:
+                    index += 1
+                    rest = words[index] if index < len(words) else ""
+                found.has_prefix = found.has_prefix or rest.startswith(_PREFIX_OPTION)
+                break
+        index += 1
+    return found
+
+
+# --- planted bytecode
+
+_PREFIX_OPTION = "pycache_prefix"
 _INSIDE = __file__[: __file__.rindex("/")]
 _BOOT = f"{_INSIDE}/site/boot.py"
 _OPTIMIZED = ("", ".opt-1", ".opt-2")
 
-_folder: "str | None" = None
+_folder: "str | None" = None  # of the last call
 
 
-def planting_options(prefix: str) -> "list[str]":
-    """What to put right behind the interpreter's name."""
-    return ["-X", f"{_OPTION}={prefix}"]
+def planted_options(folder: str) -> "list[str]":
+    """The options to put right behind the interpreter's name."""
+    return ["-X", f"{_PREFIX_OPTION}={folder}"]
 
 
-def folder() -> "str | None":
-    """A folder with the planted bytecode for this very interpreter; None if it cannot be had."""
+def planted_folder() -> "str | None":
+    """A folder with planted bytecode for this very interpreter; None if it cannot be written."""
     global _folder
     try:
         source = sys.modules["encodings"].__spec__.origin  # type: ignore[union-attr]
@@ -37,36 +220,36 @@ def folder() -> "str | None":
             return None
         status, boot = posix.stat(source), posix.stat(_BOOT)
         stamp = f"{sys.implementation.cache_tag}-{boot.st_mtime_ns:x}-{status.st_mtime_ns:x}"
-        if _folder is not None and _folder.endswith(stamp) and _planted(_folder, source):
+        if _folder is not None and _folder.endswith(stamp) and _is_planted(_folder, source):
             return _folder
-        for place in _places():
-            name = f"{place}/planted-{stamp}"
-            if _planted(name, source) or _plant(name, source, status):
-                _folder = name
-                return name
+        for parent in _parents():
+            folder = f"{parent}/planted-{stamp}"
+            if _is_planted(folder, source) or _plant(folder, source, status):
+                _folder = folder
+                return folder
     except Exception:
-        pass  # then such a program is seen from outside only, and the account says so
+        pass  # then such a program is seen from outside only, and `witness.missing` says so
     return None
 
 
-def _places() -> "list[str]":
-    """Where bytecode may be kept: beside the package's own, or in a folder of the user's."""
-    places = [] if sys.dont_write_bytecode else [f"{_INSIDE}/__pycache__"]
+def _parents() -> "list[str]":
+    """The folders that it may be in: that of the package's bytecode, and one of the user."""
+    parents = [] if sys.dont_write_bytecode else [f"{_INSIDE}/__pycache__"]
     user = posix.geteuid()
     temporary = posix.environ.get(b"TMPDIR", b"/tmp").decode()
     own = f"{temporary}/proclife-{user}"
     try:
         posix.mkdir(own, 0o700)
     except OSError:
-        pass  # it is there, or cannot be had
+        pass  # it exists, or cannot be made
     try:
         status = posix.lstat(own)
-        # a folder that somebody else can write to could hold anything
+        # bytecode that somebody else could have written is not used
         if status.st_uid == user and status.st_mode & 0o170022 == 0o040000:
-            places.append(own)
+            parents.append(own)
     except OSError:
         pass  # as above
-    return places
+    return parents
 
 
 def _path(folder: str, source: str, optimized: str) -> str:
@@ -74,7 +257,7 @@ def _path(folder: str, source: str, optimized: str) -> str:
     return f"{folder}{source[: source.rindex('/')]}/__init__.{tag}{optimized}.pyc"
 
 
-def _planted(folder: str, source: str) -> bool:
+def _is_planted(folder: str, source: str) -> bool:
     return all(posix.access(_path(folder, source, o), posix.R_OK) for o in _OPTIMIZED)
 
 
@@ -101,7 +284,7 @@ def _plant(folder: str, source: str, status: "posix.stat_result") -> bool:
             )
             _write(_path(folder, source, optimized), head + marshal.dumps(both))
     except OSError:
-        return False  # nothing may be written there
+        return False  # the folder cannot be written to
     return True
 
 
@@ -118,209 +301,3 @@ def _write(path: str, data: bytes) -> None:
     with open(temporary, "wb") as file:
         file.write(data)
     posix.rename(temporary, path)
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any
-
-    from pytest_proclife.inside.fork_exec import Path
-
-END = "_proclife.end"  # an audit event of ours
-_AT_END = f"\n__import__('sys').audit('{END}')"
-_TELLS_NO_END = sys.hexversion < 0x030C0000  # 3.11 has no sys.monitoring
-_OPTIONS_WITH_VALUE = "WX"
-_EMPTY = b"/."  # after the path of `site`: PYTHONPATH was set, and empty
-
-
-class Plan:
-    """How a program is started: the arguments to use, whether it will report, and by which way."""
-
-    __slots__ = ("arguments", "by_path", "exists", "observed")
-
-    def __init__(
-        self,
-        arguments: "list[Any]",
-        observed: bool = False,
-        by_path: bool = False,
-        exists: bool = True,
-    ) -> None:
-        self.exists = exists
-        self.arguments = arguments
-        self.observed = observed
-        self.by_path = by_path
-
-
-class _Options:
-    """What the options of an interpreter say."""
-
-    __slots__ = ("no_path", "no_site", "prefix", "runs", "text")
-
-    def __init__(self) -> None:
-        self.no_path = self.no_site = False  # PYTHONPATH is not looked at; nor is `site` run
-        self.runs = True  # a program, and not help or a version alone
-        self.prefix = False  # they name a folder for bytecode already
-        self.text: int | None = None  # the index of the text of -c
-
-    @property
-    def closed(self) -> bool:
-        return self.no_path or self.no_site
-
-
-def plan(
-    executables: "Iterable[Path]", arguments: "Sequence[Path]", cwd: "Path | None" = None
-) -> Plan:
-    """Decide for a command line; `executables` are the paths to be tried in turn."""
-    arguments = list(arguments)
-    path = _existing(executables, cwd)
-    if path is None:
-        return Plan(arguments, exists=False)
-    if not is_interpreter(path):
-        line = _shebang(path)
-        # the command line of a script that looks neither at PYTHONPATH nor for `site` is the
-        # kernel's to make
-        if line is None or _options(line).closed:
-            return Plan(arguments)
-        return Plan(arguments, observed=True, by_path=True)
-    options = _options([text(argument) for argument in arguments[1:]])
-    ours = _same_file(path, sys.executable)
-    if not options.runs:
-        return Plan(arguments)
-    prefix = None
-    if options.closed:
-        prefix = None if options.prefix or not ours else folder()
-        if prefix is None:
-            return Plan(arguments)
-    if options.text is not None and _TELLS_NO_END and ours:
-        arguments = _with_end(arguments, 1 + options.text)
-    if prefix is None:
-        return Plan(arguments, observed=True, by_path=True)
-    return Plan([arguments[0], *planting_options(prefix), *arguments[1:]], observed=True)
-
-
-def _with_end(arguments: "list[Path]", index: int) -> "list[Path]":
-    """3.11 cannot tell whether the text of -c came to its end or left by sys.exit(0): let it say.
-
-    A text that does not compile stays as it is: its error would show ours.
-    """
-    program = text(arguments[index])
-    try:
-        compile(program, "<string>", "exec", dont_inherit=True)
-    except Exception:
-        return arguments
-    return [*arguments[:index], program + _AT_END, *arguments[index + 1 :]]
-
-
-def restore(arguments: "list[str]") -> bool:
-    """Take out of `sys.orig_argv` what was put into the text of -c; whether anything was."""
-    for index, argument in enumerate(arguments):
-        if argument.endswith(_AT_END):
-            arguments[index] = argument.removesuffix(_AT_END)
-            return True
-    return False
-
-
-def search_path(before: "bytes | None", site: bytes) -> bytes:
-    """What PYTHONPATH becomes, so that `search_path_before` can tell what it was."""
-    if before is None:
-        return site
-    return site + b":" + before if before else site + _EMPTY
-
-
-def search_path_before(now: "bytes | None", site: bytes) -> "bytes | None":
-    """What PYTHONPATH was."""
-    if now is None or now == site:
-        return None
-    return b"" if now == site + _EMPTY else now.removeprefix(site + b":")
-
-
-def candidates(path: "Path", search: bool) -> "list[str]":
-    """The paths that posix_spawnp tries, in turn."""
-    name = text(path)
-    if not search or "/" in name:
-        return [name]
-    folders = text(posix.environ.get(b"PATH", b"/bin:/usr/bin")).split(":")
-    return [f"{folder}/{name}" if folder else name for folder in folders]
-
-
-def is_interpreter(path: str) -> bool:
-    """Whether a path is a CPython, by its name (that of the link, or of what it leads to)."""
-    if path == sys.executable:
-        return True
-    for _ in range(40):  # links, as many as the kernel follows
-        name = path[path.rfind("/") + 1 :]
-        if name.startswith("python") and not name[6:].strip("0123456789.td"):
-            return True
-        try:
-            link = posix.readlink(path)
-        except OSError:
-            return False
-        path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
-    return False
-
-
-def _same_file(path: str, other: str) -> bool:
-    if path == other:
-        return True
-    try:
-        one, two = posix.stat(path), posix.stat(other)
-    except OSError:
-        return False
-    return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
-
-
-def _existing(executables: "Iterable[Path]", cwd: "Path | None") -> "str | None":
-    for executable in executables:
-        path = text(executable)
-        if cwd is not None and not path.startswith("/"):
-            path = f"{text(cwd)}/{path}"
-        if posix.access(path, posix.X_OK):
-            return path
-    return None
-
-
-def _shebang(path: str) -> "list[str] | None":
-    """The options of a script's Python, as a list; None if it is no script for Python."""
-    with open(path, "rb") as file:
-        if file.read(2) != b"#!":
-            return None
-        words = text(file.readline(500)).split()
-    if words and words[0].endswith("/env"):
-        words = [word for word in words[1:] if word != "-S" and "=" not in word]
-    if not words or not is_interpreter(words[0]):
-        return None
-    return words[1:]
-
-
-def _options(words: "list[str]") -> _Options:
-    found = _Options()
-    index = 0
-    while index < len(words):
-        word = words[index]
-        if not word.startswith("-") or word in ("-", "--"):
-            break
-        if word.startswith("--"):
-            found.runs = found.runs and not word.startswith(("--help", "--version"))
-            index += 2 if word == "--check-hash-based-pycs" else 1
-            continue
-        for place, letter in enumerate(word[1:], 1):
-            rest = word[place + 1 :]
-            if letter in "IE":
-                found.no_path = True
-            elif letter == "S":
-                found.no_site = True
-            elif letter == "c":
-                found.text = None if rest else index + 1
-                return found
-            elif letter == "m":
-                return found
-            elif letter in "hV?":
-                found.runs = False
-            elif letter in _OPTIONS_WITH_VALUE:
-                if not rest:
-                    index += 1
-                    rest = words[index] if index < len(words) else ""
-                found.prefix = found.prefix or rest.startswith("pycache_prefix")
-                break
-        index += 1
-    return found

@@ -1,6 +1,7 @@
-"""Our place among the tools of `sys.monitoring` (3.12 on), which the program does not see.
+"""Watch code objects run, by local events of `sys.monitoring` (3.12 on).
 
-There are six. The one that we have looks free; a program that wants it gets it, and we move.
+There are six tools. Ours looks free to the program; if the program wants that one, it gets it,
+and we take another.
 """
 
 import sys
@@ -8,6 +9,7 @@ import sys
 from pytest_proclife import wire
 from pytest_proclife.inside import recorder
 from pytest_proclife.inside.builtins import stand_in
+from pytest_proclife.inside.handlers import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,13 +17,21 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-_ids = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, profilers
-_id = -1
-_wanted: "dict[CodeType, int]" = {}  # code -> local events
-_callbacks: "tuple[tuple[int, Callable[..., object]], ...]" = ()
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
+
+    Handlers = dict[CodeType, Callable[..., object]]
+
+_IDS = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, profilers
 # What a program calls first with a tool that it has not got. The others are left alone: a tool
-# that watches all that runs would be told of our frames.
+# that watches all code would see our frames.
 _FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
+
+_id = -1  # of our tool; -1 if the program uses all of them
+_starts: "Handlers" = {}
+_returns: "Handlers" = {}
+_calls: "Handlers" = {}
+_ends: "Handlers" = {}
+_events: "dict[CodeType, int]" = {}  # the local events of each code object
 
 if sys.version_info >= (3, 12):
     _monitoring = sys.monitoring
@@ -31,26 +41,31 @@ if sys.version_info >= (3, 12):
     _use, _free = _monitoring.use_tool_id, _monitoring.free_tool_id
     _register, _set_local = _monitoring.register_callback, _monitoring.set_local_events
 
-    def claim(
-        start: "Callable[..., object]",
-        returned: "Callable[..., object]",
-        call: "Callable[..., object]",
-    ) -> None:
-        global _callbacks
-        _callbacks = (_START, start), (_RETURN, returned), (_CALL, call)
-        _take()
+    def begin() -> None:
+        """Take a tool, and be there if the program asks for it."""
+        _take_tool()
         for name in _FUNCTIONS:
-            stand_in(_monitoring, name, _asked)
+            stand_in(_monitoring, name, _tool_function)
 
-    def watch(code: "CodeType", starts: bool, returns: bool, calls: bool) -> None:
-        """Have the callbacks called for these events of a code object."""
-        events = starts * _START | returns * _RETURN | calls * _CALL
-        _wanted[code] = events
+    def watch(
+        code: "CodeType",
+        start: "Callable[[FrameType], object] | None",
+        returned: "Callable[[FrameType, object], object] | None",
+        call: "Callable[[FrameType, object], object] | None",
+        end: "Callable[[], object] | None" = None,
+    ) -> None:
+        """Call these as the code runs: see `watch.watch`."""
+        given = (_starts, start), (_returns, returned), (_calls, call), (_ends, end)
+        for handlers, handler in given:
+            if handler is not None:
+                handlers[code] = handler
+        returns = code in _returns or code in _ends
+        _events[code] = (code in _starts) * _START | returns * _RETURN | (code in _calls) * _CALL
         if _id >= 0:
-            _set_local(_id, code, events)
+            _set_local(_id, code, _events[code])
 
-    def is_lost() -> bool:
-        """Whether the program has all tools, so that nothing is seen to run any more."""
+    def is_blind() -> bool:
+        """Whether the program uses all tools, so that nothing can be watched any more."""
         return _id < 0
 
     def find_main(found: "Callable[[CodeType], object]") -> None:
@@ -59,15 +74,46 @@ if sys.version_info >= (3, 12):
         def on_start(code: "CodeType", offset: int) -> None:
             if code.co_name == "<module>" and sys._getframe(1).f_back is None:
                 _set_global(_id, 0)
-                _register(_id, *_callbacks[0])
+                _register(_id, _START, _on_start)
                 found(code)
 
         _register(_id, _START, on_start)
         _set_global(_id, _START)
 
-    def _take() -> None:
+    def _on_start(code: "CodeType", offset: int) -> None:
+        handler = _starts.get(code)
+        if handler is not None:
+            try:
+                handler(sys._getframe(1))
+            except BaseException as error:
+                if not is_ours(error):
+                    raise
+
+    def _on_return(code: "CodeType", offset: int, value: object) -> None:
+        handler, end = _returns.get(code), _ends.get(code)
+        try:
+            if handler is not None:
+                handler(sys._getframe(1), value)
+            if end is not None:
+                end()
+        except BaseException as error:
+            if not is_ours(error):
+                raise
+
+    def _on_call(code: "CodeType", offset: int, function: object, argument: object) -> None:
+        handler = _calls.get(code)
+        if handler is not None:
+            try:
+                handler(sys._getframe(1), function)
+            except BaseException as error:
+                if not is_ours(error):
+                    raise
+
+    _CALLBACKS = (_START, _on_start), (_RETURN, _on_return), (_CALL, _on_call)
+
+    def _take_tool() -> None:
         global _id
-        for number in _ids:
+        for number in _IDS:
             try:
                 _use(number, "proclife")
             except ValueError:
@@ -76,33 +122,28 @@ if sys.version_info >= (3, 12):
             break
         else:
             raise RuntimeError("no free tool of sys.monitoring")
-        for event, callback in _callbacks:
+        for event, callback in _CALLBACKS:
             _register(_id, event, callback)
-        for code, events in _wanted.items():
+        for code, events in _events.items():
             _set_local(_id, code, events)
 
-    def _asked(
-        real: "Callable[..., Any]",
-        caller: "FrameType | None",
-        args: "tuple[Any, ...]",
-        kwargs: "dict[str, Any]",
-    ) -> "Any":
+    def _tool_function(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
         if args and args[0] == _id and type(args[0]) is int:
             if real.__name__ != "use_tool_id":
-                return None  # as for one that nobody has
-            _make_room()
+                return None  # as for a tool that nobody uses
+            _give_tool_away()
         return real(*args, **kwargs)
 
-    def _make_room() -> None:
+    def _give_tool_away() -> None:
         global _id
         old = _id
         try:
-            _take()
+            _take_tool()
         except RuntimeError:
             _id = -1
             recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
-        for code in _wanted:
+        for code in _events:
             _set_local(old, code, 0)
-        for event, _ in _callbacks:
+        for event, _ in _CALLBACKS:
             _register(old, event, None)
         _free(old)

@@ -1,4 +1,4 @@
-"""What multiprocessing is asked to do: start, run, join; and what its exit path does."""
+"""Calls of multiprocessing: start, run, join; and its exit path."""
 
 import posix
 import sys
@@ -8,85 +8,102 @@ from pytest_proclife.inside import callsite, exit, handlers, process_target, rec
 from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
-
-if sys.version_info < (3, 12):
-    from pytest_proclife.inside import rewrite
 if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
 _SUSPENDS = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 
-_RUN, _RAN = "run", "ran"  # what `rewrite` tells around the statement `self.run()`
+# States of a child's run(), each with what enters it.
+_NOT_CALLED = "not called"  # BaseProcess._bootstrap begins
+# `_bootstrap` has called util.info('child process calling self.run()'): the next call is run(),
+# whatever it is named, as the attribute of the process may be anything
+_IS_NEXT = "is next"
+_CALLED = "called"
+_RETURNED = "returned"
 
-_run_code: "CodeType | None" = None  # of the run() that was asked for last
-_run_is_next = False  # whatever it is called: the process's own attribute may be anything
-_running: "bool | None" = None  # None before run(), True in it, False when it returned
-# pid -> how its status was collected; "" in passing, which a join makes good
+# How a child ends is read off the calls of `BaseProcess._bootstrap` (multiprocessing/process.py).
+# From 3.12 on each call is an event; on 3.11 `rewrite` marks the places in square brackets.
+#
+# what happens                        seen as                                           case
+# run() is called                     the call of `self.run` [before self.run()]        A
+# run() returns                       its code returns to `_bootstrap` [after it]       B
+# an exception leaves run()           a call in an `except` or `finally` block with     C
+#                                     that exception in sys.exc_info()
+#                                     [the head of each such block]
+# SystemExit(None) leaves run()       no call in `except SystemExit`, which finds that  D
+#                                     `e.code is None`; the first call of a `finally`
+#                                     has no exception, and run() has not returned
+#                                     [C: the head of `except SystemExit`]
+# an exception leaves the start-up,   as C, in the state _NOT_CALLED                    E
+#   inside `try:` of `_bootstrap`
+# an exception leaves what calls      in a fork: `Popen._launch` (popen_fork.py) calls  F
+#   `_bootstrap`, or is called        os._exit: see `exit`; in a fork server's child
+#   before                            `main` (forkserver.py) shows it: _server_calls()
+# run is a generator or coroutine     B is not watched: calling it runs nothing         G
+#   function, or one of C             of its code. D cannot be told from a return then,
+#                                     and no end is reported [B]
+#
+# In 3.12 and before, `_bootstrap` calls util._exit_function in a `finally` around self.run().
+
+
+class _Child:
+    """How far this process has come as a child of multiprocessing."""
+
+    __slots__ = ("exit_path_is_reported", "run", "run_code")
+
+    def __init__(self) -> None:
+        self.run = _NOT_CALLED
+        # of the run() to be watched, since the start() in the parent; None for G, and on 3.11
+        self.run_code: CodeType | None = None
+        # False for a worker: its exit path waits for nobody, and is not worth a report
+        self.exit_path_is_reported = True
+
+
+_child = _Child()
+# pid -> how its status was collected; "" in passing, which a later join makes good
 _collected: "dict[int, str]" = {}
-_idle_worker = False  # its exit path has nobody to wait for, and is not worth a report
+_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 _start_method = ""
 
 
 def install(start_method: str, kind: str) -> None:
+    """Watch multiprocessing in a new interpreter; a start method becomes the default."""
     global _start_method
     _start_method = start_method
     watch.on_module("multiprocessing/process.py", _process)
     watch.on_module("multiprocessing/util.py", _util)
-    watch.on_module("multiprocessing/popen_fork.py", _popen_fork)
-    watch.on_module("multiprocessing/popen_forkserver.py", _popen_forkserver)
+    watch.on_module("multiprocessing/popen_fork.py", _popen)
+    watch.on_module("multiprocessing/popen_forkserver.py", _popen)
     if kind == "forkserver":
         watch.on_module("multiprocessing/forkserver.py", _forkserver)
     if start_method:
-        watch.on_module("multiprocessing/context.py", _context)
+        # before the program can ask for the default
+        watch.on_module(
+            "multiprocessing/context.py", lambda code: watch.when_loaded(code, _set_default)
+        )
 
 
 def _process(code: "CodeType") -> None:
-    watch.watch_function(code, ("BaseProcess", "start"), start=_starting, returned=_started)
-    watch.watch_function(code, ("BaseProcess", "join"), returned=_join_returned)
-    watch.watch_function(
-        code, ("BaseProcess", "_bootstrap"), start=_boots, returned=_booted, call=_bootstrap_calls
+    watch.watch_in_module(code, ("BaseProcess", "start"), start=_starts, returned=_started)
+    watch.watch_in_module(code, ("BaseProcess", "join"), returned=_join_returned)
+    watch.watch_in_module(
+        code, ("BaseProcess", "_bootstrap"), start=_bootstrap_begins, call=_bootstrap_calls
     )
 
 
 def _util(code: "CodeType") -> None:
-    watch.watch_function(
+    watch.watch_in_module(
         code, ("_exit_function",), start=_exit_path_begins, returned=_exit_path_ends
     )
 
 
-def _popen_fork(code: "CodeType") -> None:
-    watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
-
-
-def _popen_forkserver(code: "CodeType") -> None:
-    watch.watch_function(code, ("Popen", "poll"), start=_polls, returned=_polled)
+def _popen(code: "CodeType") -> None:
+    watch.watch_in_module(code, ("Popen", "poll"), start=_polls, returned=_polled)
 
 
 def _forkserver(code: "CodeType") -> None:
-    function = watch.nested(code, "main")
-    if watch.MONITORING:
-        watch.watch(function, call=_server_calls)
-    else:
-        watch.when_loaded(code, _rewrite_server)
-
-
-def _rewrite_server() -> None:
-    """3.11: see the exception that `main` handles in the child, where it only prints it."""
-    if sys.version_info < (3, 12):
-        function = sys.modules["multiprocessing.forkserver"].main
-
-        def edit(tree: "Any", put: "rewrite.Put") -> None:
-            for node in list(rewrite.walk(tree)):
-                if type(node).__name__ == "ExceptHandler":
-                    node.body.insert(0, put.statement(rewrite.telling(_server_calls, None)))
-
-        rewrite.recompile(function, edit)
-
-
-def _context(code: "CodeType") -> None:
-    """Change the default start method before the program can ask for it."""
-    watch.when_loaded(code, _set_default)
+    watch.watch_in_module(code, ("main",), call=_server_calls)
 
 
 def _set_default() -> None:
@@ -97,17 +114,13 @@ def _set_default() -> None:
 # --- in the parent
 
 
-def _starting(frame: "FrameType") -> None:
+def _starts(frame: "FrameType") -> None:
     recorder.prepare()
     process = frame.f_locals["self"]
     _watch_run(process)
     if process._popen is None:
-        _kinds[id(process)] = process_target.kind_of(
-            process
-        )  # start() deletes the target when it is through
-
-
-_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
+        # now, since start() deletes the target at its end
+        _kinds[id(process)] = process_target.kind_of(process)
 
 
 def _started(frame: "FrameType", value: object) -> None:
@@ -128,7 +141,7 @@ def _started(frame: "FrameType", value: object) -> None:
 
 
 def _polls(frame: "FrameType") -> None:
-    """A join that is about to block: popen.wait() without a timeout polls with no flags."""
+    """Report a join that is about to block: Popen.wait() without a timeout polls with no flags."""
     variables = frame.f_locals
     popen = variables["self"]
     if popen.returncode is None and variables["flag"] == 0 and popen.pid not in _collected:
@@ -146,7 +159,7 @@ def _polled(frame: "FrameType", value: object) -> None:
 
 
 def _join_returned(frame: "FrameType", value: object) -> None:
-    """A join of a process whose status the next start() or an is_alive() had collected before."""
+    """A join of a process whose status a start() or is_alive() has collected before."""
     popen = frame.f_locals["self"]._popen
     if popen is None or popen.returncode is None or _collected.get(popen.pid) != "":
         return
@@ -165,15 +178,14 @@ def _joined_how(frame: "FrameType") -> str:
 
 
 def _exit_path_begins(frame: "FrameType") -> None:
-    global _idle_worker
     names = frame.f_globals
     if names.get("_exiting"):
         return  # it has run already, as in a child up to 3.12
     if handlers.outside(frame.f_back) is None:
-        exit.exit_path_begins()
+        exit.main_exits()
     popens = [process._popen for process in list(names["process"]._children)]
-    _idle_worker = not popens and _running is False
-    if _idle_worker:
+    _child.exit_path_is_reported = bool(popens) or _child.run is not _RETURNED
+    if not _child.exit_path_is_reported:
         return
     alive = [str(popen.pid) for popen in popens if popen is not None and _is_alive(popen)]
     recorder.report(wire.EXIT_PATH, *alive)
@@ -187,7 +199,7 @@ def _is_alive(popen: "Any") -> bool:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
         return posix.waitid(posix.P_PID, popen.pid, flags) is None
     except ChildProcessError:
-        pass  # a fork server's child, or its status was taken
+        pass  # the child of a fork server, or its status has been collected
     if getattr(popen, "method", None) != "forkserver":
         return False
     select = borrow("select")
@@ -197,57 +209,54 @@ def _is_alive(popen: "Any") -> bool:
 
 
 def _exit_path_ends(frame: "FrameType", value: object) -> None:
-    if not _idle_worker:
+    if _child.exit_path_is_reported:
         recorder.report(wire.EXIT_PATH_DONE)
 
 
 # --- in the child
 
 
-def _boots(frame: "FrameType") -> None:
-    global _running, _run_is_next
-    _running, _run_is_next = None, False
-    exit.forget()
+def _bootstrap_begins(frame: "FrameType") -> None:
+    _child.run = _NOT_CALLED
     exit.child_begins()
     _collected.clear()
 
 
 def _bootstrap_calls(frame: "FrameType", function: object) -> None:
-    global _run_is_next
-    if _running is None:
+    """A call by `_bootstrap`: the cases A, C, D and E of the table; and B on 3.11."""
+    if _child.run in (_NOT_CALLED, _IS_NEXT):
         name = getattr(function, "__name__", None)
-        if function == _RUN or name == "run" or _run_is_next:
-            _runs(frame)
+        if function is watch.BEFORE_RUN or name == "run" or _child.run is _IS_NEXT:
+            _run_begins(frame)
             return
-        _run_is_next = name == "info"  # `util.info('child process calling self.run()')`
-    elif function == _RAN:
-        _ran(None, None)
+        if name == "info":
+            _child.run = _IS_NEXT
+    elif function is watch.AFTER_RUN:
+        _run_returned()
         return
-    if not exit.said():
+    if not exit.is_reported():
         error = sys.exc_info()[1]
         if error is not None:
-            exit.say_exception(error)
-        elif watch.MONITORING and _running and _run_code is not None:
-            exit.say(exit.SYS_EXIT)  # as in _booted, but before exit handlers run
+            exit.report_exception(error)
+        elif _child.run is _CALLED and _child.run_code is not None:
+            exit.report_end(exit.SYS_EXIT)
 
 
 def _watch_run(process: "Any") -> None:
-    """See its run() return. The parent sets the watch for a forked child: to set one costs anew
-    for each function that is called afterwards, and their pages are the child's to copy.
+    """Watch its run() for B. The parent does it for a forked child: setting a watch has a cost for
+    each function that is called afterwards, and the child would have to copy their pages.
     """
-    global _run_code
-    if watch.MONITORING:
+    if sys.version_info >= (3, 12):  # 3.11: rewrite has AFTER_RUN
         code = handlers.code_of(process_target.run_of(process))
         if code is not None and code.co_flags & _SUSPENDS:
-            code = None  # a call of it returns before it has begun
-        if code is not _run_code:
-            _run_code = code
-            watch.watch(code, returned=_ran)
+            code = None
+        if code is not _child.run_code:
+            _child.run_code = code
+            watch.watch(code, returned=_code_returned)
 
 
-def _runs(frame: "FrameType") -> None:
-    global _running
-    _running = True
+def _run_begins(frame: "FrameType") -> None:
+    _child.run = _CALLED
     process = frame.f_locals["self"]
     _watch_run(process)
     recorder.report(
@@ -260,31 +269,28 @@ def _runs(frame: "FrameType") -> None:
     )
 
 
-def _ran(frame: "FrameType | None", value: object) -> None:
-    global _running
-    if frame is not None:
-        caller = frame.f_back
-        if caller is None or caller.f_code.co_name != "_bootstrap":
-            return  # run() called by the program itself
-    _running = False
-    exit.say(exit.RETURNED)
+def _code_returned(frame: "FrameType", value: object) -> None:
+    caller = frame.f_back
+    # the program may call run() itself
+    if caller is not None and caller.f_code.co_name == "_bootstrap":
+        _run_returned()
 
 
-def _booted(frame: "FrameType", value: object) -> None:
-    if _running and not exit.said() and value == 0 and _run_code is not None:
-        # run() did not return and _bootstrap made 0 of what left it: SystemExit(None),
-        # the one exception for which its `except` blocks call nothing (process.py)
-        exit.say(exit.SYS_EXIT)
+def _run_returned() -> None:
+    _child.run = _RETURNED
+    exit.report_end(exit.RETURNED)
 
 
 def _server_calls(frame: "FrameType", function: object) -> None:
-    """In a fork server's child: an exception of its start-up, which is only printed."""
+    """A call by the fork server's `main`: case F, an exception that it only shows."""
     error = sys.exc_info()[1]
-    if error is not None and _running is None and recorder.parent_key and _is_child(frame):
-        exit.say_exception(error)
+    is_child = _child.run is _NOT_CALLED and recorder.identity.parent_key and _in_child(frame)
+    if error is not None and is_child:
+        exit.report_exception(error)
 
 
-def _is_child(frame: "FrameType | None") -> bool:
+def _in_child(frame: "FrameType | None") -> bool:
+    """Whether the fork server's `main` is in the child that it forked."""
     while frame is not None and frame.f_code.co_name != "main":
         frame = frame.f_back
     return frame is not None and frame.f_locals.get("pid") == 0

@@ -1,4 +1,7 @@
-"""Who this process is in the run, and its reports: one write each, numbered, never kept back."""
+"""Identity of this process in the run, its connection, and its reports.
+
+A report is one write, at once. Reports are numbered, so that a lost one leaves a gap.
+"""
 
 import posix
 import sys
@@ -12,50 +15,88 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-address = ""  # abstract name of the supervisor's listening socket
-key = ""  # this process's name for itself, told to its children
-parent_key = ""
-pid = 0
-descriptor = -1
-_device = _inode = -1  # of our socket, to notice that the program took its number
-_lost = False
-_queues = False  # the connection was made by address, and waits to be accepted at first
-_fresh = False  # so it is, and this process has sent nothing on it yet
-_unsaid = False  # a forked child has not introduced itself
-becomes_program = False  # what is forked now is a program in a moment, which introduces itself
-# what a new connection needs, by value: a module that the program has imported too is emptied
-# at the interpreter's end
+# Names that the last report needs: it is written when the names of `builtins` and of C modules
+# have been cleared. Modules of C that the program has imported too are kept by value.
+_write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monotonic_ns
+_pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
+_BYTE_ORDER = sys.byteorder
+_Exception, _BaseException = Exception, BaseException
+_count = borrow("itertools").count
+# these come with prepare()
 _socket: "Any" = None
 _fcntl: "Any" = None
 _kind: "tuple[int, int]" = (0, 0)
 _rights: "tuple[int, int]" = (0, 0)
 _duplicate = 0
-_count = borrow("itertools").count
-_number = _count().__next__
 
-# The last report is written when the modules of C and the builtin names are gone already.
-_write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monotonic_ns
-_pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
-_BYTE_ORDER = sys.byteorder
-_errors = Exception
+_PENDING = "q"  # stands behind a descriptor that is handed down, unless it is accepted
 
-_QUEUES = "q"  # behind the number of a descriptor that is handed down
-
-# the first that the program's limit of descriptors allows; a program does not count on them
+# The first that the program's limit of descriptors allows; a program does not count on them.
 _NUMBERS = (960, 240, 48, 20)
 
+# States of a connection, each with what enters it: has the supervisor accepted it?
+_ACCEPTED = "accepted"  # join_run(), with a descriptor that is not marked _PENDING
+# perhaps not, and this process has not reported on it yet: join_run(), with a descriptor that is
+# marked; _connect(); after_fork(), from _USED
+_UNUSED = "unused"
+_USED = "used"  # perhaps not, but this process's pidfd is on the way: the first report after that
 
-def join_run(run_address: str, handed_down: str, parent: str) -> None:
+
+class _Identity:
+    """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
+
+    __slots__ = (
+        "address",
+        "becomes_program",
+        "introduced",
+        "key",
+        "next_number",
+        "parent_key",
+        "pid",
+    )
+
+    def __init__(self) -> None:
+        self.address = ""  # abstract name of the supervisor's listening socket
+        self.key = ""  # name of this process, which its children get as their parent's
+        self.parent_key = ""
+        self.pid = 0
+        self.next_number = _count().__next__
+        # False from after_fork() until the fork's first report, which is its HELLO
+        self.introduced = True
+        # True while fork_exec runs, set and cleared in the parent by `programs`: the fork executes
+        # a program in a moment, which introduces itself. So the fork does it only if it has to
+        # report something else before, as a preexec_fn may bring about
+        self.becomes_program = False
+
+
+class _Connection:
+    """The socket to the supervisor."""
+
+    __slots__ = ("descriptor", "device", "inode", "is_lost", "state")
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self.device = self.inode = -1  # the program may close the descriptor or use its number
+        self.state = _ACCEPTED
+        # a report failed, and so did a new connection: set by report(), never cleared; forks
+        # inherit it
+        self.is_lost = False
+
+
+identity = _Identity()
+connection = _Connection()
+
+
+def join_run(address: str, handed_down: str, parent_key: str) -> None:
     """Take up the connection: the descriptor handed down, or a new one by address."""
-    global address, parent_key, pid, key, _queues, _fresh
-    address, parent_key = run_address, parent
-    _queues = _fresh = handed_down.endswith(_QUEUES)
-    inherited = int(handed_down.removesuffix(_QUEUES))
-    pid = posix.getpid()
-    key = f"{pid}.{time.monotonic_ns()}"
+    connection.state = _UNUSED if handed_down.endswith(_PENDING) else _ACCEPTED
+    inherited = int(handed_down.removesuffix(_PENDING))
+    identity.address, identity.parent_key = address, parent_key
+    identity.pid = posix.getpid()
+    identity.key = f"{identity.pid}.{time.monotonic_ns()}"
     if inherited >= 0:
         try:
-            if posix.fstat(inherited).st_mode & 0o170000 == 0o140000:
+            if posix.fstat(inherited).st_mode & 0o170000 == 0o140000:  # S_IFSOCK
                 posix.set_inheritable(inherited, False)
                 _use(inherited)
                 return
@@ -64,17 +105,17 @@ def join_run(run_address: str, handed_down: str, parent: str) -> None:
     _connect()
 
 
-def _use(number: int) -> None:
-    global descriptor, _device, _inode
-    status = _fstat(number)
-    descriptor, _device, _inode = number, status.st_dev, status.st_ino
+def _use(descriptor: int) -> None:
+    status = _fstat(descriptor)
+    connection.descriptor = descriptor
+    connection.device, connection.inode = status.st_dev, status.st_ino
 
 
 def prepare() -> None:
-    """Load what a new connection and a pidfd in a report need.
+    """Load the modules that a new connection and a pidfd in a report need.
 
-    Before a child's start, whose race it could change, and before what may come after a fork:
-    a daemon closes all descriptors, and at the end of an interpreter nothing can be loaded.
+    Before a child's start, which it must not delay, and before anything that can come after a
+    fork: a daemon closes all descriptors, and at its end an interpreter cannot load a module.
     """
     global _socket, _fcntl, _kind, _rights, _duplicate
     if _socket is None:
@@ -87,135 +128,127 @@ def prepare() -> None:
 
 
 def _connect() -> None:
-    global _fresh, _queues
     prepare()
     # a bare _socket.socket: the class in socket.py costs an import of 3 ms
-    connection = _socket(*_kind)
-    connection.connect("\0" + address)
-    low = number = connection.detach()
+    new = _socket(*_kind)
+    new.connect("\0" + identity.address)
+    low = number = new.detach()
     try:
         for wanted in _NUMBERS:
             try:
                 number = _fcntl(low, _duplicate, wanted)
                 break
-            except _errors:
+            except _Exception:
                 continue  # above the limit
     finally:
         if number != low:
             _close(low)
     _use(number)
-    _fresh = _queues = True
+    connection.state = _UNUSED
 
 
 def usable_descriptor() -> int:
-    """The number of our socket; a new one where the program closed or replaced it."""
+    """The number of our socket; a new one if the program closed or replaced it."""
     try:
-        status = _fstat(descriptor)
-        if status.st_ino == _inode and status.st_dev == _device:
-            return descriptor
-    except _errors:
+        status = _fstat(connection.descriptor)
+        if status.st_ino == connection.inode and status.st_dev == connection.device:
+            return connection.descriptor
+    except _Exception:
         pass
     _connect()
-    return descriptor
+    return connection.descriptor
 
 
 def to_hand_down() -> str:
-    """What `join_run` needs to know of the descriptor in a program that inherits it."""
-    return f"{descriptor}{_QUEUES if _queues else ''}"
+    """The descriptor as `join_run` takes it, for a program that inherits it."""
+    return f"{connection.descriptor}{'' if connection.state == _ACCEPTED else _PENDING}"
 
 
 def report(kind: str, *fields: str) -> None:
     """Write one report at once. Errors are swallowed: the program must not see them."""
-    global _lost
-    if _lost:
+    if connection.is_lost:
         return
-    if _unsaid:
+    if not identity.introduced:
         _introduce_fork()
     number = -1
     try:
-        number = _number()
-        data = wire.pack(kind, number, pid, _now(), fields)
-        socket = usable_descriptor()
-        if _fresh and _pidfd_open is not None:
+        number = identity.next_number()
+        data = wire.pack(kind, number, identity.pid, _now(), fields)
+        descriptor = usable_descriptor()
+        if connection.state == _UNUSED and _pidfd_open is not None:
             _send_with_own_pidfd(data)
         else:
-            _write(socket, data)
-    except _errors as error:
+            _write(descriptor, data)
+    except _BaseException as error:
         if not handlers.is_ours(error):
-            _again(kind, number, fields)
+            _write_again(kind, number, fields)
             raise
-        # The number was used up, so the reader sees the gap. A channel that is gone
-        # (the supervisor was killed) is not asked again: connecting would cost each time.
-        _lost = not _reachable()
-    except BaseException:
-        _again(kind, number, fields)
-        raise
+        # The number was used up, so the reader sees the gap. If the supervisor is gone, no
+        # further report tries to connect: each attempt would cost time.
+        connection.is_lost = not _reachable()
 
 
-def _again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
-    """A signal's handler raised while a report was written: it may have got out, or not."""
+def _write_again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
+    """Write a report that a signal's handler interrupted; the reader drops a second copy."""
     if number < 0:
-        number = _number()
-    _write(usable_descriptor(), wire.pack(kind, number, pid, _now(), fields))
+        number = identity.next_number()
+    _write(usable_descriptor(), wire.pack(kind, number, identity.pid, _now(), fields))
 
 
 def _send_with_own_pidfd(data: bytes) -> None:
-    """A process's first report on a connection that may still wait to be accepted.
+    """A process's first report on a connection that may not be accepted yet.
 
-    The kernel makes the sender's pidfd when it sends, but there when the report is received.
-    When a process is reaped that nobody has a pidfd of, only the reaper gets its wait status.
+    The kernel makes the sender's pidfd when a report is sent, but on such a connection only when
+    it is received. The process may have been reaped by then, and without a pidfd from before
+    that nobody but the reaper gets its wait status.
     """
-    global _fresh
-    _fresh = False
-    handle = _pidfd_open(pid)
+    connection.state = _USED
+    pidfd = _pidfd_open(identity.pid)
     try:
-        _send(data, handle)
+        _send(data, pidfd)
     finally:
-        _close(handle)
+        _close(pidfd)
 
 
-def _send(data: bytes, handle: int) -> None:
+def _send(data: bytes, pidfd: int) -> None:
     prepare()
-    connection = _socket(*_kind, 0, usable_descriptor())
+    borrowed = _socket(*_kind, 0, usable_descriptor())
     try:
-        rights = handle.to_bytes(4, _BYTE_ORDER)
-        connection.sendmsg([data], [(*_rights, rights)])
+        rights = pidfd.to_bytes(4, _BYTE_ORDER)
+        borrowed.sendmsg([data], [(*_rights, rights)])
     finally:
-        connection.detach()
+        borrowed.detach()
 
 
-def report_about(kind: str, child: int, *fields: str) -> None:
-    """Write a report with a pidfd of the process it is about, if that can still be had."""
+def report_about(kind: str, pid: int, *fields: str) -> None:
+    """Write a report with a pidfd of the process that it is about, if there still is one."""
     try:
-        handle = _pidfd_open(child)
-    except (OSError, TypeError):  # it is gone, or there are none here
+        pidfd = _pidfd_open(pid)
+    except (OSError, TypeError):  # the process is gone, or the kernel has no pidfds
         report(kind, *fields)
         return
-    except BaseException:  # a handler's
+    except BaseException:  # from a signal's handler
         report(kind, *fields)
         raise
     try:
-        report_with(kind, handle, *fields)
+        report_with(kind, pidfd, *fields)
     finally:
-        _close(handle)
+        _close(pidfd)
 
 
-def report_with(kind: str, handle: int, *fields: str) -> None:
-    """Write a report with a pidfd that is there."""
+def report_with(kind: str, pidfd: int, *fields: str) -> None:
+    """Write a report with an open pidfd of the process that it is about."""
     number = -1
     try:
-        if _unsaid:
+        if not identity.introduced:
             _introduce_fork()
-        number = _number()
-        _send(wire.pack(kind, number, pid, _now(), fields), handle)
-    except Exception as error:
+        number = identity.next_number()
+        _send(wire.pack(kind, number, identity.pid, _now(), fields), pidfd)
+    except BaseException as error:
         if not handlers.is_ours(error):
-            _again(kind, number, fields)
+            _write_again(kind, number, fields)
             raise
-        # as in report(): the gap in the numbers tells
-    except BaseException:
-        _again(kind, number, fields)
-        raise
+        # as in report(): the gap in the numbers shows it
 
 
 def _reachable() -> bool:
@@ -230,24 +263,23 @@ def introduce(kind: str) -> None:
     """Announce this interpreter: its first report, before anything else can happen to it."""
     arguments = [wire.clip(text, 1000) for text in sys.orig_argv[: wire.ARGV_LIMIT]]
     version = f"{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
-    executable = sys.executable or ""
-    report(wire.HELLO, key, parent_key, "new", kind, version, executable, *arguments)
+    known = identity.key, identity.parent_key, "new", kind, version, sys.executable or ""
+    report(wire.HELLO, *known, *arguments)
 
 
 def after_fork() -> None:
-    """In a forked child: a name of its own, one write, and nothing else."""
-    global key, parent_key, pid, _number, _unsaid, _fresh
-    parent_key = key
-    pid = posix.getpid()
-    key = f"{pid}.{_now()}"
-    _number = _count().__next__
-    _unsaid = True
-    _fresh = _queues
-    if not becomes_program:
+    """In a forked child: a new identity, one write, and nothing else."""
+    identity.parent_key = identity.key
+    identity.pid = posix.getpid()
+    identity.key = f"{identity.pid}.{_now()}"
+    identity.next_number = _count().__next__
+    identity.introduced = False
+    if connection.state == _USED:
+        connection.state = _UNUSED
+    if not identity.becomes_program:
         _introduce_fork()
 
 
 def _introduce_fork() -> None:
-    global _unsaid
-    _unsaid = False
-    report(wire.HELLO, key, parent_key, "fork", "os_fork", "", "")
+    identity.introduced = True
+    report(wire.HELLO, identity.key, identity.parent_key, "fork", "os_fork", "", "")

@@ -1,27 +1,39 @@
-"""Change a function's code so that no traceback can tell: same file, same lines, same columns.
+"""What CPython 3.11 alone needs, which has no `sys.monitoring`.
 
-For CPython 3.11, which has no `sys.monitoring`. The function's own source is parsed, a few
-calls are put in, and the code object is swapped. What is called stands among the code's
-constants, so that no name is added to the module; it is all of C and raises an audit event of
-ours, since trace and profile functions see neither C's calls of C nor what an audit hook does.
+To delete 3.11 in one go: delete this file, and at each comment that begins with `3.11:` (`grep -rn
+"# 3.11:" pytest_proclife/inside`) the branch that it stands at. The other branch stays, without
+its condition.
+
+- `instrument` changes a function's code so that no traceback can tell: same file, same lines,
+  same columns. The function's own source is parsed, a few calls are put in, and the code object
+  is swapped. The callee stands among the code's constants, so that no name is added to the
+  module. It is all of C and raises an audit event of ours, since trace and profile functions see
+  neither calls of C by C nor an audit hook.
+- `MainModule` and `with_end`: how did the code of __main__ end?
+- `after`: act when a function of C has returned.
 """
 
+import _weakref
 import sys
 
 from pytest_proclife.inside import handlers
-from pytest_proclife.inside.builtins import borrow
+from pytest_proclife.inside.builtins import audit_function, borrow, stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType
+    from types import CodeType, FrameType, ModuleType
     from typing import Any
+
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
     Handler = Callable[..., object]
 
-TOLD = "_proclife.told"  # the audit event: number of the handler, then a value if there is one
+EVENT = "_proclife.instrumented"  # audit event: number of the handler, then a value if there is one
+MAIN_GONE = "_proclife.main_gone"  # audit event: the module __main__ is being destroyed
+TEXT_ENDED = "_proclife.text_ended"  # audit event: the text of -c came to its end
 
-RUN, RAN = "run", "ran"  # what `call` is told around the statement `self.run()`
+BEFORE_RUN, AFTER_RUN = "before run", "after run"  # what `call` gets around `self.run()`
 
 
 def instrument(
@@ -31,32 +43,43 @@ def instrument(
     call: "Callable[[FrameType, object], object] | None" = None,
     source: "str | None" = None,
 ) -> None:
-    """Do what `watch.watch` does, on 3.11.
+    """Do for a function what `monitoring.watch` does for a code object on 3.12.
 
-    `call(frame, what)` comes before (RUN) and after (RAN) the statement `self.run()`, and
-    with None at the head of each `except` and `finally`.
+    `call(frame, what)` comes with BEFORE_RUN and AFTER_RUN around the statement `self.run()`, if
+    there is one, and with None at the head of each `except` and `finally`.
     """
 
     def edit(tree: "Any", put: "Put") -> None:
         for node in list(walk(tree)):
             kind = type(node).__name__
             if kind == "Return" and returned is not None and node.value is not None:
-                node.value = put.through(telling(returned), node.value)
+                node.value = put.through(notifying(returned), node.value)
             elif kind == "Try" and call is not None:
                 for block in [handler.body for handler in node.handlers] + [node.finalbody]:
                     if block:
-                        block.insert(0, put.statement(telling(call, None)))
+                        block.insert(0, put.statement(notifying(call, None)))
         if call is not None:
-            block, index = _statement_of_run(tree)
-            block.insert(index, put.statement(telling(call, RUN)))
-            block.insert(index + 2, put.statement(telling(call, RAN)))
+            for block, index in _statements_of_run(tree):
+                block.insert(index, put.statement(notifying(call, BEFORE_RUN)))
+                block.insert(index + 2, put.statement(notifying(call, AFTER_RUN)))
         if returned is not None and type(tree.body[-1]).__name__ != "Return":
-            tree.body.append(put.statement(telling(returned, None)))
+            tree.body.append(put.statement(notifying(returned, None)))
         if start is not None:
             index = _first_that_runs(tree)
-            tree.body.insert(index, put.statement(telling(start), tree.body[index]))
+            tree.body.insert(index, put.statement(notifying(start), tree.body[index]))
 
-    recompile(function, edit, source)
+    _recompile(function, edit, source)
+
+
+def find(path: str, names: "tuple[str, ...]") -> "Any":
+    """A function or method by the file of its module and its name there."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == path:
+            found: Any = module
+            for name in names:
+                found = found.__dict__[name]
+            return found
+    raise LookupError(path)
 
 
 def _first_that_runs(tree: "Any") -> int:
@@ -68,51 +91,54 @@ def _first_that_runs(tree: "Any") -> int:
     raise LookupError(tree.name)
 
 
-def _statement_of_run(tree: "Any") -> "tuple[list[Any], int]":
-    for node in walk(tree):
-        for block in (getattr(node, "body", None), getattr(node, "finalbody", None)):
-            if not isinstance(block, list):
-                continue
-            for index, line in enumerate(block):
-                called = getattr(getattr(line, "value", None), "func", None)
-                if type(line).__name__ == "Expr" and getattr(called, "attr", None) == "run":
-                    return block, index
-    raise LookupError("self.run()")
+def _statements_of_run(tree: "Any") -> "list[tuple[list[Any], int]]":
+    """The statement `self.run()`, as its block and the index in it; empty if there is none."""
+    return [
+        (block, index)
+        for node in walk(tree)
+        for block in (getattr(node, "body", None), getattr(node, "finalbody", None))
+        if isinstance(block, list)
+        for index, line in enumerate(block)
+        if type(line).__name__ == "Expr"
+        and getattr(getattr(line.value, "func", None), "attr", None) == "run"
+    ]
 
 
 _handlers: "list[tuple[Handler, tuple[object, ...]]]" = []
 
 
-def told(arguments: "tuple[Any, ...]") -> None:
-    """Call the handler of a rewritten function: `handler(its frame, *what is told)`."""
+def on_instrumented(arguments: "tuple[Any, ...]") -> None:
+    """The audit event: call the handler with the function's frame and the values."""
     number, *value = arguments
     handler, extra = _handlers[number]
     handler(handlers.outside(sys._getframe()), *extra, *value)
 
 
-def telling(handler: "Handler", *extra: object) -> "Callable[..., object]":
-    """Something of C that tells `handler` when it is called."""
+def notifying(handler: "Handler", *extra: object) -> "Callable[..., object]":
+    """A function of C that has `handler(frame, *extra, *arguments)` called."""
     _handlers.append((handler, extra))
-    partial: Any = borrow("_functools").partial
-    told: Callable[..., object] = partial(sys.audit, TOLD, len(_handlers) - 1)
-    return told
+    return audit_function(EVENT, len(_handlers) - 1)
 
 
 class Put:
-    """Makes the nodes that are put in."""
+    """The nodes that are put in."""
 
     def __init__(self, ast: "Any") -> None:
         self.ast = ast
         self.constants: dict[str, object] = {}  # by the text that stands for it until compiled
 
-    def statement(self, tell: "Callable[..., object]", place: "Any" = None) -> "Any":
-        """A statement of the line before it (or of `place`): no trace function is told of it."""
-        return self._at(place, self.ast.Expr(value=self._call(place, tell)))
+    def statement(self, function: "Callable[..., object]", place: "Any" = None) -> "Any":
+        """A statement of the line before it (or of `place`): no trace function gets an event."""
+        return self._at(place, self.ast.Expr(value=self._call(place, function)))
 
-    def through(self, tell: "Callable[..., object]", value: "Any") -> "Any":
-        """An expression with the same value, which is told; in C `next(filterfalse(tell, [v]))`."""
-        told = self._at(value, self.ast.List(elts=[value], ctx=self.ast.Load()))
-        kept = self._call(value, borrow("itertools").filterfalse, self._constant(value, tell), told)
+    def through(self, function: "Callable[..., object]", value: "Any") -> "Any":
+        """An expression with the same value, with which `function` is called and returns None.
+
+        In C: `next(filterfalse(function, [value]))`.
+        """
+        values = self._at(value, self.ast.List(elts=[value], ctx=self.ast.Load()))
+        called = self._constant(value, function)
+        kept = self._call(value, borrow("itertools").filterfalse, called, values)
         return self._call(value, next, kept)
 
     def _call(self, place: "Any", function: object, *arguments: "Any") -> "Any":
@@ -133,7 +159,7 @@ class Put:
         return node
 
 
-def recompile(
+def _recompile(
     function: "Any", edit: "Callable[[Any, Put], None]", source: "str | None" = None
 ) -> None:
     """Let `edit(tree, put)` change the function's syntax tree, and swap its code."""
@@ -189,3 +215,99 @@ def walk(node: "Any") -> "Iterator[Any]":
         for item in value if isinstance(value, list) else [value]:
             if hasattr(item, "_fields"):
                 yield from walk(item)
+
+
+# --- how the code of __main__ ended
+
+_AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
+
+
+class MainModule:
+    """The module __main__, and how its code ended.
+
+    With -m and -c its return is seen. For the other ways its names show it:
+    `_PyRun_SimpleFileObject` (Python/pythonrun.c) sets __file__ and __cached__, and removes both
+    when the code has returned or raised. It does not get there if SystemExit left the code: then
+    `handle_system_exit` has called `Py_Exit` before.
+    """
+
+    __slots__ = ("_had_file", "_names", "_reference", "end_is_seen")
+
+    def __init__(self) -> None:
+        self.end_is_seen = False  # its return cannot be missed
+        self._had_file = False  # it had a __file__ when its code began
+        self._names: dict[str, Any] = {}
+        self._reference: object = None
+
+    def watch(self, is_pyc: bool) -> None:
+        """Have MAIN_GONE raised, which is before the module's names are gone.
+
+        __file__ is not set yet if a .pyc file is about to be run.
+        """
+        module = sys.modules.get("__main__")
+        if module is not None:
+            self._names = module.__dict__
+            self._had_file = is_pyc or "__file__" in self._names
+            self._reference = _weakref.ref(module, audit_function(MAIN_GONE))
+
+    def release(self) -> None:
+        """Drop the names: otherwise no `__del__` of their values would run at the end."""
+        self._names = {}
+
+    def ended_by_exit(self) -> "bool | None":
+        """Whether SystemExit left the code; None if that is not known."""
+        if self._had_file and "__name__" in self._names:
+            return "__file__" in self._names or "__cached__" in self._names
+        return None
+
+    def watch_runpy(self, returned: "Callable[[FrameType, object], object]") -> None:
+        """See the end of `python -m`, which is that of `_run_module_as_main` (runpy.py).
+
+        At the audit event `cpython.run_module`: the interpreter imports runpy right after it. To
+        import it here is the one moment between its import and its run: runpy is frozen and its
+        code object static, so that no weak reference to it dies.
+        """
+        import runpy
+
+        function = runpy._run_module_as_main  # type: ignore[attr-defined]
+        folder = sys.modules["encodings"].__path__[0]  # the source of runpy is beside it
+        source = f"{folder[: folder.rindex('/')]}/runpy.py"
+        instrument(function, returned=returned, source=source)
+        self.end_is_seen = True
+
+    def remove_end(self, arguments: "list[str]") -> None:
+        """Take the line of `with_end` out of `sys.orig_argv`."""
+        for index, argument in enumerate(arguments):
+            if argument.endswith(_AT_END):
+                arguments[index] = argument.removesuffix(_AT_END)
+                self.end_is_seen = True
+                return
+
+
+main = MainModule()
+
+
+def with_end(program: str) -> str:
+    """The text of -c with a line that raises TEXT_ENDED.
+
+    A text that does not compile stays as it is: the error message would show that line.
+    """
+    try:
+        compile(program, "<string>", "exec", dont_inherit=True)
+    except Exception:
+        return program
+    return program + _AT_END
+
+
+# --- functions of C
+
+
+def after(module: "ModuleType", name: str, action: "Callable[[], object]") -> None:
+    """Have `action()` called whenever a function of C has returned."""
+
+    def call(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+        value = real(*args, **kwargs)
+        handlers.guarded(action)
+        return value
+
+    stand_in(module, name, call)

@@ -1,4 +1,4 @@
-"""Signals: who sends one to whom and from which part of the program; which handler runs."""
+"""Signals: which process they are sent to, from which line; and which handlers run."""
 
 import _signal  # type: ignore[import-not-found]  # as in handlers.py
 import posix
@@ -10,36 +10,42 @@ from pytest_proclife.inside.builtins import stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType, FrameType
     from typing import Any
 
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
+if sys.version_info < (3, 12):  # 3.11:
+    from pytest_proclife.inside import rewrite
 
-_unwaited = False  # SIGCHLD is ignored
-_SIGNALS = range(1, 65)  # the kernel refuses others, and 0 is a question
+_SIGNALS = range(1, 65)  # the kernel refuses others, and 0 only asks whether a process exists
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
-_EVERYBODY = 1  # the group that kill(2) calls -1
+_EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
 _MOST = 1000  # children that a report names
-_exit = sys.exit  # the program may have one of its own
+_exit = sys.exit  # the program may replace it
+
+_ignores_sigchld = False
 
 
 def install() -> None:
-    _look_at_sigchld()
+    """Watch from here on which signals are sent, and which handlers are set and run."""
+    _check_sigchld()
     watch.on_event("os.kill", _on_kill)
     watch.on_event("os.killpg", _on_killpg)
     watch.on_event("signal.pthread_kill", _on_pthread_kill)
     if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
         stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
-    if watch.MONITORING:
+    if sys.version_info >= (3, 12):
         version = sys.version_info
         watch.on_module(f"python{version[0]}.{version[1]}/signal.py", _signal_module)
-    else:
-        # without monitoring a handler that runs cannot be seen without a frame of ours
-        stand_in(_signal, "signal", _set)
+    else:  # 3.11: a handler that runs cannot be seen without a frame of ours
+        rewrite.after(_signal, "signal", _handlers_changed)
 
 
 def _signal_module(code: "CodeType") -> None:
-    watch.watch_function(code, ("signal",), start=_handler_is_set, returned=_handler_was_set)
+    watch.watch_in_module(code, ("signal",), start=_signal_called, returned=_signal_returned)
+
+
+# --- sending
 
 
 def _on_kill(arguments: "tuple[Any, ...]") -> None:
@@ -47,15 +53,15 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
     if pid <= 0:
         _to_group(-pid, number)
     elif number in _SIGNALS:
-        if pid == recorder.pid:
-            exit.over()
+        if pid == recorder.identity.pid:
+            exit.report_end_of_main()
         via, where = _origin()
         alive = wire.flag(_child_lives(pid))
         recorder.report_about(wire.KILL, pid, str(pid), str(int(number)), via, where, alive)
 
 
 def _child_lives(pid: int) -> "bool | None":
-    """Whether a child of ours runs; None for other processes. Its status stays where it is."""
+    """Whether a child of ours is running; None for other processes. Does not collect its status."""
     try:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
         return posix.waitid(posix.P_PID, pid, flags) is None
@@ -71,18 +77,18 @@ def _to_group(group: int, number: int) -> None:
     if number not in _SIGNALS:
         return
     via, where = _origin()
-    mine = _children_in(group)
-    fields = str(group), str(int(number)), via, where, " ".join(mine)
-    if str(group) in mine:
+    children = _children_in(group)
+    fields = str(group), str(int(number)), via, where, " ".join(children)
+    if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
     else:
         recorder.report(wire.KILL_GROUP, *fields)
 
 
 def _children_in(group: int) -> "list[str]":
-    """Our living children in a process group, who may be gone when the group is asked for.
+    """Our running children in a process group, which may be gone when the supervisor looks.
 
-    Source: proc_pid_task_children(5); where the kernel does not tell, they are none.
+    Source: proc_pid_task_children(5). Empty if the kernel has no such file.
     """
     found = []
     try:
@@ -90,7 +96,7 @@ def _children_in(group: int) -> "list[str]":
         for thread in posix.listdir("/proc/self/task"):
             for word in _text(f"/proc/self/task/{thread}/children").split():
                 pid = int(word)
-                if (wanted == _EVERYBODY or posix.getpgid(pid) == wanted) and _child_lives(pid):
+                if (wanted == _EVERY_GROUP or posix.getpgid(pid) == wanted) and _child_lives(pid):
                     found.append(word)
     except OSError:
         pass
@@ -109,20 +115,11 @@ def _text(path: str) -> str:
 
 
 def _on_pthread_kill(arguments: "tuple[Any, ...]") -> None:
-    _on_kill((recorder.pid, arguments[1]))  # a thread of this process
+    _on_kill((recorder.identity.pid, arguments[1]))  # a thread of this process
 
 
-def _pidfd_send_signal(
-    real: "Callable[..., Any]",
-    caller: "FrameType | None",
-    args: "tuple[Any, ...]",
-    kwargs: "dict[str, Any]",
-) -> "Any":
-    try:
-        _on_pidfd(*args)
-    except Exception as error:
-        if not handlers.is_ours(error):
-            raise
+def _pidfd_send_signal(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+    handlers.guarded(_on_pidfd, *args)
     return real(*args, **kwargs)
 
 
@@ -132,7 +129,7 @@ def _on_pidfd(handle: object, number: object, info: object = None, flags: object
     pid = _pid_of(handle)
     if isinstance(flags, int) and flags & _TO_GROUP:
         _to_group(posix.getpgid(pid), number)
-    elif pid == recorder.pid:
+    elif pid == recorder.identity.pid:
         _on_kill((pid, number))
     else:
         via, where = _origin()
@@ -171,26 +168,33 @@ def _via(frame: "FrameType") -> str:
     return "os.kill()"
 
 
-def _handler_is_set(frame: "FrameType") -> None:
-    """`signal.signal` is called: watch the handler, if it is a Python function."""
+# --- handlers
+
+
+def _signal_called(frame: "FrameType") -> None:
+    """`signal.signal` is called: watch the handler, if it is a function of Python."""
     code = handlers.code_of(frame.f_locals.get("handler"))
     if code is not None:
         handlers.is_set(code, int(frame.f_locals["signalnum"]))
         watch.watch(code, start=_handler_runs, returned=_handler_returned, call=_handler_calls)
 
 
-def _handler_calls(frame: "FrameType", function: object) -> None:
-    if function is _exit or (isinstance(function, type) and issubclass(function, SystemExit)):
-        exit.rises_from(str(handlers.number_of(frame, handlers.codes[frame.f_code])))
+def _signal_returned(frame: "FrameType", value: object) -> None:
+    _handlers_changed()
 
 
-def _handler_returned(frame: "FrameType", value: object) -> None:
-    exit.rises_from("")
-
-
-def _handler_was_set(frame: "FrameType", value: object) -> None:
+def _handlers_changed() -> None:
     handlers.changed()
-    _look_at_sigchld()
+    _check_sigchld()
+
+
+def _check_sigchld() -> None:
+    """Report if the kernel reaps the children from here on, or does not any more: wait(2)."""
+    global _ignores_sigchld
+    ignored = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
+    if ignored != _ignores_sigchld:
+        _ignores_sigchld = ignored
+        recorder.report(wire.UNWAITED, wire.flag(ignored))
 
 
 def _handler_runs(frame: "FrameType") -> None:
@@ -198,26 +202,10 @@ def _handler_runs(frame: "FrameType") -> None:
     recorder.report(wire.CAUGHT, str(number))
 
 
-def _set(
-    real: "Callable[..., Any]",
-    caller: "FrameType | None",
-    args: "tuple[Any, ...]",
-    kwargs: "dict[str, Any]",
-) -> "Any":
-    before = real(*args, **kwargs)
-    handlers.changed()
-    try:
-        _look_at_sigchld()
-    except Exception as error:
-        if not handlers.is_ours(error):
-            raise
-    return before
+def _handler_calls(frame: "FrameType", function: object) -> None:
+    if function is _exit or (isinstance(function, type) and issubclass(function, SystemExit)):
+        exit.handler_exits(str(handlers.number_of(frame, handlers.codes[frame.f_code])))
 
 
-def _look_at_sigchld() -> None:
-    """Tell when the children come to be reaped by the kernel, or not any more: wait(2)."""
-    global _unwaited
-    ignored = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
-    if ignored != _unwaited:
-        _unwaited = ignored
-        recorder.report(wire.UNWAITED, wire.flag(ignored))
+def _handler_returned(frame: "FrameType", value: object) -> None:
+    exit.handler_exits("")
