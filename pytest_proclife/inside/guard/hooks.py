@@ -55,8 +55,8 @@ def enter() -> None:
     import _posixsubprocess  # noqa: F401 - where subprocess takes it from, if it comes later
 
     fork_exec.replace(_fork_exec)
-    if sys.version_info < (3, 12):
-        import multiprocessing.process  # noqa: F401 - a function that runs cannot be rewritten
+    if sys.version_info < (3, 12):  # 3.11: a function that runs cannot be rewritten
+        import multiprocessing.process  # noqa: F401
     attend()
 
 
@@ -279,12 +279,6 @@ def _is_own(frame: "FrameType | None") -> bool:
     return False
 
 
-if sys.version_info < (3, 12):
-    from pytest_proclife.inside import rewrite
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any
-
 _is_watched = False
 
 
@@ -300,15 +294,13 @@ def watch_starts() -> bool:
     if type(function) is not type(watch_starts):
         return False
     watch.ensure()
-    if sys.version_info >= (3, 12):
-        watch.watch(function.__code__, start=_starts, returned=_started)
+    watch.watch_function(function, start=_starts, returned=_started)
+    if sys.version_info >= (3, 12):  # 3.11: one that runs has not been rewritten
         frame: FrameType | None = sys._getframe()
         while frame is not None:
             if frame.f_code is function.__code__:
                 _starts(frame)
             frame = frame.f_back
-    else:
-        rewrite.instrument(function, _starts, _started)
     _is_watched = True
     return True
 

@@ -11,9 +11,6 @@ from pytest_proclife.inside.builtins import borrow
 from pytest_proclife.inside.guard import tags
 
 TYPE_CHECKING = False
-
-if sys.version_info < (3, 12):
-    from pytest_proclife.inside import rewrite
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
@@ -70,11 +67,7 @@ def watch_executors() -> bool:
 
 def _watch(executor: "Any") -> None:
     watch.ensure()
-    function = executor.__init__
-    if sys.version_info >= (3, 12):
-        watch.watch(function.__code__, start=_made)
-    else:
-        rewrite.instrument(function, _made)
+    watch.watch_function(executor.__init__, start=_made)
     for one in borrow("gc").get_objects():
         if executor in type(one).__mro__:
             _note(str(id(one)), None)
