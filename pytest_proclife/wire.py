@@ -1,30 +1,34 @@
-"""What an observed process says, and how it is written.
+"""Reports of observed processes: their kinds and fields, and how they are written.
 
 A report is one datagram: a header and fields of text, separated by NUL. Text, not
 pickle or marshal, because the reader must survive whatever a hostile program writes.
 This module runs in observed processes and in supervisors: it imports nothing.
 """
 
-# Kinds of report, one letter each. The fields that follow the header are given beside it.
+# Kinds of report, one letter each, with the fields that follow the header. "+pidfd": of the
+# process that the report is about, if it can be had. "where" is "file:line in function".
 HELLO = "h"  # key, parent's key, how (fork|new), kind, python, executable, argv...
 STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where, argv...  +pidfd
-RUN = "r"  # parent's pid, kind, name, daemon, start method
-LEFT = "l"  # how, exception's type, message, traceback, signal that it rose from
-EXIT_PATH = "x"  # pids of the children alive when multiprocessing's exit function began
+RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
+# its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
+# signal whose handler raised it, exit requests for which a handler is set
+LEFT = "l"
+EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)
-LAST_WORD = "e"  # how (exit|os_exit|launcher), exit code if known
-KILL = "k"  # target's pid, signal, via, where, lives (if a child of the sender)   +pidfd
-KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it   +pidfd of one
-CAUGHT = "c"  # signal whose Python handler begins to run
+LAST_WORD = "e"  # it is about to exit: how (exit|os_exit|launcher), exit code if known
+KILL = "k"  # target's pid, signal, via, where, alive (if it is the sender's child)  +pidfd
+KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it  +pidfd of one
+CAUGHT = "c"  # signal whose Python handler is about to run
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
-UNWAITED = "z"  # 1 or 0: SIGCHLD is ignored from here on, so the kernel reaps its children
+UNWAITED = "z"  # 1 or 0: SIGCHLD is ignored from here on, so that the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
-NOTHING = "-"  # for `observed`: a child in which there was no program to execute
+NOTHING = "-"  # for `observed`: the child has no program to execute
 
-# The variable that takes the address of the run and the parent's key to a new interpreter.
+# The environment variable that takes the ticket to a new interpreter: address of the run,
+# descriptor, parent's key, kind, start method.
 VARIABLE = "_PROCLIFE"
 
 FIELD_LIMIT = 8000  # characters; a datagram has to fit into the socket's buffer (208 KiB)
@@ -32,7 +36,7 @@ ARGV_LIMIT = 64  # arguments kept of a command line
 
 
 def clip(text: object, limit: int = FIELD_LIMIT) -> str:
-    """Make `text` fit into a field: no NUL; the middle of a long one left out."""
+    """Make `text` fit into a field: without NUL, and without the middle of a long one."""
     clipped = str(text)
     if "\0" in clipped:
         clipped = clipped.replace("\0", "\\0")
@@ -59,5 +63,5 @@ def unpack(data: bytes) -> tuple[str, int, int, int, list[str]] | None:
 
 
 def flag(value: object) -> str:
-    """Write a truth value, or the lack of one."""
+    """Write a truth value; None is unknown."""
     return "" if value is None else "1" if value else "0"

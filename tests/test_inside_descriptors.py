@@ -33,7 +33,7 @@ def test_a_program_that_closes_all_descriptors_goes_on_reporting() -> None:
 
 @pytest.mark.parametrize("fork", ["", "if os.fork() == 0: os._exit(1)\nos.wait()\n"])
 @pytest.mark.parametrize("module", ["sys", "socket, fcntl, select"])
-def test_the_last_word_of_a_program_that_closed_all_is_heard(module: str, fork: str) -> None:
+def test_the_last_report_of_a_program_that_closed_all_arrives(module: str, fork: str) -> None:
     text = f"import os, sys, {module}\n{fork}os.closerange(3, 4096)\nsys.exit(3)\n"
     run = pytest_proclife.run(Code(text))
     assert (run.main.cause, run.exitcode) == (Cause.SYS_EXIT, 3)

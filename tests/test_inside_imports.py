@@ -1,4 +1,4 @@
-"""What runs in observed processes imports next to nothing, and the loader knows all of it."""
+"""Observed processes import next to nothing of ours; the loader's list; the marks for 3.11."""
 
 from __future__ import annotations
 
@@ -68,3 +68,12 @@ def test_the_loader_knows_each_module_after_those_that_it_imports() -> None:
             if module.startswith("pytest_proclife.inside.")
         }
         assert needed - by_version <= set(modules[:place]), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(INSIDE)))
+def test_each_branch_for_python_3_11_is_marked(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.If | ast.IfExp) and "(3, 12)" in ast.unparse(node.test):
+            lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+            assert any("# 3.11:" in line for line in lines), f"{path}:{node.lineno}"

@@ -33,7 +33,7 @@ _calls: "Handlers" = {}
 _ends: "Handlers" = {}
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
 
-if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
     _START, _RETURN = _monitoring.events.PY_START, _monitoring.events.PY_RETURN
     _CALL = _monitoring.events.CALL

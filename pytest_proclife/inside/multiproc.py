@@ -25,26 +25,21 @@ _RETURNED = "returned"
 # How a child ends is read off the calls of `BaseProcess._bootstrap` (multiprocessing/process.py).
 # From 3.12 on each call is an event; on 3.11 `rewrite` marks the places in square brackets.
 #
-# what happens                        seen as                                           case
-# run() is called                     the call of `self.run` [before self.run()]        A
-# run() returns                       its code returns to `_bootstrap` [after it]       B
-# an exception leaves run()           a call in an `except` or `finally` block with     C
-#                                     that exception in sys.exc_info()
-#                                     [the head of each such block]
-# SystemExit(None) leaves run()       no call in `except SystemExit`, which finds that  D
-#                                     `e.code is None`; the first call of a `finally`
-#                                     has no exception, and run() has not returned
-#                                     [C: the head of `except SystemExit`]
-# an exception leaves the start-up,   as C, in the state _NOT_CALLED                    E
-#   inside `try:` of `_bootstrap`
-# an exception leaves what calls      in a fork: `Popen._launch` (popen_fork.py) calls  F
-#   `_bootstrap`, or is called        os._exit: see `exit`; in a fork server's child
-#   before                            `main` (forkserver.py) shows it: _server_calls()
-# run is a generator or coroutine     B is not watched: calling it runs nothing         G
-#   function, or one of C             of its code. D cannot be told from a return then,
-#                                     and no end is reported [B]
-#
-# In 3.12 and before, `_bootstrap` calls util._exit_function in a `finally` around self.run().
+#    what happens                       seen as
+# A  run() is called                    the call of `self.run` [before the statement]
+# B  run() returns                      its code returns to `_bootstrap` [after the statement]
+# C  an exception leaves run()          a call in an `except` or `finally` block, with the exception
+#                                       in sys.exc_info() [the head of each such block]
+# D  SystemExit(None) leaves run()      `except SystemExit` calls nothing if `e.code is None`; then
+#                                       `finally` calls threading._shutdown() without an exception,
+#                                       and B did not happen [as C]
+# E  an exception leaves the start-up   as C, before A
+#    in `_bootstrap`
+# F  an exception leaves the start-up   in a fork, os._exit in Popen._launch (popen_fork.py): see
+#    outside it                         `exit`. In a fork server's child, a call in the `except` or
+#                                       `finally` of `main` (forkserver.py): _server_calls()
+# G  run() is a generator or coroutine  A. To call it runs nothing of its code, or it has none: B is
+#    function, or a function of C       not watched, so D could be B, and neither is reported [B]
 
 
 class _Child:
@@ -54,7 +49,7 @@ class _Child:
 
     def __init__(self) -> None:
         self.run = _NOT_CALLED
-        # of the run() to be watched, since the start() in the parent; None for G, and on 3.11
+        # of the run() that is watched, from the start() in the parent on; None for G, and on 3.11
         self.run_code: CodeType | None = None
         # False for a worker: its exit path waits for nobody, and is not worth a report
         self.exit_path_is_reported = True
