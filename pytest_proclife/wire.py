@@ -22,7 +22,7 @@ CAUGHT = "c"  # signal whose Python handler is about to run
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
-UNWAITED = "z"  # 1 or 0: SIGCHLD is ignored from here on, so that the kernel reaps the children
+UNWAITED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
 NOTHING = "-"  # for `observed`: the child has no program to execute

@@ -1,8 +1,7 @@
 """What CPython 3.11 alone needs, which has no `sys.monitoring`.
 
-To delete 3.11 in one go: delete this file, and at each comment that begins with `3.11:` (`grep -rn
-"# 3.11:" pytest_proclife/inside`) the branch that it stands at. The other branch stays, without
-its condition.
+To delete 3.11 in one go: delete this file, and what 3.11 runs of each condition that has a comment
+`# 3.11:` (`grep -rn "# 3.11:" pytest_proclife/inside`). What 3.12 runs stays, unconditionally.
 
 - `instrument` changes a function's code so that no traceback can tell: same file, same lines,
   same columns. The function's own source is parsed, a few calls are put in, and the code object
