@@ -12,20 +12,20 @@ STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where,
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
 # signal whose handler raised it, exit requests for which a handler is set
-LEFT = "l"
+FINISHED = "l"
 EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)
-LAST_WORD = "e"  # it is about to exit: how (exit|os_exit|launcher), exit code if known
+EXITING = "e"  # it is about to exit: how (exit|os_exit|launcher), exit code if known
 KILL = "k"  # target's pid, signal, via, where, alive (if it is the sender's child)  +pidfd
 KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it  +pidfd of one
 CAUGHT = "c"  # signal whose Python handler is about to run
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
-UNWAITED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
+SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
-NOTHING = "-"  # for `observed`: the child has no program to execute
+NO_PROGRAM = "-"  # for `observed`: the child has no program to execute
 
 # The environment variable that takes the ticket to a new interpreter: address of the run,
 # descriptor, parent's key, kind, start method.

@@ -93,7 +93,7 @@ class Log:
         parent = parent or self.main
         child = Process(self, how="parent")
         words = argv or ("/bin/sleep", "1")
-        flag = wire.flag(observed) if exists else wire.NOTHING
+        flag = wire.flag(observed) if exists else wire.NO_PROGRAM
         fields = (str(child.pid), "subprocess", words[0], "", "", flag, "job.py:3 in go", *words)
         parent.says(wire.STARTED, *fields, about=child)
         return child
@@ -189,7 +189,7 @@ class Process:
         """Its own code ends."""
         rose = "" if rose_from is None else str(rose_from)
         trace = 'File "job.py", line 9, in work' if error else ""
-        self.says(wire.LEFT, how, error, message, trace, rose, handled)
+        self.says(wire.FINISHED, how, error, message, trace, rose, handled)
 
     def sends(
         self,
@@ -257,7 +257,7 @@ class Process:
         self.says(wire.WAITING, str(child.pid), where)
 
     def last_word(self, how: str = "exit", code: str = "") -> None:
-        self.says(wire.LAST_WORD, how, code)
+        self.says(wire.EXITING, how, code)
 
     def ends(
         self,

@@ -655,7 +655,7 @@ def forked_and_reaped(*before: str) -> Run:
     """An `os.fork` whose child ends; main says before that SIGCHLD is ignored, or not any more."""
     log = Log()
     for ignored in before:
-        log.main.says(wire.UNWAITED, ignored)
+        log.main.says(wire.SIGCHLD_IGNORED, ignored)
     child = log.process()
     child.hello(log.main)
     child.last_word("os_exit", "3")
@@ -674,7 +674,7 @@ def test_nobody_waits_for_a_child_whose_parent_ignores_sigchld() -> None:
 
 def test_a_forked_process_ignores_sigchld_as_its_parent_did() -> None:
     log = Log()
-    log.main.says(wire.UNWAITED, "1")
+    log.main.says(wire.SIGCHLD_IGNORED, "1")
     parent, child = log.process(), log.process()
     parent.hello(log.main)
     child.hello(parent)
@@ -858,7 +858,7 @@ def test_a_report_is_not_older_than_main_nor_younger_than_its_arrival() -> None:
     log = Log()
     child = log.child(name="child")
     for at in (0, 1 << 62):
-        data = wire.pack(wire.LEFT, child.seq, child.pid, at, ("returned", "", "", "", "", "2"))
+        data = wire.pack(wire.FINISHED, child.seq, child.pid, at, ("returned", "", "", "", "", "2"))
         child.seq += 1
         child.says_raw(data)
     record = log.run()["child"]

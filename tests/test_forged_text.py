@@ -51,7 +51,7 @@ CHOSEN: dict[str, range | tuple[int, ...]] = {
     wire.HELLO: range(5, 100),  # executable, command line
     wire.STARTED: (2, 6, *range(7, 100)),  # name, place, command line
     wire.RUN: (2,),  # name
-    wire.LEFT: (1, 2, 3),  # the exception: type, message, traceback
+    wire.FINISHED: (1, 2, 3),  # the exception: type, message, traceback
     wire.COLLECTED: (3,),  # place
     wire.WAITING: (1,),  # place
 }

@@ -110,7 +110,7 @@ class _Records:
         running = process.end is None
         verdict = None if running else cause.decide(known)
         died_of = None if running else known.signal
-        finish = process.last_of_program(wire.LEFT)
+        finish = process.last_of_program(wire.FINISHED)
         argv = identity.argv
         return ProcessRecord(
             id=identity.id,

@@ -131,7 +131,7 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
     for signal, at in history.caught:
         name = signal_name(signal)
         yield HandlerRan(at=clock.seconds(at), source=Source.ITSELF, signal=name)
-    report, finish = process.last_of_program(wire.LEFT), history.finish
+    report, finish = process.last_of_program(wire.FINISHED), history.finish
     if report is not None and finish is not None:
         yield Finished(
             at=clock.seconds(report.at),
@@ -140,7 +140,7 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
             exception=clock.text(report.field(1)[:_TEXT_LIMIT]),
             message=clock.text(report.field(2)[:_TEXT_LIMIT]),
         )
-    last = process.last_of_program(wire.LAST_WORD)
+    last = process.last_of_program(wire.EXITING)
     if last is not None and history.last_report == "os_exit":
         status = last.field(1)[:20]
         yield OsExitCalled(at=clock.seconds(last.at), source=Source.ITSELF, status=status)
@@ -151,7 +151,7 @@ def _waits(
 ) -> Iterator[Evidence]:
     """Joins that blocked and whose end was not seen; an exit path that did not come to its end."""
     begun = process.last_of_program(wire.EXIT_PATH)
-    ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.LAST_WORD)
+    ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.EXITING)
     if begun is not None and ended is None:
         yield ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
     for wait in open_waits(process, processes, family, clock):

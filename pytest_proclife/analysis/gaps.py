@@ -155,7 +155,7 @@ def _ran_nothing(process: ProcessFacts) -> bool:
     """Whether exec was bound to fail in it, so that it did nothing except exit."""
     if not process.announcements or process.reports:
         return False
-    return process.announcements[0][1].field(5) == wire.NOTHING
+    return process.announcements[0][1].field(5) == wire.NO_PROGRAM
 
 
 def _never_reported(process: ProcessFacts) -> bool:
@@ -188,7 +188,7 @@ def _gaps_of(process: ProcessFacts) -> tuple[Gap, ...]:
         found += _gaps_of_program(program, before)
         last = program[-1]
         before = last.at
-    if exited and process.replaced_at is None and process.last_of_program(wire.LAST_WORD) is None:
+    if exited and process.replaced_at is None and process.last_of_program(wire.EXITING) is None:
         found.append((before, _end(process)))
     return tuple(found)
 

@@ -92,7 +92,7 @@ def is_multiprocessings(process: ProcessFacts, gaps: Gaps) -> bool:
 def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
     number = process.number
     identity = family.identities[number]
-    last = process.last_of_program(wire.LAST_WORD)
+    last = process.last_of_program(wire.EXITING)
     return History(
         id=identity.id,
         exitcode=process.exitcode,
@@ -119,7 +119,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
 
 
 def _finish(process: ProcessFacts) -> Finish | None:
-    report = process.last_of_program(wire.LEFT)
+    report = process.last_of_program(wire.FINISHED)
     if report is None:
         return None
     return Finish(

@@ -76,7 +76,7 @@ def _reaped_by_kernel(
     visited: set[int] = set()
     while number is not None and number not in visited:
         above = processes[number]
-        changes = [r for r in above.reports if r.kind == wire.UNWAITED and r.at <= at]
+        changes = [r for r in above.reports if r.kind == wire.SIGCHLD_IGNORED and r.at <= at]
         if changes:
             return changes[-1].flag(0) is True
         # a forked process goes on with its parent's disposition

@@ -50,15 +50,15 @@ class Report(NamedTuple):
                 return len(self.fields) > 3 and self.field(2) in ("fork", "new")
             case wire.STARTED | wire.RUN:
                 return len(self.fields) > 4
-            case wire.LEFT:
+            case wire.FINISHED:
                 return len(self.fields) > 5 and self.field(0) in _HOW_FINISHED
-            case wire.LAST_WORD:
+            case wire.EXITING:
                 return self.field(0) in _HOW_EXITED
             case wire.KILL | wire.KILL_GROUP:
                 return len(self.fields) > 2 and self.number(1) in _SIGNALS
             case wire.CAUGHT:
                 return self.number(0) in _SIGNALS
-            case wire.UNWAITED:
+            case wire.SIGCHLD_IGNORED:
                 return self.flag(0) is not None
             case wire.COLLECTED:
                 return len(self.fields) > 2 and self.field(2) in _HOW_JOINED
@@ -280,7 +280,7 @@ def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[Proce
     for process in reader.processes:
         # if its first report is later than a signal to a group, it was not yet a member
         born_later = process.began if process.reports else 0
-        left = [r.at for r in process.reports if r.kind == wire.LEFT]
+        left = [r.at for r in process.reports if r.kind == wire.FINISHED]
         process.sent = [_in_time(r, left) for r in process.sent if r.certain or r.at >= born_later]
         process.sent.sort(key=lambda r: r.at)
         process.collected.sort(key=lambda c: c[1].at)

@@ -232,7 +232,7 @@ def report_end(
     handled = handlers.handled()
     if error is None:
         signal = _own.exit_signal if how == SYS_EXIT else ""
-        recorder.report(wire.LEFT, how, "", "", "", signal, handled)
+        recorder.report(wire.FINISHED, how, "", "", "", signal, handled)
         return
     kind = type(error)
     name = kind.__qualname__
@@ -245,7 +245,7 @@ def report_end(
     lines, signal = _describe(trace if trace is not None else error.__traceback__)
     if isinstance(error, KeyboardInterrupt):
         signal = signal or "2"  # raised by the C function signal.default_int_handler
-    recorder.report(wire.LEFT, how, name, wire.clip(message), wire.clip(lines), signal, handled)
+    recorder.report(wire.FINISHED, how, name, wire.clip(message), wire.clip(lines), signal, handled)
 
 
 def report_exception(error: BaseException) -> None:
@@ -277,8 +277,8 @@ def _on_interpreter_end(arguments: "tuple[Any, ...]") -> None:
         how = _unseen_end()
         if how is not None:
             signal = _own.exit_signal if how == SYS_EXIT else ""
-            recorder.report(wire.LEFT, how, "", "", "", signal, handlers.last_handled)
-    recorder.report(wire.LAST_WORD, "exit", "")
+            recorder.report(wire.FINISHED, how, "", "", "", signal, handlers.last_handled)
+    recorder.report(wire.EXITING, "exit", "")
 
 
 # --- os._exit
@@ -310,4 +310,4 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
         report_end_of_main()
     elif watch.is_blind():
         return  # whether run() returned is not known; the missing report shows that
-    recorder.report(wire.LAST_WORD, "launcher" if by_launcher else "os_exit", str(status))
+    recorder.report(wire.EXITING, "launcher" if by_launcher else "os_exit", str(status))

@@ -132,7 +132,7 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
             changed = (plan.arguments, executables, close, keep, cwd, env, *rest)
             observed = wire.flag(True)
         elif not plan.exists and rest[_PREEXEC] is None:
-            observed = wire.NOTHING  # exec will fail in the child, which exits
+            observed = wire.NO_PROGRAM  # exec will fail in the child, which exits
     except Exception as error:
         if not is_ours(error):
             raise

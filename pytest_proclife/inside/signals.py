@@ -194,7 +194,7 @@ def _check_sigchld() -> None:
     ignored = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
     if ignored != _ignores_sigchld:
         _ignores_sigchld = ignored
-        recorder.report(wire.UNWAITED, wire.flag(ignored))
+        recorder.report(wire.SIGCHLD_IGNORED, wire.flag(ignored))
 
 
 def _handler_runs(frame: "FrameType") -> None:
