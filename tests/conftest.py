@@ -79,6 +79,14 @@ def words_as_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_process_in_unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test in unit/ that starts a process fails."""
+    if request.path.parent.name == "unit":
+        for name in ("os.fork", "os.posix_spawn", "subprocess.Popen.__init__"):
+            monkeypatch.setattr(name, lambda *_, **__: pytest.fail("a unit test starts a process"))
+
+
 @pytest.fixture
 def mark() -> Iterator[Mark]:
     """A mark for the test's processes; those that a failing test leaves are ended."""

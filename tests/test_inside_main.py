@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fidelity import both
 
 import pytest_proclife
 from pytest_proclife import Cause, Code
@@ -102,6 +103,22 @@ def test_code_that_leaves_by_os_exit_is_not_done_whoever_calls_it(call: str) -> 
     imports = "import _thread, functools, os, sys, threading, time, weakref\n"
     run = pytest_proclife.run(Code(imports + call))
     assert (run.main.cause, run.exitcode) == (Cause.OS_EXIT, 7)
+    assert run.witness.complete
+
+
+def test_a_status_is_asked_for_its_number_once() -> None:
+    text = (
+        "import os\n"
+        "class Status:\n"
+        "    def __index__(self): print('asked', flush=True); return 3\n"
+        "for wrong in ((), ('3',), (2.5,), (2**40,), (1, 2)):\n"
+        "    try: os._exit(*wrong)\n"
+        "    except (TypeError, OverflowError) as error: print(error, flush=True)\n"
+        "os._exit(Status())\n"
+    )
+    bare, observed, run = both(["-c", text])
+    assert observed == bare
+    assert (run.main.cause, run.exitcode) == ("os_exit", 3)
     assert run.witness.complete
 
 

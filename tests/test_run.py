@@ -15,7 +15,18 @@ import importable
 import pytest
 
 import pytest_proclife
-from pytest_proclife import Cause, Code, Ending, Module, RunTimeout, TargetError
+from pytest_proclife import (
+    Cause,
+    Code,
+    Ending,
+    LifecycleError,
+    Module,
+    Run,
+    RunTimeout,
+    TargetError,
+    assert_no_orphans,
+    assert_nothing_left,
+)
 
 PYTHON = sys.executable
 METHODS = multiprocessing.get_all_start_methods()
@@ -364,6 +375,18 @@ def test_what_a_shell_left_running_is_an_orphan_under_its_own_name() -> None:
     assert run["tail"].orphaned is True
     assert run["tail"].cause is Cause.CLEANED_UP
     assert run["tail"] in run.orphans
+
+
+@pytest.mark.parametrize("holds", [assert_no_orphans, assert_nothing_left])
+def test_an_orphan_of_a_shell_that_only_the_kernel_tells_of_is_found(
+    holds: Callable[[Run], None],
+) -> None:
+    run = pytest_proclife.run(["sh", "-c", "(sleep 600 &); exit 3"], linger=0.2)
+    assert not run.witness.complete
+    with pytest.raises(LifecycleError) as caught:
+        holds(run)
+    assert [p.cause for p in caught.value.offenders] == [Cause.CLEANED_UP]
+    assert caught.value.offenders != (run.main,)
 
 
 SIGCHLD_IS_IGNORED = """

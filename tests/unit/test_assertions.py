@@ -179,17 +179,6 @@ def test_where_the_kernel_hands_over_each_orphan_an_incomplete_witness_will_do()
     pp.assert_nothing_left(run)
 
 
-@pytest.mark.parametrize("name", sorted(OF_RUNS))
-def test_an_orphan_of_a_shell_that_only_the_kernel_tells_of_is_found(name: str) -> None:
-    run = pp.run(["sh", "-c", "(sleep 600 &); exit 3"], linger=0.2)
-
-    assert not run.witness.complete
-    with pytest.raises(pp.LifecycleError) as caught:
-        call(name, run)
-    assert [p.cause for p in caught.value.offenders] == [Cause.CLEANED_UP]
-    assert caught.value.offenders != (run.main,)
-
-
 def test_nothing_is_left() -> None:
     pp.assert_nothing_left(lives.three_workers())
     pp.assert_nothing_left(lives.left_behind())

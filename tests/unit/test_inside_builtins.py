@@ -13,10 +13,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 import pytest
-from fidelity import both
 
-import pytest_proclife
-from pytest_proclife import Code
 from pytest_proclife.inside import handlers
 from pytest_proclife.inside.builtins import builtin_function_or_method, stand_in
 
@@ -69,28 +66,6 @@ def test_it_is_taken_for_a_builtin_function(real: Callable[..., Any]) -> None:
         assert getattr(function, name) == getattr(real, name)
     assert pickle.loads(pickle.dumps(function)) is function
     assert copy.deepcopy(function) is function
-
-
-def test_it_can_be_called_by_c(real: Callable[..., Any]) -> None:
-    assert (
-        pytest_proclife.run(Code("import atexit, os; atexit.register(os._exit, 5)")).exitcode == 5
-    )
-
-
-def test_a_status_is_asked_for_its_number_once() -> None:
-    text = (
-        "import os\n"
-        "class Status:\n"
-        "    def __index__(self): print('asked', flush=True); return 3\n"
-        "for wrong in ((), ('3',), (2.5,), (2**40,), (1, 2)):\n"
-        "    try: os._exit(*wrong)\n"
-        "    except (TypeError, OverflowError) as error: print(error, flush=True)\n"
-        "os._exit(Status())\n"
-    )
-    bare, observed, run = both(["-c", text])
-    assert observed == bare
-    assert (run.main.cause, run.exitcode) == ("os_exit", 3)
-    assert run.witness.complete
 
 
 def test_it_is_no_method_of_a_class_that_holds_it(real: Callable[..., Any]) -> None:
