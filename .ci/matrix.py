@@ -96,6 +96,11 @@ def places_of(version: str) -> Iterator[str]:
             yield f"{root}/versions/{match[0]}/bin/python"
 
 
+def files_of(pattern: str) -> list[Path]:
+    """The files in tests/ of a pattern; it is an error if there are none, as after a renaming."""
+    return sorted((ROOT / "tests").glob(pattern)) or sys.exit(f"no test file is {pattern}")
+
+
 def build_wheel(into: Path) -> Path:
     """Build the project's wheel into a new folder and return its path."""
     shutil.rmtree(into, ignore_errors=True)
@@ -205,7 +210,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
     wheel = build_wheel(cache / "wheel")
     pytests = ["newest"] if options.quick else options.pytest or PYTESTS
     chosen = "not once" if options.quick else ""
-    tests = tuple(path for name in options.tests for path in sorted((ROOT / "tests").glob(name)))
+    tests = [path for name in options.tests for path in files_of(name)]
     outcomes = []
     print(ROW.format("Python", "pytest", "result", "time", "").rstrip(), flush=True)
     for python in options.python or PYTHONS:
@@ -220,7 +225,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
                 pytest=pytest,
                 executable=executable,
                 chosen=chosen,
-                tests=tests or (ROOT / "tests",),
+                tests=tuple(tests) or (ROOT / "tests",),
                 folder=folder,
             )
             # The cases run without pytest, so one of its versions is enough.

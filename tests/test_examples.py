@@ -14,9 +14,18 @@ import pytest_proclife
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("test_*.py"))
+LONG = {"test_exams", "test_executor", "test_main_process", "test_pool", "test_proper_exit"} | {
+    "test_synchronization"
+}
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG))
+        for path in EXAMPLES
+    ],
+)
 def test_an_example_passes(path: Path, tmp_path: Path) -> None:
     settings = str(ROOT / "pyproject.toml")
     command = [sys.executable, "-m", "pytest", "-c", settings, "-q", str(path), "--proclife-guard"]

@@ -50,12 +50,14 @@ def hold(results: dict[str, Any], expected: dict[str, Any]) -> None:
             assert any(text.startswith(begin) for text in texts), (name, begin, texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
 def test_each_answer_has_its_marks_and_its_sentences(exercise: Path, tmp_path: Path) -> None:
     expected = json.loads((exercise / "expected.json").read_text())
     hold(graded(exercise, exercise / "answers", tmp_path / "out"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
 def test_each_answer_has_the_same_as_a_notebook(exercise: Path, tmp_path: Path) -> None:
     expected = json.loads((exercise / "expected.json").read_text())
@@ -79,6 +81,7 @@ def print(*words, flush=False):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", ["locks", "main_and_join"])  # several speak at a time
 def test_each_answer_has_the_same_where_a_line_and_its_end_are_written_apart(
     lesson: str, tmp_path: Path

@@ -51,6 +51,7 @@ def test_the_stack_in_main_is_the_programs_own(which: str) -> None:
     assert observed == bare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", ["-I", "-S", "-E", "-O", "-X dev", "-W error", "-W always"])
 def test_flags_change_nothing_in_that(flags: str) -> None:
     for arguments in ([RAISING, "starts", "spawn"], [STACKS, "in_target", "forkserver"]):
@@ -96,7 +97,10 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("flags", ["", "-I", "-S"])
+@pytest.mark.parametrize(
+    "flags",
+    ["", pytest.param("-I", marks=pytest.mark.slow), pytest.param("-S", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_looks_the_same_as_script_module_c_and_input(
     name: str, flags: str, tmp_path: Path

@@ -148,6 +148,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 def test_an_answer_that_misbehaves_has_its_result_and_leaves_others_alone(
     tmp_path: Path, mark: Mark
@@ -367,6 +368,7 @@ def test_grading_that_was_killed_and_started_again_finishes_the_rest(
     assert [result["score"] for result in results(tmp_path).values()] == [3, 0, 3]
 
 
+@pytest.mark.slow
 def test_the_exercise_of_the_readme_grades_the_courses_exams(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)

@@ -154,6 +154,7 @@ def test_the_course_has_the_programs_of_the_examples() -> None:
     assert [cell.source for cell in cells] == programs
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_course_runs_from_its_notebook() -> None:
     course = run(EXAMPLES / "course.ipynb", start_method="fork")

@@ -15,6 +15,7 @@ from conftest import TARGETS
 import pytest_proclife
 from pytest_proclife import Cause, Joined, Run
 
+pytestmark = pytest.mark.slow
 STORM = str(TARGETS / "storm.py")
 PROCESSES = str(TARGETS / "processes.py")
 EXAMPLES = Path(__file__).parent.parent / "examples"

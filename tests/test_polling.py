@@ -67,6 +67,7 @@ def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what it tells
 
 
+@pytest.mark.slow
 def test_a_session_that_is_no_daemon_is_joined_and_returns() -> None:
     run = pytest_proclife.run(str(EXAMPLES / "exam_nondaemon.py"))
     (session,) = run.children
@@ -79,6 +80,7 @@ def test_a_session_that_is_no_daemon_is_joined_and_returns() -> None:
     assert (session.daemon, session.orphaned, session.target_ran) == (False, False, True)
 
 
+@pytest.mark.slow
 def test_a_session_that_is_a_daemon_is_abandoned() -> None:
     run = pytest_proclife.run(str(EXAMPLES / "exam_daemon.py"))
     (session,) = run.children

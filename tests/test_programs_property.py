@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import pytest_proclife
 from pytest_proclife import Cause
 
+pytestmark = pytest.mark.slow
 ORDERLY = ("return", "raise", "sys_exit")  # these run the exit path
 ENDS = (*ORDERLY, "os_exit", "signal")
 CAUSES = {

@@ -20,6 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 EXAMPLES = [block for block in BLOCKS if "(submission)" not in block]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_of_the_readme_runs(number: int, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error"]
