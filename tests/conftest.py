@@ -1,4 +1,4 @@
-"""What all tests share: no skip where CI forbids it, and a way to find processes left over."""
+"""What all tests share: their runs, shown if they fail, and a way to find leaked processes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pytest_proclife.records import Run
 
 TARGETS = Path(__file__).parent / "targets"
 INSTALLED = bool(entry_points(group="pytest11", name="proclife"))
@@ -34,6 +37,49 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("PROCLIFE_NO_SKIP") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# The runs of the current test: the last record of each main.
+_runs: dict[tuple[int, float], Run] = {}
+_SHOWN = 3  # runs of a failing test
+_ROWS = 40  # processes of each whose evidence is shown
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_runs() -> Iterator[None]:
+    """Keep each record of a run that is made in a test, through whatever call."""
+    make = Run.__init__
+
+    def keep(run: Run, /, **fields: Any) -> None:
+        make(run, **fields)
+        _runs[run.main.pid, run.started_at] = run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "__init__", keep)
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    _runs.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failing test shows its runs and their evidence: under load it may not fail twice."""
+    report = yield
+    if report.failed:
+        for run in list(_runs.values())[-_SHOWN:]:
+            report.sections.append((f"run of main {run.main.pid}", _with_evidence(run)))
+    return report
+
+
+def _with_evidence(run: Run) -> str:
+    lines = [str(run), *(f"missing: {what}" for what in run.witness.missing)]
+    for process in run.processes[:_ROWS]:
+        lines += ["", f"{process.name} (pid {process.pid})"]
+        lines += [f"{evidence.at} {evidence}" for evidence in process.evidence]
+    return "\n".join([*lines, "", "its standard error:", (run.stderr or "")[-4000:]])
 
 
 class Mark:
