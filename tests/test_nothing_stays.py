@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import importable
 import pytest
 from conftest import TARGETS, Mark
 
@@ -158,13 +159,8 @@ def test_the_callers_own_children_are_its_own() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="pidfds")
 def test_a_process_of_others_that_the_program_signals_is_not_taken_for_its_own() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
-        program = f"""
-import os, signal
-os.kill({other.pid}, signal.SIGCONT)
-if os.fork() == 0:
-    signal.pause()
-"""
-        run = pytest_proclife.run(pytest_proclife.Code(program), linger=0.1)
+        target = importable.signal_another_and_leave_a_child
+        run = pytest_proclife.run(target, (other.pid,), linger=0.1)
         assert other.poll() is None
         assert other.pid not in [process.pid for process in run.processes]
         assert [process.cause for process in run.children] == [Cause.CLEANED_UP]

@@ -235,8 +235,7 @@ def test_runs_in_several_threads_do_not_mix() -> None:
     results: dict[int, Any] = {}
 
     def one(number: int) -> None:
-        code = f"import os, sys; os.fork(); sys.exit({number})"
-        results[number] = pytest_proclife.run(Code(code))
+        results[number] = pytest_proclife.run(importable.fork_and_exit, (number,))
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -256,8 +255,7 @@ def test_output_that_is_no_text_is_kept_with_backslashes() -> None:
 
 
 def test_of_endless_output_the_head_and_the_tail_are_kept() -> None:
-    text = "import os\nos.write(1, b'HEAD')\nfor _ in range(300): os.write(1, b'x' * 65536)\n"
-    run = pytest_proclife.run(Code(text + "os.write(1, b'TAIL')"))
+    run = pytest_proclife.run(importable.write_much)
     assert run.output_truncated
     assert run.stdout is not None
     assert run.stdout.startswith("HEADxxx")
@@ -267,9 +265,7 @@ def test_of_endless_output_the_head_and_the_tail_are_kept() -> None:
 
 
 def test_output_of_orphans_is_kept_and_not_waited_for_without_end() -> None:
-    text = "import os, signal\nif not os.fork():\n os.write(1, b'orphan')\n signal.pause()\n"
-    text += "os._exit(0)"
-    run = pytest_proclife.run(Code(text), linger=0.5)
+    run = pytest_proclife.run(importable.leave_a_writer, linger=0.5)
     assert run.stdout == "orphan"
     assert [p.cause for p in run.orphans] == [Cause.CLEANED_UP]
 
@@ -358,20 +354,8 @@ def test_a_program_that_the_kernel_refuses_to_execute_is_a_target_error(tmp_path
         pytest_proclife.run([str(path)])
 
 
-LEFT_BY_A_SHELL = """
-import subprocess
-script = "tail -f /dev/null >/dev/null 2>&1 & echo $!"
-pid = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True).stdout.strip()
-while True:  # until it is tail, and no fork of the shell any more
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        if file.read().startswith(b"tail"):
-            break
-"""
-
-
 def test_what_a_shell_left_running_is_an_orphan_under_its_own_name() -> None:
-
-    run = pytest_proclife.run(Code(LEFT_BY_A_SHELL), linger=0.0)
+    run = pytest_proclife.run(importable.leave_a_program_of_a_shell, linger=0.0)
     assert run["tail"].orphaned is True
     assert run["tail"].cause is Cause.CLEANED_UP
     assert run["tail"] in run.orphans
@@ -389,21 +373,7 @@ def test_an_orphan_of_a_shell_that_only_the_kernel_tells_of_is_found(
     assert caught.value.offenders != (run.main,)
 
 
-SIGCHLD_IS_IGNORED = """
-import os, signal
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-pid = os.fork()
-if pid == 0:
-    os._exit(3)
-try:
-    while True:
-        os.kill(pid, 0)
-except ProcessLookupError:
-    pass
-"""
-
-
 def test_nobody_has_waited_for_a_child_that_the_kernel_reaped() -> None:
-    (child,) = pytest_proclife.run(Code(SIGCHLD_IS_IGNORED)).children
+    (child,) = pytest_proclife.run(importable.ignore_sigchld).children
     assert (child.cause, child.exitcode) == (Cause.OS_EXIT, 3)
     assert child.joined is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import Any
@@ -51,6 +52,54 @@ def sleep_in_a_child() -> None:
         target=time.sleep, args=(600,), name="sleeper"
     )
     process.start()
+
+
+def fork_and_exit(exitcode: int) -> None:
+    os.fork()
+    sys.exit(exitcode)
+
+
+def write_much() -> None:
+    os.write(1, b"HEAD")
+    for _ in range(300):
+        os.write(1, b"x" * 65536)
+    os.write(1, b"TAIL")
+
+
+def leave_a_writer() -> None:
+    """A child writes, and outlives main with its standard output."""
+    if os.fork() == 0:
+        os.write(1, b"orphan")
+        signal.pause()
+    os._exit(0)
+
+
+def leave_a_program_of_a_shell() -> None:
+    script = "tail -f /dev/null >/dev/null 2>&1 & echo $!"
+    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    while True:  # until it is tail, and no fork of the shell any more
+        with open(f"/proc/{done.stdout.strip()}/cmdline", "rb") as file:
+            if file.read().startswith(b"tail"):
+                break
+
+
+def ignore_sigchld() -> None:
+    """A child exits, and the kernel reaps it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    try:
+        while True:
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        pass
+
+
+def signal_another_and_leave_a_child(pid: int) -> None:
+    os.kill(pid, signal.SIGCONT)
+    if os.fork() == 0:
+        signal.pause()
 
 
 def leave(how: str) -> None:
