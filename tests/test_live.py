@@ -10,32 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import blocking
 import importable
 import pytest
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout, TargetError
 from pytest_proclife.render.process import describe
-
-BLOCK = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
-IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-TWO_WORKERS = """
-import multiprocessing, os, signal
-def work():
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)  # signal.pause() would sleep over one that comes just before it
-    print("at work", flush=True)
-    os.read(reader, 1)
-fork = multiprocessing.get_context("fork")
-workers = [fork.Process(target=work, name=name) for name in ("first", "second")]
-for worker in workers:
-    worker.start()
-print("started", flush=True)
-for worker in workers:
-    worker.join()
-print("joined", flush=True)
-"""
 
 WAITS: list[tuple[str, Callable[[Any], Any]]] = [
     ("children", lambda main: main.wait_for_children(1, timeout=0.1)),
@@ -47,7 +28,7 @@ each_wait = pytest.mark.parametrize("wait", [w for _, w in WAITS], ids=[n for n,
 
 
 def test_a_main_that_is_terminated_was_terminated_by_the_test() -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         main.terminate()
         run = main.wait()
@@ -57,7 +38,7 @@ def test_a_main_that_is_terminated_was_terminated_by_the_test() -> None:
 
 
 def test_a_snapshot_shows_who_runs_and_who_has_ended() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for_output("at work", times=2)
         before = main.snapshot()
         assert [p.ending for p in before] == [Ending.RUNNING] * 3
@@ -71,21 +52,14 @@ def test_a_snapshot_shows_who_runs_and_who_has_ended() -> None:
 
 
 def test_the_end_of_a_child_is_known_before_its_parent_collects_it() -> None:
-    text = """
-import os, signal
-if os.fork() == 0:
-    os._exit(7)
-while True:
-    signal.pause()
-"""
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.leave_a_child_uncollected) as main:
         run = main.wait_for(lambda run: run.children and run.children[0].exitcode == 7)
     assert run.children[0].cause is Cause.OS_EXIT
     assert run.children[0].joined is None
 
 
 def test_a_wait_for_children_returns_those_that_main_has_started() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         children = main.wait_for_children(2)
         assert len(children) == 2
         assert {p.parent_id for p in children} == {0}
@@ -103,8 +77,7 @@ def test_what_is_written_to_standard_error_is_output_too() -> None:
 
 
 def test_a_match_at_the_very_end_waits_for_what_follows(fifo: Any) -> None:
-    text = f"print('port 80', end='', flush=True); open({str(fifo)!r}).read(); print(42)\ninput()"
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.say, ("port 80", str(fifo), "42")) as main:
         assert main.wait_for_output("port 80").end() == 7  # to the letter
         with pytest.raises(RunTimeout, match="at the very end, where it may still go on"):
             main.wait_for_output(r"port \d+", timeout=0.1)
@@ -114,15 +87,14 @@ def test_a_match_at_the_very_end_waits_for_what_follows(fifo: Any) -> None:
 
 @pytest.mark.parametrize("pattern", [r"\(Pdb\) ", re.compile(r"\(Pdb\) "), re.escape("(Pdb) ")])
 def test_a_prompt_is_found_whose_letters_have_to_be_escaped(pattern: Any, fifo: Any) -> None:
-    text = f"print('(Pdb) ', end='', flush=True); open({str(fifo)!r}).read()"
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.say, ("(Pdb) ", str(fifo))) as main:
         assert main.wait_for_output(pattern)[0] == "(Pdb) "
 
 
 @pytest.mark.parametrize("pattern", [b"ready", re.compile(b"ready"), None])
 def test_a_pattern_is_for_text(pattern: Any) -> None:
     with (
-        pytest_proclife.start(Code(BLOCK)) as main,
+        pytest_proclife.start(blocking.block) as main,
         pytest.raises(TypeError, match="a regular expression for text, not"),
     ):
         main.wait_for_output(pattern)
@@ -130,7 +102,7 @@ def test_a_pattern_is_for_text(pattern: Any) -> None:
 
 @pytest.mark.parametrize("timeout", [float("inf"), 1e300, 3e6])
 def test_a_wait_may_take_for_ever(timeout: float) -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         asked = threading.Event()
         seen = []
 
@@ -154,7 +126,7 @@ def test_a_wait_may_take_for_ever(timeout: float) -> None:
 
 @each_wait
 def test_a_wait_that_takes_too_long_says_what_was_seen_instead(wait: Callable[[Any], Any]) -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         with pytest.raises(RunTimeout, match=r"did not|was not in the output") as e:
             wait(main)
@@ -193,7 +165,7 @@ def test_a_wait_ends_as_soon_as_nothing_is_left() -> None:
 
 
 def test_leaving_the_context_ends_everything(mark: Any) -> None:
-    with pytest_proclife.start(Code(IGNORE + TWO_WORKERS), env=mark.env) as main:
+    with pytest_proclife.start(blocking.two_stubborn_workers, env=mark.env) as main:
         main.wait_for_output("at work", times=2)
         assert len(mark.living()) == 3
     assert mark.living() == []
@@ -204,7 +176,7 @@ def test_leaving_the_context_ends_everything(mark: Any) -> None:
 
 def test_an_exception_in_the_body_ends_everything_and_goes_on(mark: Any) -> None:
     def test() -> None:
-        with pytest_proclife.start(Code(BLOCK), env=mark.env) as main:
+        with pytest_proclife.start(blocking.block, env=mark.env) as main:
             main.wait_for_output("ready")
             raise LookupError("of the test")
 
@@ -231,7 +203,7 @@ def test_a_target_that_cannot_be_run_is_an_error_at_the_start() -> None:
 
 
 def test_a_signal_to_a_process_that_has_ended_is_an_error() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for_output("at work", times=2)
         first = main.snapshot()["first"]
         main.kill(first)
@@ -248,8 +220,8 @@ def test_a_signal_to_a_process_that_has_ended_is_an_error() -> None:
 
 def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
     with (
-        pytest_proclife.start(Code(BLOCK)) as one,
-        pytest_proclife.start(Code(BLOCK)) as other,
+        pytest_proclife.start(blocking.block) as one,
+        pytest_proclife.start(blocking.block) as other,
     ):
         stranger = other.snapshot().main
         with pytest.raises(ValueError, match="of another run"):
@@ -258,7 +230,7 @@ def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
 
 @pytest.mark.parametrize("sig", [0, 1000, -15, True, 15.0, "SIGTERM", None, []])
 def test_what_is_no_signal_is_not_sent(sig: Any) -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         with pytest.raises(ValueError, match="is not a signal"):
             main.send_signal(sig)
         assert main.snapshot().main.requests == ()
@@ -266,7 +238,7 @@ def test_what_is_no_signal_is_not_sent(sig: Any) -> None:
 
 @pytest.mark.parametrize("process", [4711, "MainProcess", [], (None,)])
 def test_what_is_no_process_gets_no_signal(process: Any) -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not "):
             main.terminate(process)
         with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not <Run of"):
@@ -275,7 +247,7 @@ def test_what_is_no_process_gets_no_signal(process: Any) -> None:
 
 
 def test_of_several_signals_it_is_told_which_one_ended_it() -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         for sig in (signal.SIGWINCH, signal.SIGTERM):
             main.send_signal(sig)
@@ -287,7 +259,7 @@ def test_of_several_signals_it_is_told_which_one_ended_it() -> None:
 
 
 def test_a_running_main_cannot_be_copied_and_its_snapshot_can() -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         for way in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match=r"its snapshot\(\) can"):
                 way(main)
@@ -297,8 +269,8 @@ def test_a_running_main_cannot_be_copied_and_its_snapshot_can() -> None:
 
 def test_two_mains_at_once_do_not_mix() -> None:
     with (
-        pytest_proclife.start(Code(BLOCK)) as one,
-        pytest_proclife.start(Code(BLOCK)) as other,
+        pytest_proclife.start(blocking.block) as one,
+        pytest_proclife.start(blocking.block) as other,
     ):
         one.wait_for_output("ready")
         other.wait_for_output("ready")
@@ -310,7 +282,7 @@ def test_two_mains_at_once_do_not_mix() -> None:
 
 
 def test_ctrl_c_reaches_main_and_its_children() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for_output("at work", times=2)
         # before, main may be telling of the second one, and what is cut off there is missing
         main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
@@ -322,11 +294,12 @@ def test_ctrl_c_reaches_main_and_its_children() -> None:
 
 
 def test_a_main_that_does_not_exit_says_whom_it_joined_where_and_since_when() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         words = (
             r"main did not end within 0\.0 s: it was waiting for first \(pid \d+\) "
-            r"at <string>:\d+ in <module> since \d+\.\d\d s; still running was second \(pid \d+\)"
+            r"at \S+/blocking\.py:\d+ in two_workers since \d+\.\d\d s; "
+            r"still running was second \(pid \d+\)"
         )
         with pytest.raises(RunTimeout, match=words):
             main.wait(timeout=0.0)
@@ -334,13 +307,13 @@ def test_a_main_that_does_not_exit_says_whom_it_joined_where_and_since_when() ->
 
 def test_a_running_main_needs_no_thread_of_the_caller() -> None:
     before = threading.enumerate()
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         assert threading.enumerate() == before
 
 
 def test_what_a_predicate_raises_goes_on_to_the_caller_and_main_goes_on() -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         with pytest.raises(KeyError, match="no process is named 'worker'"):
             main.wait_for(lambda run: run["worker"].cause)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import exits
 import pytest
-from conftest import Mark
+from conftest import TARGETS, Mark
 
 import pytest_proclife
 from pytest_proclife import Cause, Ending
 
 METHODS = multiprocessing.get_all_start_methods()
+AT_WORK = str(TARGETS / "at_work.py")
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
@@ -81,34 +81,12 @@ def test_a_worker_that_drained_its_work_for_the_test_was_terminated_by_the_test(
     assert run.main.cause is Cause.RETURNED
 
 
-SHARED = """
-import functools, multiprocessing, os, signal, sys
-def leave(*args): sys.exit(3)
-def leave_for(reason, number, frame): sys.exit(3)
-class Stop:
-    def stop(self, number, frame): sys.exit(3)
-def work():
-    reader, writer = os.pipe()
-    handler = {handler}
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, handler)
-    print("ready", flush=True)
-    while True: os.read(reader, 1)
-worker = multiprocessing.get_context("fork").Process(target=work, name="worker")
-worker.start()
-worker.join()
-"""
-
-
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-@pytest.mark.parametrize(
-    "handler", ["leave", "lambda *_: leave()", "functools.partial(leave_for, 10)", "Stop().stop"]
-)
+@pytest.mark.parametrize("handler", exits.HANDLERS)
 def test_of_a_handler_of_several_signals_it_is_known_for_which_it_ran(
     handler: str, name: str
 ) -> None:
-    code = pytest_proclife.Code(SHARED.format(handler=handler))
-    with pytest_proclife.start(code) as main:
+    with pytest_proclife.start(exits.handle_several_signals, (handler,)) as main:
         main.wait_for_output("ready")
         main.send_signal(signal.Signals[name], main.snapshot()["worker"])
         worker = main.wait()["worker"]
@@ -153,13 +131,7 @@ def test_a_daemon_that_closed_its_descriptors_is_ended(mark: Mark, end: str) -> 
 
 
 def test_an_orphan_that_ends_within_the_linger_has_its_own_end(fifo: Path) -> None:
-    text = f"""
-import os
-if os.fork() == 0:
-    open({str(fifo)!r}).read()
-    os._exit(3)
-"""
-    with pytest_proclife.start(pytest_proclife.Code(text), linger=60.0) as main:
+    with pytest_proclife.start(exits.leave_a_reader, (str(fifo),), linger=60.0) as main:
         main.wait_for(lambda run: run.main.ended_at and len(run.children) == 1)
         fifo.write_text("go")
         run = main.wait()
@@ -172,43 +144,19 @@ if os.fork() == 0:
 
 
 @each_method
-def test_a_pools_workers_outlive_a_main_that_is_killed(
-    method: str, script: Callable[[str], str]
-) -> None:
-    text = f"""
-import multiprocessing, signal
-def work(number):
-    print("at work", flush=True)
-    signal.pause()
-if __name__ == "__main__":
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        pool.map(work, range(2), chunksize=1)
-"""
-    run = _kill_when_at_work(script(text))
+def test_a_pools_workers_outlive_a_main_that_is_killed(method: str) -> None:
+    run = _kill_when_at_work("pool", method)
     assert [p.kind for p in run.children] == ["pool_worker"] * 2
 
 
 @each_method
-def test_an_executors_workers_outlive_a_main_that_is_killed(
-    method: str, script: Callable[[str], str]
-) -> None:
-    text = f"""
-import multiprocessing, signal
-from concurrent.futures import ProcessPoolExecutor
-def work(number):
-    print("at work", flush=True)
-    signal.pause()
-if __name__ == "__main__":
-    context = multiprocessing.get_context({method!r})
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
-        list(executor.map(work, range(2)))
-"""
-    run = _kill_when_at_work(script(text))
+def test_an_executors_workers_outlive_a_main_that_is_killed(method: str) -> None:
+    run = _kill_when_at_work("executor", method)
     assert [p.kind for p in run.children] == ["executor_worker"] * 2
 
 
-def _kill_when_at_work(program: str) -> pytest_proclife.Run:
-    with pytest_proclife.start(program, linger=0.0) as main:
+def _kill_when_at_work(kind: str, method: str) -> pytest_proclife.Run:
+    with pytest_proclife.start(AT_WORK, [kind, method], linger=0.0) as main:
         main.wait_for_output("at work", times=2)
         main.kill()
         run = main.wait()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import blocking
 import pytest
 from conftest import TARGETS, Mark
 
@@ -21,7 +22,6 @@ import pytest_proclife
 from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout, SupervisorLost
 
 STUBBORN = str(TARGETS / "stubborn.py")
-BLOCK = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
 SOON = 2.0  # s, the promise
 
 
@@ -74,7 +74,7 @@ def test_a_fork_of_the_caller_cannot_act_on_main_nor_end_it(mark: Mark, fifo: Pa
 
 
 def test_a_supervisor_that_is_killed_ends_the_wait(mark: Mark) -> None:
-    with pytest_proclife.start(Code(BLOCK), env=mark.env) as main:
+    with pytest_proclife.start(blocking.block, env=mark.env) as main:
         main.wait_for_output("ready")
         supervisor = parent_of(main.pid)
         timer = threading.Thread(target=os.kill, args=(supervisor, signal.SIGKILL))
@@ -90,7 +90,7 @@ def test_a_supervisor_that_is_killed_ends_the_wait(mark: Mark) -> None:
 
 def test_a_supervisor_that_is_killed_in_the_body_is_told_at_its_end(mark: Mark) -> None:
     def test() -> None:
-        with pytest_proclife.start(Code(BLOCK), env=mark.env) as main:
+        with pytest_proclife.start(blocking.block, env=mark.env) as main:
             main.wait_for_output("ready")
             os.kill(parent_of(main.pid), signal.SIGKILL)
 
@@ -117,7 +117,7 @@ def alarm() -> Iterator[None]:
 
 
 def test_an_exception_of_a_signal_handler_leaves_a_wait_that_can_be_taken_up(alarm: None) -> None:
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         main.wait_for_output("ready")
         for _ in range(5):
             signal.setitimer(signal.ITIMER_REAL, 0.02)
@@ -131,8 +131,7 @@ def test_an_exception_of_a_signal_handler_leaves_a_wait_that_can_be_taken_up(ala
 
 
 def test_output_that_nobody_reads_keeps_nobody_waiting() -> None:
-    text = "while True: print('x' * 1000)"
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(Code("while True: print('x' * 1000)")) as main:
         with pytest.raises(RunTimeout, match="the middle of the output was not kept"):
             main.wait_for_output("never", timeout=0.5)
         # an answer is on its way to nobody by now, larger than a socket holds
@@ -143,8 +142,7 @@ def test_output_that_nobody_reads_keeps_nobody_waiting() -> None:
 
 
 def test_an_account_larger_than_a_socket_arrives() -> None:
-    text = "print('x' * 900_000); import os\nfor _ in range(200): os.fork() or os._exit(0)"
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.print_much_and_fork) as main:
         run = main.wait()
     assert len(run.children) == 200
     assert len(run.stdout or "") == 900_001
@@ -154,8 +152,7 @@ def test_an_account_larger_than_a_socket_arrives() -> None:
 
 
 def test_several_threads_wait_at_a_time_while_another_acts() -> None:
-    text = "import sys\nfor line in sys.stdin: pass\n" + BLOCK
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         seen: list[object] = []
         waits = [
             lambda: seen.append(main.wait_for_output("ready")[0]),
@@ -175,7 +172,7 @@ def test_several_threads_wait_at_a_time_while_another_acts() -> None:
 
 def test_an_async_test_waits_in_a_thread_while_its_loop_goes_on() -> None:
     async def test() -> None:
-        with pytest_proclife.start(Code(BLOCK)) as main:
+        with pytest_proclife.start(blocking.block) as main:
             end = asyncio.create_task(asyncio.to_thread(main.wait))
             await asyncio.to_thread(main.wait_for_output, "ready")
             assert not end.done()
@@ -194,7 +191,7 @@ def test_leaving_the_context_ends_the_waits_of_other_threads() -> None:
         except RunOver as error:
             failures.append(error)
 
-    with pytest_proclife.start(Code(BLOCK)) as main:
+    with pytest_proclife.start(blocking.block) as main:
         thread = threading.Thread(target=wait)
         thread.start()
         main.wait_for_output("ready")
@@ -206,8 +203,7 @@ def test_leaving_the_context_ends_the_waits_of_other_threads() -> None:
 
 
 def test_the_callers_own_process_group_gets_no_signal() -> None:
-    text = f"import os; os.setpgid(0, {os.getpgrp()})\n" + BLOCK
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.block_in_group, (os.getpgrp(),)) as main:
         main.wait_for_output("ready")
         with pytest.raises(PermissionError, match="the process group of main must not be sent"):
             main.terminate(group=True)
@@ -215,18 +211,7 @@ def test_the_callers_own_process_group_gets_no_signal() -> None:
 
 
 def test_a_group_of_a_child_gets_its_signal_alone() -> None:
-    text = """
-import os, signal
-def child():
-    os.setpgid(0, 0)
-    os.fork()
-    print("there", flush=True)
-    signal.pause()
-if os.fork() == 0:
-    child()
-signal.pause()
-"""
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.two_in_a_group) as main:
         main.wait_for_output("there", times=2)
         (leader,) = main.snapshot().children
         main.terminate(leader, group=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+import blocking
 import pytest
 from conftest import Mark
-from test_live import BLOCK, IGNORE, TWO_WORKERS
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Ending, RunOver, RunTimeout
@@ -20,7 +20,7 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_child_and_then_main_are_terminated_by_the_test() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS), linger=0.0) as main:
+    with pytest_proclife.start(blocking.two_workers, linger=0.0) as main:
         main.wait_for_output("at work", times=2)
         first = main.wait_for(lambda run: all(p.target_ran for p in run) and run)["first"]
         main.terminate(first)
@@ -36,7 +36,7 @@ def test_a_child_and_then_main_are_terminated_by_the_test() -> None:
 
 
 def test_ctrl_c_reaches_main_and_its_children() -> None:
-    with pytest_proclife.start(Code(TWO_WORKERS)) as main:
+    with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for_output("at work", times=2)
         main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         main.interrupt(group=True)
@@ -46,15 +46,14 @@ def test_ctrl_c_reaches_main_and_its_children() -> None:
 
 
 def test_the_callers_own_process_group_gets_no_signal() -> None:
-    text = f"import os; os.setpgid(0, {os.getpgrp()})\n" + BLOCK
-    with pytest_proclife.start(Code(text)) as main:
+    with pytest_proclife.start(blocking.block_in_group, (os.getpgrp(),)) as main:
         main.wait_for_output("ready")
         with pytest.raises(PermissionError, match="the process group of main"):
             main.terminate(group=True)
 
 
 def test_waits_fail_with_what_was_seen_and_leaving_ends_everything(mark: Mark) -> None:
-    with pytest_proclife.start(Code(IGNORE + TWO_WORKERS), env=mark.env) as main:
+    with pytest_proclife.start(blocking.two_stubborn_workers, env=mark.env) as main:
         main.wait_for_output("at work", times=2)
         with pytest.raises(RunTimeout, match=r"within 0\.1 s: it was there 2 times"):
             main.wait_for_output("at work", times=3, timeout=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -72,6 +73,32 @@ def raises_and_stays() -> None:
     raise LookupError("no such lesson")
 
 
+def leave(*_: object) -> None:
+    sys.exit(3)
+
+
+class Stop:
+    def stop(self, number: int, frame: object) -> None:
+        sys.exit(3)
+
+
+HANDLERS: dict[str, Callable[[int, object], None]] = {
+    "function": leave,
+    "lambda": lambda *_: leave(),
+    "partial": functools.partial(leave, 10),
+    "method": Stop().stop,
+}
+
+
+def handles_several_signals(handler: str) -> None:
+    reader, _ = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, HANDLERS[handler])
+    print("ready", flush=True)
+    while True:
+        os.read(reader, 1)
+
+
 def start(*targets: Target) -> list[multiprocessing.Process]:
     """The workers, at work."""
     ready: Ready = multiprocessing.SimpleQueue()
@@ -105,6 +132,22 @@ def join(name: str) -> None:
 
 def join_who_stays() -> None:
     multiprocessing.Process(target=raises_and_stays, name="stays").start()
+
+
+def handle_several_signals(handler: str) -> None:
+    worker = multiprocessing.get_context("fork").Process(
+        target=handles_several_signals, args=(handler,), name="worker"
+    )
+    worker.start()
+    worker.join()
+
+
+def leave_a_reader(fifo: str) -> None:
+    """A child that outlives main, until somebody writes to the named pipe."""
+    if os.fork() == 0:
+        with open(fifo) as pipe:
+            pipe.read()
+        os._exit(3)
 
 
 def daemonize() -> None:
