@@ -54,6 +54,14 @@ def sleep_in_a_child() -> None:
     process.start()
 
 
+def start_what_is_not_there() -> None:
+    """A fork finds that there is no such program; posix_spawn would have said so at once."""
+    try:
+        subprocess.call(["/no/such/program"], start_new_session=True)
+    except FileNotFoundError as error:
+        print(error)
+
+
 def fork_and_exit(exitcode: int) -> None:
     os.fork()
     sys.exit(exitcode)
