@@ -6,32 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TARGETS
 
 import pytest_proclife
 from pytest_proclife import Cause
 
-TEXT = """
-import multiprocessing, os, subprocess, sys
-
-def work():
-    sys.exit(3)
-
-if __name__ == "__main__":
-    methods = ["fork", "spawn", "forkserver"] if os.path.exists(sys.argv[0]) else ["fork"]
-    for method in methods:
-        child = multiprocessing.get_context(method).Process(target=work, name=method)
-        child.start(); child.join()
-    if os.fork() == 0: os._exit(4)
-    os.wait()
-    for flags in ("-I", "-ES", "-Ic"):
-        arguments = [sys.executable, flags, *(() if "c" in flags else ["-c"]), "1"]
-        subprocess.run(arguments)
-        os.waitpid(os.posix_spawn(sys.executable, arguments, os.environ), 0)
-    program = [sys.executable, "-I", "-c", "import os; os._exit(5)"]
-    if os.fork() == 0: os.execv(program[0], program)
-    os.wait()
-    sys.exit("in words")
-"""
+PROGRAM = (TARGETS / "isolated.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -47,9 +27,14 @@ if __name__ == "__main__":
 def test_an_isolated_program_is_seen_with_all_that_it_starts(
     flags: str, way: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "program.py").write_text(TEXT)
-    arguments = {"script": ["program.py"], "-c": ["-c", TEXT], "-m": ["-m", "program"], "-": ["-"]}
-    given = TEXT if way == "-" else None
+    (tmp_path / "program.py").write_text(PROGRAM)
+    arguments = {
+        "script": ["program.py"],
+        "-c": ["-c", PROGRAM],
+        "-m": ["-m", "program"],
+        "-": ["-"],
+    }
+    given = PROGRAM if way == "-" else None
     command = [sys.executable, flags, *arguments[way]]
     run = pytest_proclife.run(command, cwd=tmp_path, input=given, linger=10)
     assert run.witness.complete, run.witness.missing

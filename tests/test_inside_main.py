@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import TARGETS
 from fidelity import both
 
 import pytest_proclife
@@ -107,48 +108,30 @@ def test_code_that_leaves_by_os_exit_is_not_done_whoever_calls_it(call: str) -> 
 
 
 def test_a_status_is_asked_for_its_number_once() -> None:
-    text = (
-        "import os\n"
-        "class Status:\n"
-        "    def __index__(self): print('asked', flush=True); return 3\n"
-        "for wrong in ((), ('3',), (2.5,), (2**40,), (1, 2)):\n"
-        "    try: os._exit(*wrong)\n"
-        "    except (TypeError, OverflowError) as error: print(error, flush=True)\n"
-        "os._exit(Status())\n"
-    )
-    bare, observed, run = both(["-c", text])
+    bare, observed, run = both([str(TARGETS / "statuses.py")])
     assert observed == bare
     assert (run.main.cause, run.exitcode) == ("os_exit", 3)
     assert run.witness.complete
 
 
 def test_an_exit_handler_of_a_fork_that_leaves_by_os_exit_is_its_own() -> None:
-    text = (
-        "import atexit, os, sys, threading\n"
-        "def leave():\n"
-        "    if os.fork() == 0: os._exit(5)\n"
-        "    os.wait()\n"
-        "atexit.register(leave)\n"
-        "thread = threading.Thread(target=leave); thread.start(); thread.join()\n"
-        "sys.exit(3)\n"
-    )
-    run = pytest_proclife.run([sys.executable, "-W", "ignore", "-c", text])
+    program = str(TARGETS / "forks_at_exit.py")
+    run = pytest_proclife.run([sys.executable, "-W", "ignore", program])
     assert (run.main.cause, run.exitcode) == (Cause.SYS_EXIT, 3)
     # 3.12 forks none from an exit handler
     assert {(p.cause, p.exitcode) for p in run.children} == {(Cause.OS_EXIT, 5)}
 
 
-@pytest.mark.parametrize("names", ["__file__", "__name__", "__cached__, __file__, __name__"])
+@pytest.mark.parametrize("names", ["__file__", "__name__", "__cached__ __file__ __name__"])
 def test_a_program_that_takes_names_out_of_its_main_is_not_mistaken(
-    names: str, script: Callable[[str], str]
+    names: str,
 ) -> None:
-    text = f"import sys\nnames = {names!r}.split(', ')\nfor name in names: globals().pop(name, 0)\n"
     ended = {}
-    for end in ("", "sys.exit(0)"):
-        run = pytest_proclife.run(script(text + end))
-        ended[end] = run.main.cause
-    assert ended[""] in (Cause.RETURNED, Cause.UNKNOWN)
-    assert ended["sys.exit(0)"] in (Cause.SYS_EXIT, Cause.UNKNOWN)
+    program = str(TARGETS / "nameless.py")
+    for end in ("returns", "exits"):
+        ended[end] = pytest_proclife.run(program, [end, *names.split()]).main.cause
+    assert ended["returns"] in (Cause.RETURNED, Cause.UNKNOWN)
+    assert ended["exits"] in (Cause.SYS_EXIT, Cause.UNKNOWN)
     if names == "__file__" or sys.version_info >= (3, 12):
         assert list(ended.values()) == [Cause.RETURNED, Cause.SYS_EXIT]
 
