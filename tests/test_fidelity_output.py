@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import TARGETS
 from fidelity import RAISING, STACKS, both
 
 METHODS = ("fork", "spawn", "forkserver")
@@ -124,19 +125,7 @@ def test_what_the_interpreter_itself_refuses_looks_the_same(arguments: list[str]
 
 
 def test_an_interrupted_child_and_its_parent_look_the_same() -> None:
-    text = (
-        "import multiprocessing, os, signal\n"
-        "def wait(ready):\n"
-        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); ready.set()\n"
-        "    while not signal.sigpending(): pass\n"
-        "    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])\n"
-        "if __name__ == '__main__':\n"
-        "    ready = multiprocessing.Event()\n"
-        "    child = multiprocessing.get_context('fork').Process(target=wait, args=(ready,))\n"
-        "    child.start(); ready.wait(); os.kill(child.pid, signal.SIGINT)\n"
-        "    child.join(); print(child.exitcode)\n"
-    )
-    bare, observed, _ = both(["-c", text])
+    bare, observed, _ = both([str(TARGETS / "interrupted_child.py")])
     assert observed == bare
 
 

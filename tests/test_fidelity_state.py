@@ -101,47 +101,15 @@ def test_a_program_may_import_the_package_itself() -> None:
     assert observed == bare
 
 
-SIGNALS = """
-for line in open("/proc/self/status"):
-    if line.startswith(("SigBlk", "SigIgn", "SigCgt")):
-        print(line, end="")
-"""
-CALLER_THAT_IGNORES = f"""
-import signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from fidelity import both
-import pytest_proclife
-for number in {{ignored}}:
-    signal.signal(number, signal.SIG_IGN)
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-bare, observed, run = both(["-c", {SIGNALS!r}])
-assert observed.stdout == bare.stdout, (bare, observed)
-# nor does the supervisor lose a wait status by what main ignores
-run = pytest_proclife.run(pytest_proclife.Code("import os; os.fork() or os._exit(3)"))
-assert [child.exitcode for child in run.children] == [3]
-"""
-
-
 @pytest.mark.parametrize("ignored", [[], [1, 2, 10, 15, 22], [int(signal.SIGCHLD), 13]])
 def test_main_ignores_and_blocks_the_signals_that_its_caller_does(ignored: list[int]) -> None:
-    caller = [sys.executable, "-c", CALLER_THAT_IGNORES.format(ignored=ignored)]
+    caller = [sys.executable, str(TARGETS / "ignoring_caller.py"), *map(str, ignored)]
     done = subprocess.run(caller, capture_output=True, text=True, timeout=60, process_group=0)
     assert done.returncode == 0, done.stderr
 
 
 def test_children_inherit_what_putenv_and_unsetenv_changed() -> None:
-    text = (
-        "import os, subprocess, sys\n"
-        "os.putenv('PUT', '1'); os.unsetenv('HOME'); os.environ['SET'] = '2'\n"
-        "show = [sys.executable, '-c', 'import os; print(dict(os.environ))']\n"
-        "for command in ['env'], show, [show[0], '-I', *show[1:]]:\n"
-        "    subprocess.run(command); sys.stdout.flush()\n"
-        "os.waitpid(os.posix_spawn(show[0], show, os.environ), 0)\n"
-        "if os.fork() == 0: os.execv(show[0], show)\n"
-        "os.wait()\n"
-        "os.execve(show[0], show, {'ONLY': '3'})\n"
-    )
-    bare, observed, run = both(["-c", text])
+    bare, observed, run = both([str(TARGETS / "inherited.py")])
     assert observed == bare
     assert {p.cause for p in run.processes} == {Cause.RETURNED, Cause.EXITED}
 
