@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -171,3 +172,9 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     if not INSTALLED:
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     return pytester
+
+
+def copy_into(suite: pytest.Pytester, name: str) -> None:
+    """Copy a file of targets/suites/ into another project: its tests, or its conftest."""
+    target = "conftest.py" if name.endswith("_conftest.py") else "test_it.py"
+    shutil.copy(TARGETS / "suites" / name, suite.path / target)

@@ -3,19 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-TESTS = """
-    import unittest
-    import pytest
-
-    @pytest.mark.parametrize("value", range(3))
-    def test_it(value):
-        pass
-
-    class TestCase(unittest.TestCase):
-        def test_it(self):
-            pass
-"""
+from conftest import copy_into
 
 
 def loaded(suite: pytest.Pytester, plugin: str) -> set[str]:
@@ -26,7 +14,7 @@ def loaded(suite: pytest.Pytester, plugin: str) -> set[str]:
         def pytest_unconfigure():
             print("loaded:", *sys.modules)
     """)
-    suite.makepyfile(TESTS)
+    copy_into(suite, "without_fixture.py")
     result = suite.runpytest_subprocess("-s", "-p", plugin)
     result.assert_outcomes(passed=4)
     (line,) = [line for line in result.outlines if "loaded: " in line]
@@ -49,7 +37,7 @@ def test_it_adds_nothing_to_what_runs_with_a_test(suite: pytest.Pytester) -> Non
             hooks = sorted(caller.name for caller in manager.get_hookcallers(plugin))
             print("hooks:", *hooks)
     """)
-    suite.makepyfile(TESTS)
+    copy_into(suite, "without_fixture.py")
     result = suite.runpytest("-s")
     (line,) = [line for line in result.outlines if "hooks: " in line]
     assert line.partition("hooks: ")[2].split() == [

@@ -6,6 +6,7 @@ import multiprocessing
 
 import importable
 import pytest
+from conftest import copy_into
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Proclife, RunTimeout, TargetError
@@ -150,28 +151,8 @@ def test_pytest_points_at_the_line_of_the_test(suite: pytest.Pytester, bad: str)
 
 
 def test_a_word_that_is_no_cause_is_told(suite: pytest.Pytester) -> None:
-    suite.makepyfile("""
-        from pytest_proclife import Cause, Ending, Joined
-
-        def test_cause():
-            assert Cause.RAISED == "return"
-
-        def test_ending():
-            assert "exit" == Ending.RAISED
-
-        def test_joined():
-            assert Joined.EXPLICIT == "yes"
-
-        def test_a_cause():
-            assert Cause.RAISED == "returned"
-
-        def test_uses_it(proclife):
-            pass
-    """)
-    # the last one comes first: what compares is there from the first use of the fixture on
-    names = ["uses_it", "cause", "ending", "joined", "a_cause"]
-    module = "test_a_word_that_is_no_cause_is_told.py"
-    result = suite.runpytest("-Werror", *[f"{module}::test_{name}" for name in names])
+    copy_into(suite, "wrong_words.py")
+    result = suite.runpytest("-Werror")
     result.stdout.fnmatch_lines(
         [
             "*'return' is not a cause: choose from cleaned_up, abandoned, killed, *",

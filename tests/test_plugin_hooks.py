@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import copy_into
 
 pytestmark = pytest.mark.once
 
@@ -64,26 +65,7 @@ def test_no_plugin_is_asked_where_the_cause_is_known(suite: pytest.Pytester) -> 
 
 
 def test_a_plugin_that_cannot_tell_leaves_it_to_the_next(suite: pytest.Pytester) -> None:
-    suite.makeconftest("""
-        from pytest_proclife import Cause
-
-        class First:
-            def pytest_proclife_cause(self):
-                print("asked first")
-
-        class Second:
-            def pytest_proclife_cause(self, process):
-                return Cause.RETURNED
-
-        class Third:
-            def pytest_proclife_cause(self, process):
-                raise AssertionError("the second has answered")
-
-        def pytest_configure(config):
-            # who is registered last is asked first
-            for plugin in (Third(), Second(), First()):
-                config.pluginmanager.register(plugin, type(plugin).__name__.lower())
-    """)
+    copy_into(suite, "three_namers_conftest.py")
     suite.makepyfile(ONE_EXITED)
     assert shown(suite) == ["returned second: the cause is returned"]
     assert shown(suite, "asked ") == ["first"]
@@ -120,21 +102,7 @@ def test_a_conftest_is_asked_for_the_tests_below_it_alone(suite: pytest.Pytester
 
 
 def test_a_wrapper_around_the_hook_is_kept(suite: pytest.Pytester) -> None:
-    suite.makeconftest("""
-        import pytest
-
-        class Wrapper:
-            @pytest.hookimpl(wrapper=True)
-            def pytest_proclife_cause(self, process):
-                answer = yield
-                return "os_exit" if answer == "sys_exit" else answer
-
-        def pytest_proclife_cause(process):
-            return "sys_exit"
-
-        def pytest_configure(config):
-            config.pluginmanager.register(Wrapper())
-    """)
+    copy_into(suite, "wrapper_conftest.py")
     suite.makepyfile(ONE_EXITED)
     assert shown(suite) == ["os_exit conftest.py: the cause is os_exit"]
 

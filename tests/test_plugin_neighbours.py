@@ -8,23 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import INSTALLED
+from conftest import INSTALLED, copy_into
 
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parent.parent
-TESTS = """
-    import pytest
-    from pytest_proclife import Code
-
-    @pytest.mark.proclife(start_methods="all", timeout=20)
-    def test_passes(proclife):
-        code = Code("import multiprocessing; print(multiprocessing.get_start_method())")
-        assert proclife.run(code).stdout == proclife.start_method + "\\n"
-
-    def test_fails(proclife):
-        run = proclife.run(Code("1/0"))
-        assert run.main.cause == "returned"
-"""
 SHOWN = ["*- proclife: run 1 of 1 -*", "*MainProcess *raised ZeroDivisionError, exit code 1"]
 
 
@@ -53,7 +40,7 @@ def announced(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest
 
 @pytest.mark.parametrize("name", ["proclife", "pytest_proclife.plugin"])
 def test_it_is_loaded_by_name_where_autoload_is_off(announced: pytest.Pytester, name: str) -> None:
-    announced.makepyfile(TESTS)
+    copy_into(announced, "beside_others.py")
     result = announced.runpytest_subprocess("-Werror", "-p", name)
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(SHOWN)
@@ -70,7 +57,7 @@ def autoloaded(announced: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> p
 def test_it_is_loaded_where_it_is_installed(
     autoloaded: pytest.Pytester, options: list[str]
 ) -> None:
-    autoloaded.makepyfile(TESTS)
+    copy_into(autoloaded, "beside_others.py")
     result = autoloaded.runpytest_subprocess(*options)
     result.assert_outcomes(passed=3, failed=1)
 
@@ -99,7 +86,7 @@ def test_its_name_is_in_pytests_list_of_plugins(autoloaded: pytest.Pytester) -> 
 def test_strict_settings_change_nothing(suite: pytest.Pytester) -> None:
     strict = "strict = true\n" if pytest.version_tuple >= (9,) else ""
     suite.makeini(f"[pytest]\n{strict}proclife_timeout = 20\n")
-    suite.makepyfile(TESTS)
+    copy_into(suite, "beside_others.py")
     result = suite.runpytest_subprocess("--strict-markers", "--strict-config", "-Werror")
     result.assert_outcomes(passed=3, failed=1)
 
@@ -130,7 +117,7 @@ def test_settings_have_the_types_of_toml(
 
 @needs("xdist")
 def test_beside_xdist(suite: pytest.Pytester) -> None:
-    suite.makepyfile(TESTS)
+    copy_into(suite, "beside_others.py")
     result = suite.runpytest_subprocess("-Werror", "-p", "xdist", "-n", "2")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(SHOWN)
@@ -157,16 +144,16 @@ def test_a_bad_marker_is_told_beside_xdist(suite: pytest.Pytester, base: str) ->
 
 @needs("pytest_cov")
 def test_beside_pytest_cov(suite: pytest.Pytester) -> None:
-    suite.makepyfile(TESTS)
+    copy_into(suite, "beside_others.py")
     result = suite.runpytest_subprocess("-Werror", "-p", "pytest_cov", "--cov=.", "--cov-branch")
     result.assert_outcomes(passed=3, failed=1)
-    result.stdout.fnmatch_lines([*SHOWN, "test_beside_pytest_cov.py *100%"])
+    result.stdout.fnmatch_lines([*SHOWN, "test_it.py *100%"])
 
 
 @needs("pytest_timeout")
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_beside_pytest_timeout(suite: pytest.Pytester, method: str) -> None:
-    suite.makepyfile(TESTS)
+    copy_into(suite, "beside_others.py")
     options = ["-p", "timeout", "--timeout=60", f"--timeout-method={method}"]
     suite.runpytest_subprocess("-Werror", *options).assert_outcomes(passed=3, failed=1)
 
@@ -174,25 +161,13 @@ def test_beside_pytest_timeout(suite: pytest.Pytester, method: str) -> None:
 @needs("pytest_asyncio")
 def test_beside_pytest_asyncio(suite: pytest.Pytester) -> None:
     suite.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-    suite.makepyfile("""
-        import asyncio
-        import pytest
-        from pytest_proclife import Code
-
-        @pytest.mark.asyncio
-        @pytest.mark.proclife(start_methods="all")
-        async def test_it(proclife):
-            code = Code("import multiprocessing; print(multiprocessing.get_start_method())")
-            assert proclife.run(code).stdout == proclife.start_method + "\\n"
-            runs = await asyncio.gather(*[asyncio.to_thread(proclife.run, code) for _ in range(3)])
-            assert sorted(map(id, runs)) == sorted(map(id, proclife.runs[1:]))
-    """)
+    copy_into(suite, "beside_asyncio.py")
     suite.runpytest_subprocess("-Werror", "-p", "asyncio").assert_outcomes(passed=3)
 
 
 @needs("pytest_randomly")
 def test_beside_pytest_randomly(suite: pytest.Pytester) -> None:
-    suite.makepyfile(TESTS)
+    copy_into(suite, "beside_others.py")
     result = suite.runpytest_subprocess("-Werror", "-p", "randomly")
     result.assert_outcomes(passed=3, failed=1)
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS, Mark
+from conftest import TARGETS, Mark, copy_into
 
 from pytest_proclife import Code, Proclife, RunTimeout
 
@@ -36,72 +36,14 @@ def test_a_main_that_was_started_is_seen_among_the_runs(proclife: Proclife) -> N
     assert over.main.cause == "terminated"
 
 
-KEPT = """
-    import threading
-    import pytest
-
-    def read_ready():
-        with open({fifo!r}) as pipe:
-            assert pipe.read() == "ready\\n"
-
-    @pytest.fixture
-    def tree(proclife):
-        {start}
-        read_ready()
-
-    def test_passes(tree):
-        pass
-
-    def test_fails(tree):
-        assert False
-
-    def test_is_skipped(tree):
-        pytest.skip("later")
-
-    @pytest.fixture
-    def broken(tree):
-        yield
-        raise LookupError("in the teardown")
-
-    def test_breaks(broken):
-        pass
-"""
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        "proclife.start({stubborn!r}, [{fifo!r}])",
-        "threading.Thread(target=proclife.run, args=({stubborn!r}, [{fifo!r}])).start()",
-    ],
-    ids=["start", "run in a thread"],
-)
+@pytest.mark.parametrize("how", ["start", "run in a thread"])
 def test_nothing_that_a_test_started_is_left_when_it_is_over(
-    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mark: Mark, fifo: Path, start: str
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mark: Mark, fifo: Path, how: str
 ) -> None:
-    for name, value in mark.env.items():
+    for name, value in {**mark.env, "STUBBORN": STUBBORN, "FIFO": str(fifo), "HOW": how}.items():
         monkeypatch.setenv(name, value)
-    names = {"stubborn": STUBBORN, "fifo": str(fifo)}
-    suite.makepyfile(KEPT.format(start=start.format(**names), **names))
-    suite.makeconftest("""
-        import os
-        import pathlib
-        import pytest
-
-        @pytest.hookimpl(trylast=True)
-        def pytest_runtest_logfinish():
-            wanted = b"PROCLIFE_TEST_MARK=" + os.environb[b"PROCLIFE_TEST_MARK"]
-            for place in pathlib.Path("/proc").glob("[0-9]*"):
-                try:
-                    if wanted in place.joinpath("environ").read_bytes():
-                        line = place.joinpath("cmdline").read_bytes()
-                        assert b"stubborn" not in line, line
-                except OSError:
-                    pass
-
-        def pytest_proclife_run_finished(run, item):
-            print("finished:", item.name, run.main.cause)
-    """)
+    copy_into(suite, "kept.py")
+    copy_into(suite, "kept_conftest.py")
     result = suite.runpytest_subprocess("-Werror", "-s", "-p", "no:cacheprovider")
     assert mark.gone_within(SOON)
     result.assert_outcomes(passed=2, failed=1, skipped=1, errors=1)

@@ -1,0 +1,22 @@
+"""Looks after each test for processes of its tree, and tells of each run."""
+
+import os
+import pathlib
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish():
+    wanted = b"PROCLIFE_TEST_MARK=" + os.environb[b"PROCLIFE_TEST_MARK"]
+    for place in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in place.joinpath("environ").read_bytes():
+                line = place.joinpath("cmdline").read_bytes()
+                assert b"stubborn" not in line, line
+        except OSError:
+            pass
+
+
+def pytest_proclife_run_finished(run, item):
+    print("finished:", item.name, run.main.cause)
