@@ -8,30 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EXERCISE = """
-import pytest
-from pytest_proclife import assert_abandoned, assert_joined
+from conftest import TARGETS
 
-@pytest.mark.proclife_points(2, name="a session is started")
-def test_started(submission):
-    run = submission.run(timeout=3)
-    submission.children_are("session")
-    assert run.children, "No process was started."
-
-@pytest.mark.proclife_points(1, visibility="hidden", tags=["end"])
-def test_session_is_cut_off(submission):
-    assert_abandoned(submission.run(timeout=3).children)
-"""
-DAEMON = """
-import multiprocessing
-def session(ready):
-    ready.set()
-    multiprocessing.Event().wait()
-if __name__ == "__main__":
-    ready = multiprocessing.Event()
-    multiprocessing.Process(target=session, args=(ready,), daemon=True).start()
-    ready.wait()
-"""
+EXERCISE = (TARGETS / "exercises" / "session.py").read_text()
+DAEMON = (TARGETS / "answers" / "daemon.py").read_text()
 
 
 def grade(tmp_path: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Mark
+from conftest import TARGETS, Mark
 from marking import DAEMON, EXERCISE, grade, graded, results
 from notebooks import write_notebook
 
@@ -83,22 +83,8 @@ def test_sentences_are_the_exercises_own_and_then_those_from_the_record(tmp_path
 
 
 # Answers that misbehave: the program, its status, its reason.
-_UP = """
-import os, signal
-def parent(pid):
-    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
-"""
-_FORGED = """
-import os, stat, time
-for number in range(3, 2000):
-    try:
-        if stat.S_ISSOCK(os.fstat(number).st_mode):
-            head = f"r1 {os.getpid()} {time.monotonic_ns()}"
-            os.write(number, "\\0".join([head, "1", "process", "Process-1", "1", "fork"]).encode())
-    except OSError:
-        pass
-"""
-HOSTILE = {
+# None is a file in targets/answers/.
+HOSTILE: dict[str, tuple[str | None, str, str]] = {
     "loops": ("while True: pass", "graded", "your program had not ended after 3"),
     "prints": ("while True: print('x' * 1000)", "graded", "your program had not ended after 3"),
     "asks": ("input('name?')", "graded", "your program asks for input (line 1)"),
@@ -111,19 +97,12 @@ HOSTILE = {
         "what watches the answer was killed while it ran",
     ),
     "grader": (
-        _UP + "up = os.getpid()\n"
-        "while b'\\0grade\\0' not in open(f'/proc/{up}/cmdline', 'rb').read(): up = parent(up)\n"
-        "os.kill(up, 9); signal.pause()",
+        None,
         "tampered",
         "the process that graded it was killed (SIGKILL)",
     ),
     "everything": (
-        # from the top down, so that nothing is left that would kill the process below
-        _UP + "above = [os.getpid()]\n"
-        "while b'\\0grade\\0' not in open(f'/proc/{above[-1]}/cmdline', 'rb').read():\n"
-        "    above.append(parent(above[-1]))\n"
-        "for pid in above[:0:-1]: os.kill(pid, 9)\n"
-        "signal.pause()",
+        None,
         "tampered",
         "the process that graded it was killed (SIGKILL)",
     ),
@@ -133,9 +112,7 @@ HOSTILE = {
         "what grades or watches the answer was stopped (SIGSTOP)",
     ),
     "stops_grader": (
-        _UP + "up = os.getpid()\n"
-        "while b'\\0grade\\0' not in open(f'/proc/{up}/cmdline', 'rb').read(): up = parent(up)\n"
-        "os.kill(up, signal.SIGSTOP); signal.pause()",
+        None,
         "tampered",
         "what grades or watches the answer was stopped (SIGSTOP)",
     ),
@@ -144,7 +121,7 @@ HOSTILE = {
         "graded",
         "your program had not ended after 3",
     ),
-    "forges": (_FORGED, "tampered", "reports of mainprocess"),
+    "forges": (None, "tampered", "reports of mainprocess"),
 }
 
 
@@ -156,7 +133,8 @@ def test_an_answer_that_misbehaves_has_its_result_and_leaves_others_alone(
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "in").mkdir()
     for name, (text, _, _) in HOSTILE.items():
-        (tmp_path / "in" / f"{name}.py").write_text(text)
+        answer = (TARGETS / "answers" / f"{name}.py").read_text() if text is None else text
+        (tmp_path / "in" / f"{name}.py").write_text(answer)
         (tmp_path / "in" / f"{name}_good.py").write_text(DAEMON)
     done = grade(tmp_path, "exercise.py", "in", "-j", "2", "-o", "out", env=mark.env)
     assert done.returncode == 0, done.stderr
@@ -304,17 +282,7 @@ def test_more(submission): submission.partial({points}, "x")
 
 
 def test_functions_are_available_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
-    text = """
-import pytest
-from pytest_proclife import run
-@pytest.mark.proclife_points(1)
-def test_square(submission):
-    assert "return" in submission.functions["square"]
-    assert run(submission.call("show", 7, ["x"])).stdout == "49 ['x']\\n"
-@pytest.mark.proclife_points(1)
-def test_missing(submission):
-    run(submission.call("cube", 3))
-"""
+    text = (TARGETS / "exercises" / "functions.py").read_text()
     program = "def square(n):\n    return n * n\ndef show(n, x): print(square(n), x)\n1 / 0\n"
     answer = program.replace("1 / 0", "if __name__ == '__main__': 1 / 0")
     first, second = graded(tmp_path, exercise=text, ada=answer)["ada"]["marks"]
