@@ -164,39 +164,12 @@ def test_a_word_that_is_no_cause_is_told(suite: pytest.Pytester) -> None:
 
 
 def test_the_fixture_is_of_no_use_when_its_test_is_over(suite: pytest.Pytester) -> None:
-    suite.makepyfile("""
-        import pytest
-        from pytest_proclife import Code
-
-        kept = []
-
-        def test_one(proclife):
-            kept.append(proclife)
-
-        def test_two():
-            with pytest.raises(RuntimeError, match="test_one has ended"):
-                kept[0].run(Code("pass"))
-    """)
-    suite.runpytest("-Werror").assert_outcomes(passed=2)
+    copy_into(suite, "fixture_kept.py")
+    suite.runpytest("-Werror").assert_outcomes(passed=3)
 
 
 def test_a_fixture_of_ones_own_can_stand_on_it(suite: pytest.Pytester) -> None:
-    suite.makepyfile("""
-        import pytest
-        from pytest_proclife import Code
-
-        @pytest.fixture
-        def proclife(proclife):
-            yield proclife
-
-        @pytest.fixture
-        def method(proclife):
-            return proclife.run(Code("pass")).start_method
-
-        @pytest.mark.proclife(start_methods=["spawn", "fork"])
-        def test_it(method, request):
-            assert request.node.name == f"test_it[{method}]"
-    """)
+    copy_into(suite, "fixture_of_its_own.py")
     suite.runpytest("-Werror").assert_outcomes(passed=2)
 
 

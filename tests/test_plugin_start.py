@@ -67,23 +67,6 @@ def test_a_failing_test_shows_what_still_runs(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*- proclife: run 1 of 1 -*", "*MainProcess *running"])
 
 
-def test_nothing_is_started_when_the_test_is_over(suite: pytest.Pytester) -> None:
-    suite.makepyfile("""
-        import pytest
-        from pytest_proclife import Code
-
-        kept = []
-
-        def test_one(proclife):
-            kept.append(proclife)
-
-        def test_two():
-            with pytest.raises(RuntimeError, match="test_one has ended"):
-                kept[0].start(Code("pass"))
-    """)
-    suite.runpytest("-Werror").assert_outcomes(passed=2)
-
-
 @pytest.mark.parametrize("verb", ["run", "start"])
 def test_what_comes_too_late_is_ended(
     proclife: Proclife, monkeypatch: pytest.MonkeyPatch, mark: Mark, verb: str
