@@ -40,3 +40,11 @@ def test_what_runs_inside_imports_little(room: str) -> None:
 
 def test_importing_the_package_imports_nothing_else() -> None:
     assert loaded_by("import pytest_proclife") == {"pytest_proclife"}
+
+
+def test_polling_is_imported_without_what_only_linux_has() -> None:
+    code = (
+        "import _socket, select; del select.epoll, _socket.SO_PASSCRED, _socket.MSG_NOSIGNAL; "
+        "import pytest_proclife.polling.loop"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -56,11 +54,3 @@ def test_a_request_has_all_of_its_fields_and_no_others() -> None:
     assert vars(Request(**REQUEST)) == REQUEST
     with pytest.raises(TypeError, match=r"\['colour', 'linger'\]"):
         Request(**{name: None for name in REQUEST if name != "linger"}, colour="green")
-
-
-def test_polling_is_imported_without_what_only_linux_has() -> None:
-    code = (
-        "import _socket, select; del select.epoll, _socket.SO_PASSCRED, _socket.MSG_NOSIGNAL; "
-        "import pytest_proclife.polling.loop"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
