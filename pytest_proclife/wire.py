@@ -11,7 +11,8 @@ HELLO = "h"  # key, parent's key, how (fork|new), kind, python, executable, argv
 STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where, argv...  +pidfd
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
-# signal whose handler raised it, exit requests for which a handler is set
+# signal whose handler raised it, exit requests for which a handler is set, 1 if the exception is a
+# KeyboardInterrupt
 FINISHED = "l"
 EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)

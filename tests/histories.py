@@ -189,7 +189,8 @@ class Process:
         """Its own code ends."""
         rose = "" if rose_from is None else str(rose_from)
         trace = 'File "job.py", line 9, in work' if error else ""
-        self.says(wire.FINISHED, how, error, message, trace, rose, handled)
+        interrupt = wire.flag(error == "KeyboardInterrupt")
+        self.says(wire.FINISHED, how, error, message, trace, rose, handled, interrupt)
 
     def sends(
         self,

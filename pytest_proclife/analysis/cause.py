@@ -337,7 +337,7 @@ def _ended_of_own(sent: Sent, history: History) -> bool:
 
 
 def _is_interrupt(finish: Finish | None) -> bool:
-    return finish is not None and finish.exception == "KeyboardInterrupt"
+    return finish is not None and finish.interrupt
 
 
 # --- could a signal that nobody reported explain this exit?

@@ -19,13 +19,15 @@ _SEES_HANDLERS = (3, 12)  # the version from which on sys.monitoring shows handl
 class Finish:
     """What a process reported when its own code finished.
 
-    `exception` is the type of what left its target. `rose_from` is the signal whose handler
-    raised it. `handled` are the signals that ask for an exit and had a handler in Python.
+    An `exception` left its target, a KeyboardInterrupt if it is an `interrupt`. `rose_from` is
+    the signal whose handler raised it. `handled` are the signals that ask for an exit and had a
+    handler in Python.
     """
 
     at: int
     how: Ending
-    exception: str | None = None
+    exception: bool = False
+    interrupt: bool = False
     rose_from: int | None = None
     handled: frozenset[int] = frozenset()
 
@@ -125,7 +127,8 @@ def _finish(process: ProcessFacts) -> Finish | None:
     return Finish(
         at=report.at,
         how=Ending(report.field(0)),
-        exception=report.field(1) or None,
+        exception=bool(report.field(1)),
+        interrupt=report.flag(6) is True,
         rose_from=report.number(4),
         handled=frozenset(int(n) for n in report.field(5).split() if n.isdecimal() and len(n) < 3),
     )

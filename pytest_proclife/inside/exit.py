@@ -243,9 +243,11 @@ def report_end(
     except Exception:
         message = "(its __str__ raised)"
     lines, signal = _describe(trace if trace is not None else error.__traceback__)
-    if isinstance(error, KeyboardInterrupt):
+    interrupt = isinstance(error, KeyboardInterrupt)
+    if interrupt:
         signal = signal or "2"  # raised by the C function signal.default_int_handler
-    recorder.report(wire.FINISHED, how, name, wire.clip(message), wire.clip(lines), signal, handled)
+    texts = name, wire.clip(message), wire.clip(lines)
+    recorder.report(wire.FINISHED, how, *texts, signal, handled, wire.flag(interrupt))
 
 
 def report_exception(error: BaseException) -> None:

@@ -36,8 +36,8 @@ def finished(how: str = "returned", at: int = 90, **fields: Any) -> Finish:
     return Finish(how=Ending(how), at=at, **{"handled": frozenset({INT}), **fields})
 
 
-RAISED_INTERRUPT = finished("raised", at=60, exception="KeyboardInterrupt", rose_from=INT)
-EXITED_IN_HANDLER = finished("sys_exit", at=60, exception="SystemExit", rose_from=TERM)
+RAISED_INTERRUPT = finished("raised", at=60, exception=True, interrupt=True, rose_from=INT)
+EXITED_IN_HANDLER = finished("sys_exit", at=60, exception=True, rose_from=TERM)
 SOMEBODY_ELSES = Spans([(10, 40, SIBLING)])  # reports of a sibling's that are missing
 
 # sentence, history, cause, ending, who
@@ -557,7 +557,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
         history(
             0,
             sent=(signal_sent(INT, disposition="caught"),),
-            finish=finished("raised", at=60, exception="KeyboardInterrupt", rose_from=INT),
+            finish=finished("raised", at=60, exception=True, interrupt=True, rose_from=INT),
             gaps=((60, 100),),
         ),
         "another program may have replaced it",
@@ -615,7 +615,8 @@ UNKNOWN: list[tuple[str, History, str]] = [
             sent=(signal_sent(disposition=None),),
             finish=finished(
                 "raised",
-                exception="KeyboardInterrupt",
+                exception=True,
+                interrupt=True,
                 rose_from=INT,
                 handled=frozenset({INT, TERM}),
             ),
