@@ -67,23 +67,14 @@ class _Feedback:
             yield "main left", f"Your program ended itself with exit code {main.exitcode}."
         elif main.cause in (Cause.SIGNALED, Cause.OS_EXIT):
             how = "a signal" if main.cause is Cause.SIGNALED else "os._exit()"
-            yield (
-                "main left",
-                (
-                    f"Your program ended by {how}: then nothing waits for its processes, and none "
-                    "of its daemons is ended."
-                ),
-            )
+            text = f"Your program ended by {how}: then nothing waits for its processes, and none "
+            yield "main left", text + "of its daemons is ended."
         for child in run.descendants:
             yield from self._own_fault(child)
         if not run.children and main.cause is Cause.RETURNED:
-            yield (
-                "none",
-                (
-                    "Your program started no process: all of its work was done in main. "
-                    "A Process has to be started with start(); run() only calls its function."
-                ),
-            )
+            text = "Your program started no process: all of its work was done in main. "
+            text += "A Process has to be started with start(); run() only calls its function."
+            yield "none", text
 
     def offenders(self, offenders: Iterable[ProcessRecord]) -> Iterator[Sentence]:
         """What happened to the processes that the test names."""
@@ -123,22 +114,13 @@ class _Feedback:
         if child.ended_at is None or child.parent is None:
             return
         if child.joined is Joined.EXPLICIT:
-            yield (
-                "joined",
-                (
-                    f"{self._name(child)} was waited for with join(): main went on when it had "
-                    f"ended, after {_seconds(child.ended_at - child.started_at)}."
-                ),
-            )
+            text = f"{self._name(child)} was waited for with join(): main went on when it had "
+            text += f"ended, after {_seconds(child.ended_at - child.started_at)}."
+            yield "joined", text
         elif child.joined is None and child.orphaned:
             late = child.ended_at - (child.parent.ended_at or child.ended_at)
-            yield (
-                "orphan",
-                (
-                    f"{self._name(child)} was still running when main was gone, for "
-                    f"{_seconds(late)} longer: nobody waited for it."
-                ),
-            )
+            text = f"{self._name(child)} was still running when main was gone, for "
+            yield "orphan", text + f"{_seconds(late)} longer: nobody waited for it."
         elif child.joined is None and self.join_wanted:
             text = f"Nobody waited for the end of {_inside(self._name(child))}: join() does."
             yield "not joined", text

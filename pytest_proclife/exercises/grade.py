@@ -201,7 +201,10 @@ def _report_changes(exercise: Snapshot, others: Sequence[Path], kept: Path | Non
 
     The changes may be the teacher's own, so the exercise's folder is left alone.
     """
-    names = exercise.differences(_read(exercise.path, others))
+    try:
+        names = exercise.differences(_read(exercise.path, others))
+    except ValueError:  # it is too large by now
+        names = [str(exercise.path.parent)]
     if not names:
         return
     text = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} changed during grading, "

@@ -110,7 +110,7 @@ class PrivateCopy:
             if file not in self._stamps:
                 if name.endswith(suffixes):
                     return name
-            elif _stamp(file) != self._stamps[file] or self._content(file) != self._original(name):
+            elif _stamp(file) != self._stamps[file] or not self._is_original(file, name):
                 return name
         return None
 
@@ -118,16 +118,12 @@ class PrivateCopy:
         """A text with the original's folder in place of the copy's."""
         return text.replace(str(self.root), str(self.original.path.parent))
 
-    def _original(self, name: str) -> bytes:
-        content, _ = self.original.files.get(name, (b"", 0))  # a cache's place is empty
-        return content
-
-    @staticmethod
-    def _content(file: Path) -> bytes | None:
+    def _is_original(self, file: Path, name: str) -> bool:
+        content, _ = self.original.files.get(name, (b"", 0))  # in place of a cache it is empty
         try:
-            return file.read_bytes()
+            return file.read_bytes() == content
         except OSError:
-            return None
+            return False
 
 
 def _stamp(file: Path) -> _Stamp | None:
