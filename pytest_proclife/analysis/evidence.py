@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_proclife import wire
+from pytest_proclife import records, wire
 from pytest_proclife.analysis.cause import Verdict
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.history import History
 from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
-from pytest_proclife.records import (
-    CleanUp,
-    Collected,
-    Ended,
-    Evidence,
-    ExitPathUnfinished,
-    FactMissing,
-    Finished,
-    HandlerRan,
-    JoinedThen,
-    OsExitCalled,
-    Reaped,
-    SignalSent,
-    Source,
-    Started,
-    Wait,
-    Waiting,
-    signal_name,
-)
+from pytest_proclife.records import Evidence, Source, signal_name
 
 _TEXT_LIMIT = 300  # characters of a message or a place: the whole message is in `exception`
 
@@ -64,7 +46,7 @@ def collect(
     ]
     found.sort(key=lambda fact: fact.at or 0.0)
     if verdict is not None and verdict.unknown is not None:
-        found.append(FactMissing(at=None, source=Source.PROCLIFE, reason=verdict.unknown))
+        found.append(records.FactMissing(at=None, source=Source.PROCLIFE, reason=verdict.unknown))
     return tuple(found)
 
 
@@ -81,7 +63,7 @@ def end_time(process: ProcessFacts) -> int | None:
 
 def open_waits(
     process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
-) -> tuple[Wait, ...]:
+) -> tuple[records.Wait, ...]:
     """The joins that began to block and whose end was not reported."""
     waits = [r for r in process.reports if r.kind == wire.WAITING]
     if not waits:
@@ -92,7 +74,7 @@ def open_waits(
         return ()
     children = {str(processes[n].pid): n for n in family.children[process.number]}
     return tuple(
-        Wait(
+        records.Wait(
             at=clock.seconds(report.at),
             pid=report.number(0) or 0,
             process=family.id(children.get(pid)),
@@ -104,7 +86,7 @@ def open_waits(
 
 def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evidence]:
     for by, report in process.announcements[:1]:
-        yield Started(
+        yield records.Started(
             at=clock.seconds(report.at),
             source=Source.PROCESS,
             about=family.id(by),
@@ -114,7 +96,7 @@ def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evid
 
 def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock) -> Evidence:
     decisive = verdict is not None and sent is verdict.request
-    return SignalSent(
+    return records.SignalSent(
         at=clock.seconds(sent.at),
         source=Source.TEST if isinstance(sent.by, str) else Source.PROCESS,
         about=None if isinstance(sent.by, str) else sent.by,
@@ -130,10 +112,10 @@ def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock)
 def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evidence]:
     for signal, at in history.caught:
         name = signal_name(signal)
-        yield HandlerRan(at=clock.seconds(at), source=Source.ITSELF, signal=name)
+        yield records.HandlerRan(at=clock.seconds(at), source=Source.ITSELF, signal=name)
     report, finish = process.last_of_program(wire.FINISHED), history.finish
     if report is not None and finish is not None:
-        yield Finished(
+        yield records.Finished(
             at=clock.seconds(report.at),
             source=Source.ITSELF,
             how=finish.how,
@@ -143,7 +125,7 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
     last = process.last_of_program(wire.EXITING)
     if last is not None and history.last_report == "os_exit":
         status = last.field(1)[:20]
-        yield OsExitCalled(at=clock.seconds(last.at), source=Source.ITSELF, status=status)
+        yield records.OsExitCalled(at=clock.seconds(last.at), source=Source.ITSELF, status=status)
 
 
 def _waits(
@@ -153,9 +135,9 @@ def _waits(
     begun = process.last_of_program(wire.EXIT_PATH)
     ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.EXITING)
     if begun is not None and ended is None:
-        yield ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
+        yield records.ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
     for wait in open_waits(process, processes, family, clock):
-        yield Waiting(
+        yield records.Waiting(
             at=wait.at, source=Source.ITSELF, about=wait.process, pid=wait.pid, where=wait.where
         )
 
@@ -164,12 +146,12 @@ def _end(
     process: ProcessFacts, family: Family, history: History, clock: Clock
 ) -> Iterator[Evidence]:
     for at in process.clean_ups[:1]:
-        yield CleanUp(at=clock.seconds(at), source=Source.PROCLIFE)
+        yield records.CleanUp(at=clock.seconds(at), source=Source.PROCLIFE)
     end = end_time(process)
     if end is not None:
-        yield Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)
+        yield records.Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)
     for index, (by, report) in enumerate(_collections(process)):
-        kind = JoinedThen if index else Collected
+        kind = records.JoinedThen if index else records.Collected
         yield kind(
             at=clock.seconds(report.at),
             source=Source.PROCESS,
@@ -177,7 +159,7 @@ def _end(
             where=_where(report.field(3), clock),
         )
     if not process.collected and process.reaped is not None and process.number:
-        yield Reaped(
+        yield records.Reaped(
             at=clock.seconds(process.reaped), source=Source.KERNEL, orphan=process.reaped_by_us
         )
 

@@ -34,41 +34,26 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """All that is known of one process that has ended. Times are monotonic ns.
-
-    | field | value |
-    | --- | --- |
-    | `parent_certain` | the parent was reported, not inferred |
-    | `observed` | it reports from inside, or should have |
-    | `sees_handlers` | it reports when Python's signal handlers run (CPython 3.12 on) |
-    | `replaced_at` | when a program that does not report replaced it by exec |
-    | `cleaned_up_at` | when proclife sent it SIGKILL |
-    | `sent` | the signals that were sent to it |
-    | `caught` | (signal, when its handler ran) |
-    | `last_report` | how it exits, by its last report: exit, os_exit, launcher; None if lost |
-    | `gaps` | when reports of its own are missing |
-    | `lost_reports` | when reports of other processes are missing, which could be requests |
-    | `unobserved` | when programs were running whose signals nobody reports |
-    """
+    """All that is known of one process that has ended. Times are monotonic ns."""
 
     id: int
     exitcode: int | None
     began: float = -math.inf
     ended: float = math.inf
     parent: int | None = None
-    parent_certain: bool = True
+    parent_certain: bool = True  # reported, not inferred
     daemon: bool | None = None
-    observed: bool = True
-    sees_handlers: bool = True
-    replaced_at: int | None = None
-    cleaned_up_at: int | None = None
-    sent: tuple[Sent, ...] = ()
-    caught: tuple[tuple[int, int], ...] = ()
+    observed: bool = True  # it reports from inside, or should have
+    sees_handlers: bool = True  # it reports when Python's handlers run: CPython 3.12 on
+    replaced_at: int | None = None  # when a program that does not report replaced it by exec
+    cleaned_up_at: int | None = None  # when proclife sent it SIGKILL
+    sent: tuple[Sent, ...] = ()  # the signals that were sent to it
+    caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran)
     finish: Finish | None = None
-    last_report: str | None = None
-    gaps: tuple[tuple[float, float], ...] = ()
-    lost_reports: Spans = NO_SPANS
-    unobserved: Spans = NO_SPANS
+    last_report: str | None = None  # how it exits: exit, os_exit, launcher; None if it was lost
+    gaps: tuple[tuple[float, float], ...] = ()  # when reports of its own are missing
+    lost_reports: Spans = NO_SPANS  # when reports of others are missing: they could be requests
+    unobserved: Spans = NO_SPANS  # when programs were running whose signals nobody reports
 
     @property
     def signal(self) -> int | None:

@@ -94,53 +94,31 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFacts:
-    """What the log says of one process. Times are monotonic ns; numbers are those of the log.
-
-    | field | value |
-    | --- | --- |
-    | `known_at`, `known_by` | when and how it became known: main, report, parent, orphan, found |
-    | `began` | the earliest time at which it is known to have existed |
-    | `entered` | the recorder was put into it, as main's start says |
-    | `argv` | its command line, if it did not report it |
-    | `found_below` | the number of its parent, as the kernel has it |
-    | `adopted` | it was found running below the supervisor, which inherits orphans |
-    | `reports` | its reports in the order in which they were written |
-    | `programs` | the same for each program that it ran: exec begins a new one |
-    | `unreadable` | when it sent what is not a report |
-    | `lost_groups` | when it signalled a group whose members could not be looked up |
-    | `announcements` | (number of the sender, STARTED) |
-    | `sent` | the signals that were sent to it |
-    | `clean_ups` | when proclife sent it SIGKILL |
-    | `end`, `end_wake` | when it ended, and with which wake-up of the supervisor |
-    | `children_running` | the numbers of its children that were running at its end |
-    | `reaped`, `reaped_by_us` | when it was reaped, and whether by the supervisor |
-    | `status` | its wait status |
-    | `collected` | (number of the sender, COLLECTED) |
-    """
+    """What the log says of one process. Times are monotonic ns; numbers are those of the log."""
 
     number: int
     pid: int
     known_at: int
-    known_by: str
-    began: int
-    entered: bool
-    argv: tuple[str, ...]
-    found_below: int | None
-    adopted: bool
-    reports: tuple[Report, ...]
-    programs: tuple[tuple[Report, ...], ...]
-    unreadable: tuple[int, ...]
-    lost_groups: tuple[int, ...]
-    announcements: tuple[tuple[int, Report], ...]
-    sent: tuple[Sent, ...]
-    clean_ups: tuple[int, ...]
+    known_by: str  # main, report, parent, orphan or found
+    began: int  # the earliest time at which it is known to have existed
+    entered: bool  # the recorder was put into it, as main's start says
+    argv: tuple[str, ...]  # as the kernel has it, if it did not report it
+    found_below: int | None  # its parent, as the kernel has it
+    adopted: bool  # it was found running below the supervisor, which inherits orphans
+    reports: tuple[Report, ...]  # in the order in which they were written
+    programs: tuple[tuple[Report, ...], ...]  # the same for each program: exec begins a new one
+    unreadable: tuple[int, ...]  # when it sent something that is not a report
+    lost_groups: tuple[int, ...]  # when it signalled a group whose members were not looked up
+    announcements: tuple[tuple[int, Report], ...]  # (sender, STARTED)
+    sent: tuple[Sent, ...]  # the signals that were sent to it
+    clean_ups: tuple[int, ...]  # when proclife sent it SIGKILL
     end: int | None
-    end_wake: float | None
-    children_running: tuple[int, ...]
+    end_wake: float | None  # the wake-up of the supervisor that brought its end
+    children_running: tuple[int, ...]  # at its end
     reaped: int | None
-    reaped_by_us: bool
-    status: int | None
-    collected: tuple[tuple[int, Report], ...]
+    reaped_by_us: bool  # by the supervisor
+    status: int | None  # its wait status
+    collected: tuple[tuple[int, Report], ...]  # (sender, COLLECTED)
 
     def first(self, kind: str) -> Report | None:
         return next((r for r in self.reports if r.kind == kind), None)
@@ -182,7 +160,7 @@ class ProcessFacts:
 
 @dataclass(slots=True, kw_only=True)
 class _Draft:
-    """The facts of a process while the log is read; the fields are those of ProcessFacts."""
+    """The facts of a process while the log is read, in lists."""
 
     number: int
     pid: int
@@ -208,31 +186,10 @@ class _Draft:
     collected: list[tuple[int, Report]] = field(default_factory=list)
 
     def facts(self) -> ProcessFacts:
-        return ProcessFacts(
-            number=self.number,
-            pid=self.pid,
-            known_at=self.known_at,
-            known_by=self.known_by,
-            began=self.began,
-            entered=self.entered,
-            argv=self.argv,
-            found_below=self.found_below,
-            adopted=self.adopted,
-            reports=tuple(self.reports),
-            programs=_programs(self.reports),
-            unreadable=tuple(self.unreadable),
-            lost_groups=tuple(self.lost_groups),
-            announcements=tuple(self.announcements),
-            sent=tuple(self.sent),
-            clean_ups=tuple(self.clean_ups),
-            end=self.end,
-            end_wake=self.end_wake,
-            children_running=self.children_running,
-            reaped=self.reaped,
-            reaped_by_us=self.reaped_by_us,
-            status=self.status,
-            collected=tuple(self.collected),
-        )
+        values = {name: getattr(self, name) for name in self.__slots__}
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return ProcessFacts(programs=_programs(self.reports), **values)
 
 
 _ITS_OWN, _EVERYBODY = "0", "1"  # process groups that stand for others: kill(2)
@@ -539,9 +496,8 @@ def _match_by_pid(reader: _Reader) -> None:
             continue
         process = began[-1]
         if report.kind == wire.STARTED:
-            process.announcements.append(
-                (number, report)
-            )  # it was collected before start() had returned
+            # it was collected before start() had returned
+            process.announcements.append((number, report))
         elif report.kind == wire.COLLECTED:
             process.collected.append((number, report))
             collected.add((number, process.number))

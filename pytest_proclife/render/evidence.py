@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pytest_proclife import records
 from pytest_proclife.records import (
-    CauseNamed,
-    Disposition,
-    Ended,
-    Ending,
     Evidence,
     EvidenceKind,
-    Finished,
-    Missing,
     MissingKind,
-    Reaped,
     Run,
-    SignalSent,
     Source,
-    Started,
     UnknownKind,
-    UnknownReason,
-    Waiting,
     signal_name,
 )
 
@@ -34,7 +24,7 @@ def fact_words(fact: Evidence, run: Run | None = None) -> str:
 
 def source_words(fact: Evidence, run: Run) -> str:
     """The name of whoever states a fact."""
-    if isinstance(fact, CauseNamed):
+    if isinstance(fact, records.CauseNamed):
         return fact.plugin
     if fact.source is Source.PROCESS and fact.about is not None:
         return run.processes[fact.about].name
@@ -48,11 +38,11 @@ def wait_words(pid: int, process: int | None, where: str, run: Run | None) -> st
     return f"pid {pid}{_at(where)}"
 
 
-def _started(fact: Started, run: Run | None) -> str:
+def _started(fact: records.Started, run: Run | None) -> str:
     return f"started it{_at(fact.where)}"
 
 
-def _signal_sent(fact: SignalSent, run: Run | None) -> str:
+def _signal_sent(fact: records.SignalSent, run: Run | None) -> str:
     words = f"sent {fact.signal} ({fact.via})"
     if not fact.certain:
         words += ", perhaps to it, perhaps to another process"
@@ -63,20 +53,20 @@ def _signal_sent(fact: SignalSent, run: Run | None) -> str:
     return words + ", and it ended of that" if fact.decisive else words
 
 
-def _finished(fact: Finished, run: Run | None) -> str:
-    if fact.how is Ending.RETURNED:
+def _finished(fact: records.Finished, run: Run | None) -> str:
+    if fact.how is records.Ending.RETURNED:
         return "its code returned"
-    if fact.how is Ending.SYS_EXIT:
+    if fact.how is records.Ending.SYS_EXIT:
         return "its code called sys.exit" + (f"({fact.message})" if fact.message else "")
     error = f"{fact.exception}: {fact.message}" if fact.message else fact.exception
     return f"its code raised {error}"
 
 
-def _waiting(fact: Waiting, run: Run | None) -> str:
+def _waiting(fact: records.Waiting, run: Run | None) -> str:
     return f"was waiting for {wait_words(fact.pid, fact.about, fact.where, run)}"
 
 
-def _ended(fact: Ended, run: Run | None) -> str:
+def _ended(fact: records.Ended, run: Run | None) -> str:
     if fact.exitcode is None:
         return "ended; its wait status was not seen"
     if fact.exitcode < 0:
@@ -84,7 +74,7 @@ def _ended(fact: Ended, run: Run | None) -> str:
     return f"exited with {fact.exitcode}"
 
 
-def _reaped(fact: Reaped, run: Run | None) -> str:
+def _reaped(fact: records.Reaped, run: Run | None) -> str:
     return "it was an orphan when it was reaped" if fact.orphan else "it was reaped"
 
 
@@ -92,11 +82,11 @@ def _at(where: str) -> str:
     return f" at {where}" if where else ""
 
 
-_DISPOSITIONS: dict[Disposition | None, str] = {
-    Disposition.CAUGHT: ", which it caught",
-    Disposition.IGNORED: ", which it ignored",
-    Disposition.BLOCKED: ", which it had blocked",
-    Disposition.DEFAULT: "",
+_DISPOSITIONS: dict[records.Disposition | None, str] = {
+    records.Disposition.CAUGHT: ", which it caught",
+    records.Disposition.IGNORED: ", which it ignored",
+    records.Disposition.BLOCKED: ", which it had blocked",
+    records.Disposition.DEFAULT: "",
     None: "",
 }
 
@@ -123,7 +113,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
 # --- why a cause is unknown
 
 
-def unknown_words(reason: UnknownReason) -> str:
+def unknown_words(reason: records.UnknownReason) -> str:
     """The missing fact in a sentence."""
     return _UNKNOWN[reason.kind].format(signal=reason.signal or "a signal")
 
@@ -180,7 +170,7 @@ _UNKNOWN = {
 # --- what was not seen
 
 
-def missing_words(missing: Missing) -> str:
+def missing_words(missing: records.Missing) -> str:
     """What may have happened unseen, in a sentence."""
     process = (
         "a process" if missing.process is None else str(missing.run.processes[missing.process])
