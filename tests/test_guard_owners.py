@@ -1,285 +1,185 @@
-"""Whose a process is that was not started by a line of the test's or the fixture's own."""
+"""Who owns a process that was not started by a line of a test or a fixture itself."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
-from collections.abc import Callable
 
 import pytest
+from conftest import TARGETS
+from guard_deeds import LEFT
+from guarding import FORK_HEAD, guarded, line_of, output_of
 
 pytestmark = pytest.mark.once
 
-Suite = Callable[..., pytest.RunResult]
-HEAD = """
-    import multiprocessing, os, pytest, subprocess, threading, unittest
-    FORK = multiprocessing.get_context("fork")
-    kept = []
-"""
-AT_THE_TOP = "    from concurrent.futures import ProcessPoolExecutor\n"
 
-
-@pytest.fixture
-def guarded(suite: pytest.Pytester) -> Suite:
-    def run(text: str, *options: str) -> pytest.RunResult:
-        suite.makepyfile(test_suite=HEAD + text)
-        options = ("--proclife-guard-wait=0", "-p", "no:cacheprovider", "-W", "ignore", *options)
-        return suite.runpytest_subprocess("--proclife-guard", *options, timeout=120)
-
-    return run
-
-
-@pytest.mark.parametrize("top", [AT_THE_TOP, ""], ids=["imported before", "imported by itself"])
+@pytest.mark.parametrize("is_early", [True, False], ids=["imported before", "imported by itself"])
 @pytest.mark.parametrize("scope", ["class", "session"])
-def test_workers_that_a_fixtures_executor_starts_for_a_test_are_the_fixtures(
-    guarded: Suite, scope: str, top: str
+def test_a_fixture_owns_the_workers_that_its_executor_starts_for_a_test(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, scope: str, is_early: bool
 ) -> None:
-    text = f"""
-    @pytest.fixture(scope="{scope}")
-    def executor():
-        from concurrent.futures import ProcessPoolExecutor
-        with ProcessPoolExecutor(2, mp_context=FORK) as executor:
-            yield executor
-    class TestIt:
-        def test_has_it_work(self, executor):
-            assert executor.submit(len, "work").result() == 4
-        def test_has_it_work_again(self, executor):
-            assert executor.submit(len, "work").result() == 4
-    """
-    result = guarded(top + text)
-    result.assert_outcomes(passed=2)
+    monkeypatch.setenv("SCOPE", scope)
+    if is_early:
+        monkeypatch.setenv("EARLY", "1")
+    tests = TARGETS / "suite_executor.py"
+    result = guarded(suite, tests, "-k", "tidy")
+    result.assert_outcomes(passed=2, deselected=2)
     assert result.ret == 0
-    forgotten = text.replace("with ", "executor = ").replace(" as executor:", "")
-    forgotten = forgotten.replace("    yield", "yield")
-    result = guarded(top + forgotten)
-    result.assert_outcomes(passed=2)
-    said = result.stdout.str()
-    found = re.search(rf"fixture executor \({scope}\) of \S+ left [12] process(es)? behind", said)
-    assert found is not None
-    assert "1 leaked" in said
+    result = guarded(suite, tests, "-k", "left")
+    result.assert_outcomes(passed=2, deselected=2)
+    shown = result.stdout.str()
+    assert re.search(rf"fixture executor \({scope}\) of \S+ leaked [12] process(es)?:", shown)
+    assert "1 leaked" in shown
 
 
-def test_workers_of_an_executor_that_a_test_made_and_forgot_are_the_tests(guarded: Suite) -> None:
-    result = guarded(
-        """
+def test_a_test_owns_the_workers_of_an_executor_that_an_earlier_test_made(
+    suite: pytest.Pytester,
+) -> None:
+    text = """
     def test_makes_one():
         from concurrent.futures import ProcessPoolExecutor
         kept.append(ProcessPoolExecutor(1, mp_context=FORK))
     def test_uses_it():
         assert kept[0].submit(len, "work").result() == 4
     """
-    )
+    result = guarded(suite, text, head=FORK_HEAD)
     result.assert_outcomes(passed=2)
-    assert "test_suite.py::test_uses_it left 1 process behind" in result.stdout.str()
+    assert "test_suite.py::test_uses_it leaked 1 process" in result.stdout.str()
 
 
-def test_an_executor_of_setupclass_works_in_each_test(guarded: Suite) -> None:
-    result = guarded(
-        AT_THE_TOP
-        + """
+def test_an_executor_of_setupclass_works_in_each_test(suite: pytest.Pytester) -> None:
+    text = """
+    from concurrent.futures import ProcessPoolExecutor
     class ItsTest(unittest.TestCase):
         @classmethod
-        def setUpClass(cls):
-            cls.executor = ProcessPoolExecutor(1, mp_context=FORK)
+        def setUpClass(cls): cls.executor = ProcessPoolExecutor(1, mp_context=FORK)
         @classmethod
-        def tearDownClass(cls):
-            cls.executor.shutdown()
-        def test_one(self):
-            assert self.executor.submit(len, "work").result() == 4
-        def test_two(self):
-            assert self.executor.submit(len, "work").result() == 4
+        def tearDownClass(cls): cls.executor.shutdown()
+        def test_one(self): assert self.executor.submit(len, "work").result() == 4
+        def test_two(self): assert self.executor.submit(len, "work").result() == 4
     """
-    )
+    result = guarded(suite, text, head=FORK_HEAD)
     result.assert_outcomes(passed=2)
     assert result.ret == 0
 
 
-POOL = """
-    @pytest.fixture(scope="module")
-    def pool():
-        pool = FORK.Pool(1, maxtasksperchild=1)
-        yield pool
-        END
-    def test_one(pool):
-        first = pool.apply(os.getpid)
-        assert pool.apply(os.getpid) != first
-    def test_two(pool):
-        assert pool.apply(len, ["work"]) == 4
-"""
-
-
-def test_workers_that_replace_others_are_of_the_pools_owner(guarded: Suite) -> None:
-    result = guarded(POOL.replace("END", "pool.terminate(); pool.join()"))
-    result.assert_outcomes(passed=2)
-    assert result.ret == 0
-
-
-def test_workers_that_replace_others_have_the_line_of_the_pool(guarded: Suite) -> None:
-    result = guarded(POOL.replace("END", "kept.append(pool)"), "--proclife-guard-wait=0.3")
-    result.assert_outcomes(passed=2)
-    said = result.stdout.str()
-    assert "fixture pool (module) of test_suite.py left 1 process behind" in said
-    assert re.search(r"\(pool_worker, pid \d+\), .*, started at test_suite.py:7 in pool", said)
-
-
-@pytest.mark.parametrize("wait", ["0", "0.3"])
-def test_a_pool_that_is_just_replacing_its_only_worker_is_left(guarded: Suite, wait: str) -> None:
+def test_nobody_owns_an_executor_that_is_made_between_tests(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+    made = []
+    def pytest_runtest_logstart():
+        if not made:
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+            made.append(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")))
+    """)
     text = """
-    @pytest.fixture(scope="module")
-    def pool():
-        from multiprocessing import pool
-        make = pool.Pool.Process
-        without, go_on = threading.Event(), threading.Event()
-        def make_late(*args, **kwargs):
-            if threading.current_thread() is not threading.main_thread():
-                without.set()
-                go_on.wait()
-            return make(*args, **kwargs)
-        pool.Pool.Process = staticmethod(make_late)
-        made = FORK.Pool(1, maxtasksperchild=1)
-        yield made
-        without.wait()
-        END
-    def test_it(pool):
-        assert pool.apply(len, ["work"]) == 4
+    @pytest.mark.parametrize("n", range(2))
+    def test_uses(n):
+        made = sys.modules["conftest"].made
+        assert made[0].submit(len, "abc").result() == 3
     """
-    late = "kept.append(made); threading.Timer(0.3, go_on.set).start()"
-    result = guarded(text.replace("END", late), f"--proclife-guard-wait={wait}")
-    result.assert_outcomes(passed=1)
-    assert "fixture pool (module) of test_suite.py left 1 process behind" in result.stdout.str()
-    tidy = "go_on.set(); made.close(); made.join()"
-    result = guarded(text.replace("END", tidy), f"--proclife-guard-wait={wait}")
-    result.assert_outcomes(passed=1)
+    result = guarded(suite, text, wait=0.1)
+    result.assert_outcomes(passed=2)
     assert result.ret == 0
 
 
-def test_a_process_that_a_thread_is_just_starting_is_known_when_it_has_been_started(
-    guarded: Suite,
-) -> None:
-    result = guarded(
-        """
-    import time
-    def test_it():
-        forked = threading.Event()
-        def hold():
-            if threading.current_thread() is not threading.main_thread():
-                forked.set()
-                time.sleep(0.3)
-        def start():
-            FORK.Process(target=time.sleep, args=(600,), daemon=True).start()
-        os.register_at_fork(after_in_parent=hold)
-        threading.Thread(target=start).start()
-        forked.wait()
-    """
-    )
-    result.assert_outcomes(passed=1)
-    said = result.stdout.str()
-    assert re.search(r"ForkProcess-1 \(process, pid \d+\), .*, started at .*:13 in start", said)
-
-
-def test_an_executor_that_is_just_replacing_its_only_worker_is_left(guarded: Suite) -> None:
-    result = guarded(
-        """
-    def test_it():
-        from concurrent.futures import ProcessPoolExecutor
-        spawn = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1)
-        start = executor._spawn_process
-        without, go_on = threading.Event(), threading.Event()
-        def start_late():
-            if threading.current_thread() is not threading.main_thread():
-                without.set()
-                go_on.wait()
-            start()
-        executor._spawn_process = start_late
-        executor.submit(len, "work").result()
-        executor.submit(len, "work")
-        without.wait()
-        kept.append(executor)
-        threading.Timer(0.3, go_on.set).start()
-    """
-    )
-    result.assert_outcomes(passed=1)
-    assert "test_suite.py::test_it left 1 process behind" in result.stdout.str()
-
-
-def test_what_a_fixtures_thread_starts_is_the_fixtures(guarded: Suite) -> None:
+def test_nobody_owns_what_is_started_between_tests(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+    import multiprocessing, time
+    FORK = multiprocessing.get_context("fork")
+    def pytest_runtest_logfinish():
+        FORK.Process(target=time.sleep, args=(600,), daemon=True).start()
+    """)
     text = """
-    @pytest.fixture(scope="module")
-    def server():
-        requests, answers = os.pipe(), os.pipe()
-        started = []
-        def serve():
-            while os.read(requests[0], 1):
-                started.append(subprocess.Popen(["sleep", "600"]))
-                os.write(answers[1], b".")
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield requests[1], answers[0], started
-        os.close(requests[1])
-        thread.join()
-        END
-    def test_asks(server):
-        os.write(server[0], b".")
-        os.read(server[1], 1)
-    def test_finds_it_there(server):
-        assert server[2][0].poll() is None
+    def test_one(): pass
+    def test_two(): FORK.Process(target=time.sleep, args=(600,), daemon=True).start()
+    def test_three(): pass
     """
-    result = guarded(text.replace("END", "started[0].kill(); started[0].wait()"))
-    result.assert_outcomes(passed=2)
+    result = guarded(suite, text, head=FORK_HEAD)
+    result.assert_outcomes(passed=3)
+    assert "1 process leaked by 1 test" in result.stdout.str()
+    assert "test_suite.py::test_two: " in result.stdout.str()
+
+
+POOL = TARGETS / "suite_pool.py"
+
+
+def test_workers_that_replace_others_belong_to_the_pools_owner(suite: pytest.Pytester) -> None:
+    result = guarded(suite, POOL, "-k", "tidy")
+    result.assert_outcomes(passed=2, deselected=2)
     assert result.ret == 0
-    result = guarded(text.replace("END", "kept.append(started)"))
-    result.assert_outcomes(passed=2)
-    assert "fixture server (module) of test_suite.py left 1 process" in result.stdout.str()
 
 
-def test_what_a_thread_starts_that_a_test_left_is_the_next_tests(guarded: Suite) -> None:
-    result = guarded(
-        """
-    reader, writer = os.pipe()
-    started = threading.Event()
-    def later():
-        os.read(reader, 1)
-        kept.append(subprocess.Popen(["sleep", "600"]))
-        started.set()
-    def test_leaves_a_thread():
-        threading.Thread(target=later).start()
-    def test_lets_it_go():
-        os.write(writer, b".")
-        started.wait()
-    """
-    )
-    result.assert_outcomes(passed=2)
-    said = result.stdout.str()
-    assert re.search(r"test_lets_it_go: sleep .*, started at test_suite.py:9 in later", said)
+def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pytester) -> None:
+    result = guarded(suite, POOL, "-k", "left", wait=0.3)
+    result.assert_outcomes(passed=2, deselected=2)
+    shown = result.stdout.str()
+    assert "fixture pool (module) of test_suite.py leaked 1 process" in shown
+    line = line_of(POOL, "the Pool")
+    assert re.search(rf"\(pool_worker, pid \d+\), .*, started at test_suite.py:{line} in", shown)
 
 
-def test_a_popen_that_was_dropped_is_a_leak_while_it_runs_and_none_when_it_has_ended(
-    guarded: Suite,
+@pytest.mark.parametrize("wait", [0, 0.3])
+def test_a_pool_that_is_just_replacing_its_only_worker_is_a_leak(
+    suite: pytest.Pytester, wait: float
 ) -> None:
-    result = guarded(
-        """
-    def test_has_ended():
-        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
-        writer = os.dup(process.stdin.fileno())
-        process.stdin.close()
-        pid = process.pid
-        del process
-        os.close(writer)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    def test_runs():
-        subprocess.Popen(["sleep", "600"])
-    """
-    )
+    tests = TARGETS / "suite_pool_replacing.py"
+    result = guarded(suite, tests, "-k", "left", wait=wait)
+    result.assert_outcomes(passed=1, deselected=1)
+    assert "fixture pool (module) of test_suite.py leaked 1 process" in result.stdout.str()
+    result = guarded(suite, tests, "-k", "tidy", wait=wait)
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == 0
+
+
+def test_an_executor_that_is_just_replacing_its_only_worker_is_a_leak(
+    suite: pytest.Pytester,
+) -> None:
+    result = guarded(suite, TARGETS / "suite_executor_replacing.py", "-W", "ignore")
+    result.assert_outcomes(passed=1)
+    assert "test_suite.py::test_it leaked 1 process" in result.stdout.str()
+
+
+def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
+    suite: pytest.Pytester,
+) -> None:
+    tests = TARGETS / "suite_starting_thread.py"
+    result = guarded(suite, tests, "-W", "ignore")
+    result.assert_outcomes(passed=1)
+    start = rf"started at .*:{line_of(tests, 'the start')} in start"
+    assert re.search(rf"ForkProcess-1 \(process, pid \d+\), .*, {start}", result.stdout.str())
+
+
+def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
+    tests = TARGETS / "suite_thread_server.py"
+    result = guarded(suite, tests, "-k", "tidy")
+    result.assert_outcomes(passed=2, deselected=2)
+    assert result.ret == 0
+    result = guarded(suite, tests, "-k", "left")
+    result.assert_outcomes(passed=2, deselected=2)
+    assert "fixture server (module) of test_suite.py leaked 1 process" in result.stdout.str()
+
+
+def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytester) -> None:
+    tests = TARGETS / "suite_later_thread.py"
+    result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
-    said = result.stdout.str()
-    assert "test_suite.py::test_runs left 1 process behind" in said
-    assert "1 leaked" in said
+    start = f"started at test_suite.py:{line_of(tests, 'the start')} in later"
+    assert re.search(rf"test_lets_it_go: sleep .*, {start}", result.stdout.str())
 
 
-def test_what_c_forks_after_starts_of_other_tests_is_the_tests(guarded: Suite) -> None:
-    result = guarded(
-        """
+def test_a_popen_that_was_deleted_is_a_leak_only_while_it_runs(suite: pytest.Pytester) -> None:
+    result = guarded(suite, TARGETS / "suite_dropped_popens.py", "-W", "ignore")
+    result.assert_outcomes(passed=2)
+    shown = result.stdout.str()
+    assert "test_suite.py::test_runs leaked 1 process" in shown
+    assert "1 leaked" in shown
+
+
+def test_a_test_owns_what_c_code_forks_in_it(suite: pytest.Pytester) -> None:
+    text = """
     import ctypes
     def test_starts_one():
         subprocess.run(["true"])
@@ -287,48 +187,57 @@ def test_what_c_forks_after_starts_of_other_tests_is_the_tests(guarded: Suite) -
         if ctypes.CDLL(None).fork() == 0:
             os.execv("/bin/sleep", ["sleep", "600"])
     """
-    )
+    result = guarded(suite, text)
     result.assert_outcomes(passed=2)
-    said = result.stdout.str()
-    assert re.search(r"test_forks: sleep \(other, pid \d+\), .*by a line that is not known", said)
+    leak = r"test_forks: sleep \(other, pid \d+\), .*, started at an unknown line"
+    assert re.search(leak, result.stdout.str())
 
 
-def test_what_an_interrupted_test_left_is_told_at_the_end_and_gone(guarded: Suite) -> None:
-    result = guarded(
-        """
+def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester) -> None:
+    result = guarded(suite, TARGETS / "suite_fork_of_c.py", wait=0.1)
+    result.assert_outcomes(passed=2)
+    shown = result.stdout.str()
+    assert "1 leaked" in shown
+    assert "test_suite.py::test_leaves leaked 1 process" in shown
+
+
+def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.Pytester) -> None:
+    tests = TARGETS / "suite_joined_parents.py"
+    result = guarded(suite, tests)
+    result.assert_outcomes(passed=2)
+    shown = result.stdout.str()
+    assert "2 leaked" in shown
+    program, fork = line_of(tests, "the program"), line_of(tests, "the fork")
+    assert re.search(rf"\[starts_a_program\]: sleep .*started at test_suite.py:{program} in", shown)
+    assert re.search(rf"\[forks\]: .*started at test_suite.py:{fork} in forks", shown)
+
+
+def test_leaks_of_an_interrupted_test_are_reported_at_the_end_and_killed(
+    suite: pytest.Pytester,
+) -> None:
+    text = """
     import signal
     def test_it():
-        process = subprocess.Popen(["sleep", "600"])
-        print(f"pid={process.pid}=", flush=True)
+        leave()
+        print(f"pid={kept[0].pid}=", flush=True)
         os.kill(os.getpid(), signal.SIGINT)
-    """,
-        "-s",
-    )
+    """
+    result = guarded(suite, text, "-s")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    said = result.stdout.str()
-    assert "test_suite.py::test_it left 1 process behind" in said
-    (pid,) = re.findall(r"pid=(\d+)=", said)
+    shown = result.stdout.str()
+    assert "test_suite.py::test_it leaked 1 process" in shown
+    (pid,) = re.findall(r"pid=(\d+)=", shown)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
 
 
-def test_a_test_that_closes_all_descriptors_blinds_the_guard_for_itself_alone(
-    guarded: Suite,
-) -> None:
-    result = guarded(
-        """
-    def test_closes():
-        os.closerange(20, 5000)
-    def test_leaves():
-        kept.append(subprocess.Popen(["sleep", "600"]))
-    def test_leaves_an_orphan():
-        subprocess.run("sleep 600 >&- 2>&- &", shell=True)
-    """,
-        *("-W", "error"),
-    )
-    result.assert_outcomes(passed=3)
-    said = result.stdout.str()
-    assert "2 leaked" in said
-    assert "test_suite.py::test_closes: it closed descriptors of the guard's" in said
-    assert re.search(r"test_leaves: sleep .*, started at test_suite.py:8 in test_leaves", said)
-    assert re.search(r"orphan: s(h|leep) .*, started by sh, which was started at .*:10 in", said)
+@pytest.mark.parametrize("seed", range(4))
+def test_each_owner_has_what_it_left_and_nothing_else(seed: int) -> None:
+    chance = random.Random(seed)
+    names = {deed.__name__: number for deed, number in LEFT.items()}
+    deeds = [chance.choices(list(names), k=chance.randrange(4)) for _ in range(40)]
+    found = output_of("guard_deeds.py", json.dumps(deeds))
+    assert isinstance(found, list)
+    expected = [sum(map(names.__getitem__, some)) for some in deeds]
+    rows = zip(deeds, found, expected, strict=True)
+    assert not [row for row in rows if row[1] != row[2]]

@@ -1,5 +1,5 @@
-"""Leaks of a test suite's own processes: what was started, what is there, whose it is.
+"""Leaks of a test suite: which processes it started, which still exist, and who owns them.
 
-Nothing here waits for a child's status: who is there is read from /proc, ends are awaited by
-pidfds, so that the code under test finds each wait status where it left it.
+Nothing here takes a child's wait status: /proc tells which processes exist, and pidfds when they
+exit. So the code under test finds each status where it left it.
 """

@@ -1,4 +1,4 @@
-"""What may be left: by a test's marker, or because a baseline knows of it."""
+"""Which leaks are excused: a test's marker allows them, or they are in the baseline."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pytest_proclife.guard.leak import IN_BASELINE, Leak
+from pytest_proclife.guard.leak import Leak
 
 _FORMAT, _VERSION = "proclife-guard-baseline", 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """Patterns (as of a shell) for a name or a command line, or a number of processes."""
+    """Patterns (as of a shell) for names or command lines, or a number of processes."""
 
     patterns: tuple[str, ...] = ()
     count: int = 0
     reason: str
 
-    def of(self, leaks: Iterable[Leak]) -> list[Leak]:
-        """The same leaks, those that it allows with its reason."""
-        left, found = self.count, []
+    def apply(self, leaks: Iterable[Leak]) -> list[Leak]:
+        """The same leaks; those that it allows have its reason."""
+        left, result = self.count, []
         for leak in leaks:
-            fits = any(fnmatchcase(t, p) for p in self.patterns for t in (leak.name, leak.command))
-            if not leak.excuse and (fits or left > 0):
-                left -= not fits
-                leak = replace(leak, excuse=self.reason)
-            found.append(leak)
-        return found
+            texts = (leak.name, leak.command)
+            matches = any(fnmatchcase(text, p) for p in self.patterns for text in texts)
+            if not leak.is_excused and (matches or left > 0):
+                left -= not matches
+                leak = replace(leak, reason=self.reason)
+            result.append(leak)
+        return result
 
 
 def allowance(*, allow: object = None, reason: object = None) -> Allowance:
-    """What the marker's arguments say; ValueError says what is wrong."""
+    """The allowance of a marker with these arguments. ValueError says what is wrong with them."""
     if not isinstance(reason, str) or not reason.strip():
-        raise ValueError('reason="..." has to say why it may be left')
+        raise ValueError('reason="..." must say why the leak is allowed')
     if isinstance(allow, int) and not isinstance(allow, bool) and allow > 0:
         return Allowance(count=allow, reason=reason)
     patterns = [allow] if isinstance(allow, str) else allow
@@ -48,8 +49,8 @@ def allowance(*, allow: object = None, reason: object = None) -> Allowance:
         or not patterns
         or not all(isinstance(p, str) and p for p in patterns)
     ):
-        words = "the name or command line of a process (or several), or a number of processes"
-        raise ValueError(f"allow is {words}, not {allow!r}")
+        values = "the name or command line of a process (or several), or a number of processes"
+        raise ValueError(f"allow must be {values}, not {allow!r}")
     return Allowance(patterns=tuple(patterns), reason=reason)
 
 
@@ -57,29 +58,29 @@ Key = tuple[str, str, str]  # owner, kind, name
 
 
 def key_of(leak: Leak) -> Key:
-    """What stays the same from run to run: not the pid, nor multiprocessing's numbers."""
+    """What is the same in each run: not the pid, nor multiprocessing's numbers."""
     return leak.owner, leak.kind, re.sub(r"-\d+$", "-*", leak.name)
 
 
 class Baseline:
-    """Leaks that are known, and how many of each."""
+    """Known leaks, and how many of each."""
 
     def __init__(self, entries: Mapping[Key, int]) -> None:
         self.entries = Counter(entries)
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
-        """ValueError where the file is no baseline; OSError where it cannot be read."""
+        """ValueError if the file is not a baseline; OSError if it cannot be read."""
         try:
             document: Any = json.loads(path.read_text(encoding="utf-8"))
             if document["format"] != _FORMAT or document["version"] != _VERSION:
-                raise ValueError(f"it is not of version {_VERSION} of {_FORMAT}")
-            found = {(e["owner"], e["kind"], e["name"]): e["count"] for e in document["leaks"]}
+                raise ValueError(f"it is not version {_VERSION} of {_FORMAT}")
+            entries = {(e["owner"], e["kind"], e["name"]): e["count"] for e in document["leaks"]}
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"it is no {_FORMAT} ({error!r})") from None
-        if not all(isinstance(count, int) for count in found.values()):
-            raise ValueError("a count in it is no number")
-        return cls(found)
+            raise ValueError(f"it is not a {_FORMAT} ({error!r})") from None
+        if not all(isinstance(count, int) for count in entries.values()):
+            raise ValueError("a count in it is not a number")
+        return cls(entries)
 
     @classmethod
     def of(cls, leaks: Iterable[Leak]) -> Baseline:
@@ -87,15 +88,15 @@ class Baseline:
 
     @staticmethod
     def try_writing(path: Path) -> None:
-        """OSError where a baseline could not be written there; nothing is changed."""
-        path = path.resolve()  # or a link to nothing would be unlinked below
-        is_there = path.exists()
+        """OSError if a baseline cannot be written there. Nothing is changed."""
+        path = path.resolve()  # else a link to nothing would be unlinked below
+        exists = path.exists()
         path.open("ab").close()
-        if not is_there:
+        if not exists:
             path.unlink()
 
     def write(self, path: Path) -> None:
-        """OSError where it cannot be written."""
+        """OSError if it cannot be written."""
         entries = [
             {"owner": owner, "kind": kind, "name": name, "count": count}
             for (owner, kind, name), count in sorted(self.entries.items())
@@ -104,18 +105,18 @@ class Baseline:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def excuse(self, leaks: Iterable[Leak]) -> list[Leak]:
-        """The same leaks of one owner, those that are known with that for their excuse."""
-        left, found = self.entries.copy(), []
+        """The same leaks, which have one owner; the known ones are marked so."""
+        left, result = self.entries.copy(), []
         for leak in leaks:
             key = key_of(leak)
-            if not leak.excuse and left[key] > 0:
+            if not leak.is_excused and left[key] > 0:
                 left[key] -= 1
-                leak = replace(leak, excuse=IN_BASELINE)
-            found.append(leak)
-        return found
+                leak = replace(leak, in_baseline=True)
+            result.append(leak)
+        return result
 
     def stale(self, leaks: Iterable[Leak], checked: Iterable[str]) -> dict[Key, int]:
-        """What of it was not left any more, of the owners that were checked."""
-        seen = Counter(key_of(leak) for leak in leaks if leak.excuse == IN_BASELINE)
-        over = set(checked)
-        return {k: n - seen[k] for k, n in self.entries.items() if k[0] in over and n > seen[k]}
+        """The entries that leak no longer, of the owners that were checked, with their numbers."""
+        left = self.entries - Counter(key_of(leak) for leak in leaks if leak.in_baseline)
+        owners = set(checked)
+        return {key: count for key, count in left.items() if key[0] in owners}

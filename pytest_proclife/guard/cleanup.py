@@ -1,4 +1,4 @@
-"""Wait for leaks to exit by themselves, then end them. No wait status is taken.
+"""Wait for leaks to exit by themselves, then kill them. No wait status is taken.
 
 Pools and executors whose workers leaked are closed first. An idle worker holds its Pool's lock
 while it waits for work: if it were killed, the Pool could never be terminated, which happens at
@@ -13,21 +13,95 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pytest_proclife.guard.owners import Known, Owner, Register
-from pytest_proclife.guard.pools import executors, pools, replaces, workers
-from pytest_proclife.guard.proc import monotonic, seen
+from pytest_proclife.guard.owners import OwnedProcess, Owner, Ownership
+from pytest_proclife.guard.pools import any_replaces_workers, executors, maker_of, pools, workers
+from pytest_proclife.guard.proc import monotonic, read_stat
 
-_LIBRARY_CLOSING = 1.0  # s for each, which may wait for a thread of its own
+_KILLING = 5.0  # s for SIGKILL to take effect
+_CLOSING = 1.0  # s for the workers of a closed Pool to exit by themselves
+_CLOSING_CALL = 1.0  # s for each call of a library, which may wait for a thread of its own
+_REPLACING = 1.0  # s for a Pool to start a worker in place of one that has exited
+_STEP = 0.002  # s
+
+
+# --- waiting
+
+
+def await_exits(ownership: Ownership, owners: list[Owner], wait: float) -> list[OwnedProcess]:
+    """Wait up to `wait` seconds for the processes of these owners. Those that are left."""
+    until = monotonic() + wait
+    while left := _left(ownership, owners):
+        has_changed = _wait_for_change(left, until - monotonic())
+        ownership.look()  # after the wait too, for what a process has noted of itself by now
+        if not has_changed:
+            return _left(ownership, owners)
+    return left
+
+
+def _left(ownership: Ownership, owners: list[Owner]) -> list[OwnedProcess]:
+    """The processes of these owners, once their starts are noted. If it is a Pool that is just
+    replacing its only worker, the new one.
+    """
+    register = ownership.register
+    makers = register.makers_of(owners)
+    until = monotonic() + _REPLACING
+    while True:
+        are_replacing = bool(makers) and any_replaces_workers(makers)
+        if makers:
+            ownership.update()  # after that question: it finds what had been started by then
+        left = register.left_by(owners)
+        are_starting = any(process.is_being_started for process in left)
+        if (not are_starting and (left or not are_replacing)) or monotonic() > until:
+            return left
+        time.sleep(_STEP)  # nothing signals that the other thread has started it
+        if are_starting:
+            ownership.look()
+
+
+def _wait_for_change(processes: list[OwnedProcess], seconds: float) -> bool:
+    """Wait until one of these exits, or is reaped if another thread could do that."""
+    poll, pidfds = select.poll(), []
+    has_threads = threading.active_count() > 1
+    try:
+        for process in processes:
+            if process.stat.is_zombie and not has_threads:
+                continue
+            pidfd = _open_pidfd(process)
+            if pidfd is None:
+                return True
+            pidfds.append(pidfd)
+            # POLLHUP, which is always reported, comes when it is reaped (Linux 6.9)
+            poll.register(pidfd, 0 if process.stat.is_zombie else select.POLLIN)
+        return bool(pidfds and seconds > 0 and poll.poll(seconds * 1000))
+    finally:
+        for pidfd in pidfds:
+            posix.close(pidfd)
+
+
+def _open_pidfd(process: OwnedProcess) -> int | None:
+    """A pidfd of this very process; None if it is gone."""
+    try:
+        pidfd = posix.pidfd_open(process.stat.pid)
+    except OSError:
+        return None
+    stat = read_stat(process.stat.pid)
+    if stat is not None and stat.identity == process.stat.identity:
+        return pidfd
+    posix.close(pidfd)
+    return None
+
+
+# --- closing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """What has been closed: Pools, and the threads that look after executors' workers."""
+    """Pools that were closed, and the threads that manage the workers of closed executors."""
 
     pools: tuple[Any, ...]
     threads: tuple[Any, ...]
@@ -37,161 +111,89 @@ class Closed:
 
     def before_the_kill(self) -> None:
         for pool in self.pools:
-            pool._worker_handler._state = "TERMINATE"  # else it replaces those that are killed
+            pool._worker_handler._state = "TERMINATE"  # else it replaces workers that are killed
 
     def after_the_kill(self) -> None:
         for thread in self.threads:
-            thread.join(_LIBRARY_CLOSING)
+            thread.join(_CLOSING_CALL)
 
 
-def close(pids: set[int], makers: set[str]) -> Closed:
-    """Close what has one of these for a worker, or is one of these makers: it may have started a
-    worker that it does not list yet.
+def _close(pids: set[int], makers: set[str]) -> Closed:
+    """Close the Pools and executors that have one of these workers or are one of these makers,
+    since one may have started a worker that it does not list yet.
     """
-    closed = [
-        p for p in pools() if pids & workers(p) or str(id(getattr(p, "_pool", None))) in makers
+    closed_pools = [p for p in pools() if pids & workers(p) or maker_of(p) in makers]
+    closed_executors = [
+        (thread, executor)
+        for thread, executor, its_workers in executors()
+        if pids & its_workers or str(id(executor)) in makers
     ]
-    looked_after = [
-        (thread, one)
-        for thread, one, theirs in executors()
-        if pids & theirs or str(id(one)) in makers
-    ]
-    for pool in closed:
-        _within_bounds(pool.close)
-    for _, executor in looked_after:
-        _within_bounds(partial(executor.shutdown, wait=False))
-    return Closed(pools=tuple(closed), threads=tuple(thread for thread, _ in looked_after))
+    for pool in closed_pools:
+        _call_within_bounds(pool.close)
+    for _, executor in closed_executors:
+        _call_within_bounds(partial(executor.shutdown, wait=False))
+    return Closed(
+        pools=tuple(closed_pools), threads=tuple(thread for thread, _ in closed_executors)
+    )
 
 
-def _within_bounds(call: Callable[[], object]) -> None:
+def _call_within_bounds(call: Callable[[], object]) -> None:
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(_LIBRARY_CLOSING)
+    thread.join(_CLOSING_CALL)
 
 
-_ENDING = 5.0  # s for SIGKILL to take effect
-_CLOSING = 1.0  # s for the workers of a Pool that is closed to end by themselves
-_REPLACING = 1.0  # s for a Pool to start a worker in place of one that has ended
-_STEP = 0.002  # s
-
-Clock = Callable[[], float]
-
-
-def await_ends(
-    register: Register,
-    owners: Iterable[Owner],
-    patience: float,
-    clock: Clock = monotonic,
-) -> list[Known]:
-    """Wait up to `patience` seconds for what these owners left; what is there then."""
-    until, owners = clock() + patience, tuple(owners)
-    while left := _left(register, owners):
-        changed = _change(left, until - clock())
-        register.look()  # also after the wait: for what a process has said of itself by now
-        if not changed:
-            return _left(register, owners)
-    return left
-
-
-def _left(register: Register, owners: tuple[Owner, ...]) -> list[Known]:
-    """What they left, when it is known what it is. Where that is a Pool that is just replacing its
-    only worker, the new one.
-    """
-    makers = register.makers_of(owners)
-    until = monotonic() + _REPLACING
+def _await_workers(ownership: Ownership, workers: set[tuple[int, int]]) -> None:
+    until = monotonic() + _CLOSING
     while True:
-        replacing = bool(makers) and replaces(makers)
-        if makers:
-            register.turns.settle()  # after that question: what it had started by then is seen
-        left = register.left_by(owners)
-        starting = any(one.is_being_started for one in left)
-        if (not starting and (left or not replacing)) or monotonic() > until:
-            return left
-        time.sleep(_STEP)  # the thread that starts it tells nobody
-        if starting:
-            register.look()
+        processes = ownership.register.processes
+        left = [process for identity, process in processes.items() if identity in workers]
+        if not left or not _wait_for_change(left, until - monotonic()):
+            return
+        ownership.look()
 
 
-def _change(left: list[Known], seconds: float) -> bool:
-    """Wait until one of these ends, or is waited for where another thread could do that."""
-    poll, handles = select.poll(), []
-    threads = threading.active_count() > 1
-    try:
-        for one in left:
-            if one.seen.is_zombie and not threads:
-                continue
-            handle = _pidfd(one)
-            if handle is None:
-                return True
-            handles.append(handle)
-            # POLLHUP comes by itself, when it has been waited for (Linux 6.9)
-            poll.register(handle, 0 if one.seen.is_zombie else select.POLLIN)
-        return bool(handles and seconds > 0 and poll.poll(seconds * 1000))
-    finally:
-        for handle in handles:
-            posix.close(handle)
+# --- killing
 
 
-def _pidfd(one: Known) -> int | None:
-    """A pidfd of this very process; None if it is gone."""
-    try:
-        handle = posix.pidfd_open(one.seen.pid)
-    except OSError:
-        return None
-    there = seen(one.seen.pid)
-    if there is not None and there.identity == one.seen.identity:
-        return handle
-    posix.close(handle)
-    return None
-
-
-def end(register: Register, left: list[Known]) -> None:
-    """End these and all below them, whatever they do."""
-    makers = {one.start.maker for one in left if one.start is not None and one.start.maker}
-    closed = close({one.seen.pid for one in left}, makers)
+def kill(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
+    """Kill these and all below them, after their Pools and executors have been closed."""
+    makers = {p.start.maker for p in leaked if p.start is not None and p.start.maker}
+    closed = _close({process.stat.pid for process in leaked}, makers)
     if closed:
-        _await_workers(register, {one.seen.identity for one in left})
+        _await_workers(ownership, {process.stat.identity for process in leaked})
         closed.before_the_kill()
-    _kill_all(register, left)
+    _kill_all(ownership, leaked)
     closed.after_the_kill()
 
 
-def _kill_all(register: Register, left: list[Known]) -> None:
-    owners = {one.owner for one in left}
-    doomed = {one.seen.identity for one in left}
-    until = monotonic() + _ENDING
+def _kill_all(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
+    owners = {process.owner for process in leaked}
+    doomed = {process.stat.identity for process in leaked}
+    until = monotonic() + _KILLING
     while monotonic() < until:
         alive = [
-            one
-            for one in register.known.values()
-            if not one.seen.is_zombie
-            and (one.seen.identity in doomed or (one.owner in owners and not one.is_helper))
-            and not (one.excused and one.seen.identity not in doomed)
+            process
+            for identity, process in ownership.register.processes.items()
+            if not process.stat.is_zombie
+            and (identity in doomed or (process.owner in owners and not process.is_helper))
+            and not (process.is_reported and identity not in doomed)
         ]
         if not alive:
             return
-        for one in alive:
-            doomed.add(one.seen.identity)
-            _kill(one)
-        _change(alive, until - monotonic())
-        register.look()
+        for process in alive:
+            doomed.add(process.stat.identity)
+            _send_sigkill(process)
+        _wait_for_change(alive, until - monotonic())
+        ownership.look()
 
 
-def _kill(one: Known) -> None:
-    handle = _pidfd(one)
-    if handle is not None:
+def _send_sigkill(process: OwnedProcess) -> None:
+    pidfd = _open_pidfd(process)
+    if pidfd is not None:
         try:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except OSError:
-            pass  # it has ended, or become somebody else's
+            pass  # it has exited, or belongs to another user by now
         finally:
-            posix.close(handle)
-
-
-def _await_workers(register: Register, workers: set[tuple[int, int]]) -> None:
-    until = monotonic() + _CLOSING
-    while True:
-        left = [one for one in register.known.values() if one.seen.identity in workers]
-        if not left or not _change(left, until - monotonic()):
-            return
-        register.look()
+            posix.close(pidfd)

@@ -1,8 +1,8 @@
 """Who owns each process that the guarded process started: a test, a fixture, or nobody.
 
-Everything here is asked for every test, so it must cost little: one system call if nothing has
-happened, and few functions and objects, because each page touched between two forks is copied.
-The kernel is asked through `posix`, since tests replace functions of `os`, and `open`.
+All of this runs for every test, so it must be cheap: one system call if nothing has happened,
+and few functions and objects, because each page touched between two forks is copied. It calls
+`posix` and not `os` or `open`, since tests replace functions of these.
 """
 
 from __future__ import annotations
@@ -10,354 +10,368 @@ from __future__ import annotations
 import _thread
 import posix
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from pytest_proclife.guard.pools import dropped, unjoined
-from pytest_proclife.guard.proc import (
-    Carriers,
-    Seen,
-    adopts,
-    below,
-    is_process,
-    position,
-    seen,
-    serves,
-)
-from pytest_proclife.guard.starts import Ledger, Made, Notes, Start
+from pytest_proclife.guard import proc
+from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
+from pytest_proclife.guard.starts import NewMaker, Notes, Start, Starts
 from pytest_proclife.inside.fork_exec import SERVICES
 from pytest_proclife.inside.guard import hooks, tags
 from pytest_proclife.supervisor import kernel
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
-_ROUNDS = 10  # of a look, where something starts processes all the time
-
 
 class Owner:
-    """Who has to see to the end of what it starts."""
+    """A test or a fixture: the processes that it starts must be gone when it is over."""
 
     __slots__ = "is_fixture", "is_over", "name"
 
     def __init__(self, name: str, is_fixture: bool = False) -> None:
         self.name = name
         self.is_fixture = is_fixture
-        self.is_over = False  # it has had its verdict
+        self.is_over = False  # its processes have been checked
 
 
-OUTSIDE = Owner("")  # what pytest had before, or what belongs to no test
+NOBODY = Owner("")  # owns what pytest started itself, and what was started between tests
 
 
-class Known:
-    """A process that is there. `start` is its own, or (not `exact`) its nearest ancestor's."""
+class OwnedProcess:
+    """A process that exists. `start` is its own, or (not `exact`) its nearest ancestor's."""
 
-    __slots__ = "exact", "excused", "is_helper", "owner", "seen", "start"
+    __slots__ = "exact", "is_helper", "is_reported", "owner", "start", "stat"
 
     def __init__(
-        self, *, seen: Seen, owner: Owner, start: Start | None, exact: bool, is_helper: bool
+        self, *, stat: proc.Stat, owner: Owner, start: Start | None, exact: bool, is_helper: bool
     ) -> None:
-        self.seen = seen
+        self.stat = stat
         self.owner = owner
         self.start = start
         self.exact = exact
         self.is_helper = is_helper
-        self.excused = False  # it has been reported, or is allowed
+        self.is_reported = False  # as a leak, an allowed one too
 
     @property
     def is_being_started(self) -> bool:
-        """Whether it is a Process of which the thread that starts it has not said more yet."""
-        return self.start is not None and self.start.is_silent_fork and not self.start.where
+        """Whether it is a Process, and the thread that starts it has yet to note its name."""
+        return self.start is not None and self.start.has_no_pid_yet and not self.start.where
 
     @property
-    def is_opaque(self) -> bool:
-        """Whether it may start what nobody notes."""
-        noted = self.exact and self.start is not None and self.start.reports
-        return not (noted or self.is_helper or self.owner is OUTSIDE)
+    def may_start_unnoted(self) -> bool:
+        """Whether it may start processes of which there is no note."""
+        notes = self.exact and self.start is not None and self.start.notes_its_starts
+        return not (notes or self.is_helper or self.owner is NOBODY)
+
+
+_ROUNDS = 10  # of a look, if something starts processes all the time
+_FEW, _MANY = 256, 1 << 16  # bytes; to read the many costs the mapping of their pages
+_LINKS = 2  # of a folder in /proc, besides one for each folder in it
 
 
 class Register:
-    """All that is there of what this process has started."""
-
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
-        self.pid = turns.pid
-        self.ledger = Ledger(turns.notes)
-        self.known: dict[tuple[int, int], Known] = {}
-        self._carriers = Carriers(turns.notes.tag, turns.notes.link)
-        self._by_pid: dict[int, Known] = {}
-        self._owner_of_tag: dict[int, Owner] = {}
-        self._owner_of_pid: dict[int, Owner] = {}
-        self._owner_of_maker: dict[str, Owner] = {}
-        self._silent: set[int] = set()  # tags of forks that were seen before they said their pid
-        self.served: dict[int, tuple[Start, Owner]] = {}  # by a fork server
-        self.is_owned = False  # anybody has anything to see to
-
-    def begin_again(self) -> None:
-        """See by the descriptors that there are now."""
-        self._carriers = Carriers(self.turns.notes.tag, self.turns.notes.link)
-
-    def _children_now(self) -> list[int]:
-        """The pids of the children of all threads."""
-        if self.turns.has_threads():
-            return kernel.children(self.pid)
-        return [int(word) for word in self.turns.children_seen.split() if word.isdigit()]
-
-    def left_by(self, owners: Iterable[Owner]) -> list[Known]:
-        """What is there of what these have started, but for what is excused."""
-        if not self.known:
-            return []
-        whose, given_up = set(owners), dropped()
-        return [
-            one
-            for one in self.known.values()
-            if one.owner in whose
-            and not (one.excused or one.is_helper)
-            and not (one.seen.is_zombie and one.seen.pid in given_up)
-        ]
-
-    def makers_of(self, owners: Iterable[Owner]) -> set[str]:
-        """The Pools and executors that these have made."""
-        if not self._owner_of_maker:
-            return set()
-        whose = set(owners)
-        return {maker for maker, owner in self._owner_of_maker.items() if owner in whose}
-
-    def take_unjoined(self, owners: Iterable[Owner]) -> list[tuple[Start, Owner]]:
-        """What a fork server started and collected, and nobody has joined; told of once."""
-        if not self.served:
-            return []
-        whose, ended = set(owners), unjoined()
-        found = [pair for pid, pair in self.served.items() if pid in ended and pair[1] in whose]
-        self.served = {
-            pid: pair
-            for pid, pair in self.served.items()
-            if pair not in found and (pid in ended or pid in self._by_pid)
-        }
-        return found
-
-    def look(self) -> None:
-        """Bring it up to date: what is new is whose turn it is, where nothing tells otherwise."""
-        if posix.getpid() != self.pid:
-            return  # a fork that goes on as pytest: what it starts is its parent's to see
-        there = self._all_there()
-        known: dict[tuple[int, int], Known] = {}
-        self._by_pid = {}
-        for one in there:
-            each = self.known.get(one.identity)
-            if each is None:
-                each = self._first_seen(one)
-            elif not each.exact or (each.start is not None and each.start.is_silent_fork):
-                self._learn(each)  # a fork's word may come after the look that found it
-            each.seen = one
-            known[one.identity] = self._by_pid[one.pid] = each
-        self.known = known
-        self._owner_of_pid = {p: o for p, o in self._owner_of_pid.items() if p in self._by_pid}
-        self.ledger.keep_only(self._by_pid)
-        self.is_owned = bool(known or self.served or self._owner_of_maker)
-
-    def _all_there(self) -> list[Seen]:
-        """All that is there. A fork says its pid before it can lose the tag, so who is not seen
-        to carry it has said so by then: hence another round as long as there is news.
-        """
-        news: list[Start] = []
-        carriers: set[int] = set()
-        for _ in range(_ROUNDS):
-            news += self._read_news()
-            self.turns.children_seen = self.turns.children()
-            if self._may_have_missed(news):
-                carriers.update(self._carriers.look())
-            there = self._those_there(carriers.union(filter(None, map(self._elsewhere, news))))
-            if not self.turns.notes.has_news():
-                break
-        return there
-
-    def _read_news(self) -> list[Start]:
-        news = []
-        for start in self.ledger.news():
-            whose = self._whose(start)
-            if isinstance(start, Made):
-                if start.by == self.pid:
-                    self._owner_of_maker[start.maker] = whose
-                continue
-            news.append(start)
-            if start.tag and start.maker:
-                self._owner_of_tag[start.tag] = whose  # its fork came before, and said less
-            elif start.tag:
-                whose = self._owner_of_tag.setdefault(start.tag, whose)
-            if start.pid:
-                self._owner_of_pid[start.pid] = whose
-            if start.method == "forkserver":
-                self.served[start.pid] = start, whose
-        return news
-
-    def _whose(self, start: Start | Made) -> Owner:
-        """Whose turn it is counts only where nothing older does: a process of the owner's, an
-        executor or a thread that is there while it is.
-        """
-        if start.by != self.pid:
-            starter = self._by_pid.get(start.by)
-            if starter is not None:
-                return starter.owner
-            return self._owner_of_pid.get(start.by, self.turns.current)
-        older = [self.turns.owner_of_thread.get(start.thread)]
-        if isinstance(start, Start):
-            older.insert(0, self._owner_of_maker.get(start.maker))
-        return next(
-            (one for one in older if one is not None and not one.is_over), self.turns.current
-        )
-
-    def _elsewhere(self, start: Start) -> int:
-        """The pid of one that need not be our child: one that is, and is not there, is gone."""
-        return start.pid if start.by != self.pid or start.method == "forkserver" else 0
-
-    def _those_there(self, named: set[int]) -> list[Seen]:
-        """Those below, those known before, and those `named` by pid. Parents before their
-        children; zombies only where it is up to us to wait for them.
-        """
-        found = {one.identity: one for one in below(self.pid, self._children_now())}
-        loose = {one.seen.pid for one in self.known.values() if one.seen.identity not in found}
-        here = {self.pid, *(one.pid for one in found.values())}
-        for pid in loose | named:
-            one = None if pid in here else seen(pid)
-            if one is not None and is_process(pid) and self._is_meant(one):
-                here.add(pid)
-                for each in (one, *below(pid)):
-                    found.setdefault(each.identity, each)
-        return [one for one in found.values() if not one.is_zombie or one.parent == self.pid]
-
-    def _is_meant(self, one: Seen) -> bool:
-        """Whether it is the process that had this pid, and not a later one."""
-        if one.identity in self.known or position(one.pid, self.turns.notes.tag):
-            return True
-        start = self.ledger.by_pid(one.pid)
-        return start is not None and one.began_before(start.at)
-
-    def _may_have_missed(self, news: list[Start]) -> bool:
-        """Whether something can have been started that neither a note nor a parent tells of."""
-        for start in news:
-            last = self.ledger.by_tag(start.tag) or start
-            if not last.reports and last.kind not in SERVICES:
-                return True
-        return any(one.is_opaque for one in self.known.values())
-
-    def _first_seen(self, one: Seen) -> Known:
-        parent = self._by_pid.get(one.parent)
-        start = self.ledger.by_pid(one.pid)
-        if start is not None and one.began_before(start.at):
-            helper = start.kind in SERVICES or serves(start.argv)
-            whose = self._owner_of_pid.get(one.pid, self.turns.current)
-            return Known(seen=one, owner=whose, start=start, exact=True, is_helper=helper)
-        helper, is_fork = serves(kernel.command_line(one.pid)), False
-        if parent is not None and not parent.is_helper:
-            start, whose = parent.start, parent.owner
-        else:
-            tag = position(one.pid, self.turns.notes.tag)
-            start, whose = self.ledger.by_tag(tag), self._owner_of_tag.get(tag, self.turns.current)
-            if start is not None and start.is_silent_fork and not whose.is_over:
-                is_fork = tag not in self._silent  # there is one such fork; others came after it
-                self._silent.add(tag)
-            if one.parent == self.pid and not is_fork and not adopts(self.pid):
-                # C has forked it: the tag is of what came before
-                start, whose = None, self.turns.current
-        return Known(seen=one, owner=whose, start=start, exact=is_fork, is_helper=helper)
-
-    def _learn(self, known: Known) -> None:
-        start = self.ledger.by_pid(known.seen.pid)
-        if start is not None and known.seen.began_before(start.at):
-            known.start, known.exact = start, True
-            known.owner = self._owner_of_pid.get(known.seen.pid, known.owner)
-
-
-_FEW, _MANY = 256, 1 << 16  # bytes; the many cost the mapping of their pages
-_LINKS = 2  # of a folder, besides those of the folders in it; one of these for each thread
-
-
-class Turns:
-    """The turns of the owners."""
+    """The existing processes that this process has started, each with its owner."""
 
     def __init__(self) -> None:
         self.pid = posix.getpid()
-        # with the lowest number of those that the guard has: what closes others closes it too
-        self._children = self._opened()
-        self.children_seen = b""  # at the last look
+        # the lowest number of the guard's descriptors: what closes others closes it too
+        self._children_file = self._open_children()
+        self.children_text = b""  # as of the last look
         self.notes = Notes()
-        self._current: Owner | None = OUTSIDE
-        self._name = ""  # of the test whose turn it is, while nobody has asked for its owner
-        self.owner_of_thread: dict[int, Owner] = {}  # of those that run beside this one
-        self.register = Register(self)
-        self.register.look()
+        self.starts = Starts(self.notes)
+        self.processes: dict[tuple[int, int], OwnedProcess] = {}
+        self._carriers = proc.TagCarriers(self.notes.tag, self.notes.link)
+        self._by_pid: dict[int, OwnedProcess] = {}
+        self._owner_of_tag: dict[int, Owner] = {}
+        self._owner_of_pid: dict[int, Owner] = {}
+        self._owner_of_maker: dict[str, Owner] = {}
+        self._early_forks: set[int] = set()  # tags of forks that were found before they noted a pid
+        self.of_fork_server: dict[int, tuple[Start, Owner]] = {}  # by pid
+        self.is_empty = True
+
+    def reopen(self) -> None:
+        """Replace the descriptors after something has closed them."""
+        self.notes.reopen()
+        self._carriers = proc.TagCarriers(self.notes.tag, self.notes.link)
+
+    def _open_children(self) -> int:
+        path = f"/proc/self/task/{self.pid}/children"
+        return tags.moved_up(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
+
+    def read_children(self) -> bytes:
+        """The pids of the main thread's children. What other threads start has a note."""
+        try:
+            text = posix.pread(self._children_file, _FEW, 0)
+            return text if len(text) < _FEW else posix.pread(self._children_file, _MANY, 0)
+        except OSError:  # a test closed it, and perhaps the other descriptors too
+            if posix.getpid() != self.pid:
+                return self.children_text  # a fork that goes on as pytest checks nothing
+            self._children_file = self._open_children()
+            self.notes.check()
+            return posix.pread(self._children_file, _MANY, 0)
+
+    # --- leaks
+
+    def left_by(self, owners: Iterable[Owner]) -> list[OwnedProcess]:
+        """The existing processes of these owners that have not been reported."""
+        if not self.processes:
+            return []
+        owners, dropped = set(owners), dropped_pids()
+        return [
+            process
+            for process in self.processes.values()
+            if process.owner in owners
+            and not (process.is_reported or process.is_helper)
+            and not (process.stat.is_zombie and process.stat.pid in dropped)
+        ]
+
+    def makers_of(self, owners: Iterable[Owner]) -> set[str]:
+        """The Pools and executors that these owners have made."""
+        owners = set(owners)
+        return {maker for maker, owner in self._owner_of_maker.items() if owner in owners}
+
+    def take_unjoined(self, owners: Iterable[Owner]) -> list[tuple[Start, Owner]]:
+        """The processes of a fork server, which reaps them, that nobody has joined. Each is
+        returned once.
+        """
+        if not self.of_fork_server:
+            return []
+        owners, unjoined = set(owners), unjoined_pids()
+        found = [
+            (start, owner)
+            for pid, (start, owner) in self.of_fork_server.items()
+            if pid in unjoined and owner in owners
+        ]
+        self.of_fork_server = {
+            pid: pair
+            for pid, pair in self.of_fork_server.items()
+            if pair not in found and (pid in unjoined or pid in self._by_pid)
+        }
+        return found
+
+    # --- a look at all processes
+
+    def look(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> None:
+        """Bring the register up to date. New processes belong to the current owner, unless their
+        parent, their Pool or executor, or the thread that started them has another.
+        """
+        if posix.getpid() != self.pid:
+            return  # a fork that goes on as pytest: its parent checks what it starts
+        existing = self._find_all(current, owner_of_thread)
+        processes: dict[tuple[int, int], OwnedProcess] = {}
+        self._by_pid = {}
+        for stat in existing:
+            process = self.processes.get(stat.identity)
+            if process is None:
+                process = self._new_process(stat, current)
+            elif not process.exact or (process.start is not None and process.start.has_no_pid_yet):
+                self._find_start(process)  # a fork's note may come after the look that found it
+            process.stat = stat
+            processes[stat.identity] = self._by_pid[stat.pid] = process
+        self.processes = processes
+        self._owner_of_pid = {p: o for p, o in self._owner_of_pid.items() if p in self._by_pid}
+        self.starts.keep_only(self._by_pid)
+        self.is_empty = not (processes or self.of_fork_server or self._owner_of_maker)
+
+    def _find_all(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> list[proc.Stat]:
+        """All existing processes. A fork notes its pid before it can lose the tag, so the note of
+        a process that no longer carries the tag is there by then. Hence another round as long as
+        there are new notes.
+        """
+        new: list[Start] = []
+        carriers: set[int] = set()
+        for _ in range(_ROUNDS):
+            new += self._read_starts(current, owner_of_thread)
+            self.children_text = self.read_children()
+            if self._may_lack_notes(new):
+                carriers.update(self._carriers.find_new())
+            # these need not be our children; a child of ours that is not found is gone
+            elsewhere = {s.pid for s in new if s.by != self.pid or s.method == "forkserver"}
+            existing = self._find(carriers | elsewhere - {0})
+            if not self.notes.has_new():
+                break
+        return existing
+
+    def _read_starts(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> list[Start]:
+        """The starts noted since the last call; the owner of each is remembered."""
+        new = []
+        for start in self.starts.read_new():
+            owner = self._owner_of_start(start, current, owner_of_thread)
+            if isinstance(start, NewMaker):
+                if start.by == self.pid:
+                    self._owner_of_maker[start.maker] = owner
+                continue
+            new.append(start)
+            if start.tag and start.maker:
+                self._owner_of_tag[start.tag] = owner  # the note of its fork, before, had no maker
+            elif start.tag:
+                owner = self._owner_of_tag.setdefault(start.tag, owner)
+            if start.pid:
+                self._owner_of_pid[start.pid] = owner
+            if start.method == "forkserver":
+                self.of_fork_server[start.pid] = start, owner
+        return new
+
+    def _owner_of_start(
+        self, start: Start | NewMaker, current: Owner, owner_of_thread: Mapping[int, Owner]
+    ) -> Owner:
+        """The owner of the process that started it; or that of the Pool, executor or thread, if
+        it is not over; or the current one.
+        """
+        if start.by != self.pid:
+            parent = self._by_pid.get(start.by)
+            if parent is not None:
+                return parent.owner
+            return self._owner_of_pid.get(start.by, current)
+        older = [owner_of_thread.get(start.thread)]
+        if isinstance(start, Start):
+            older.insert(0, self._owner_of_maker.get(start.maker))
+        return next((owner for owner in older if owner is not None and not owner.is_over), current)
+
+    def _find(self, pids: set[int]) -> list[proc.Stat]:
+        """The processes below this one, those known before, and those with these pids. Parents
+        before their children; zombies only if it is up to us to wait for them.
+        """
+        found = {
+            stat.identity: stat for stat in proc.descendants(self.pid, self._pids_of_children())
+        }
+        elsewhere = {p.stat.pid for key, p in self.processes.items() if key not in found}
+        done = {self.pid, *(stat.pid for stat in found.values())}
+        for pid in elsewhere | pids:
+            stat = None if pid in done else proc.read_stat(pid)
+            if stat is not None and proc.is_process(pid) and self._has_kept_its_pid(stat):
+                done.add(pid)
+                for each in (stat, *proc.descendants(pid)):
+                    found.setdefault(each.identity, each)
+        return [stat for stat in found.values() if not stat.is_zombie or stat.parent == self.pid]
+
+    def _pids_of_children(self) -> list[int]:
+        """The pids of the children of all threads."""
+        if posix.stat("/proc/self/task").st_nlink != _LINKS + 1:
+            return kernel.children(self.pid)
+        return [int(word) for word in self.children_text.split() if word.isdigit()]
+
+    def _has_kept_its_pid(self, stat: proc.Stat) -> bool:
+        """Whether it is the process that had this pid before, and not a later one."""
+        if stat.identity in self.processes or proc.read_tag(stat.pid, self.notes.tag):
+            return True
+        start = self.starts.by_pid.get(stat.pid)
+        return start is not None and stat.started_before(start.at)
+
+    def _may_lack_notes(self, new: list[Start]) -> bool:
+        """Whether a process may exist that has neither a note nor a parent that is known."""
+        for start in new:
+            last = self.starts.by_tag.get(start.tag) or start
+            if not last.notes_its_starts and last.kind not in SERVICES:
+                return True
+        return any(process.may_start_unnoted for process in self.processes.values())
+
+    def _new_process(self, stat: proc.Stat, current: Owner) -> OwnedProcess:
+        start = self.starts.by_pid.get(stat.pid)
+        if start is not None and stat.started_before(start.at):
+            is_helper = start.kind in SERVICES or proc.is_helper_command(start.argv)
+            owner = self._owner_of_pid.get(stat.pid, current)
+            return OwnedProcess(
+                stat=stat, owner=owner, start=start, exact=True, is_helper=is_helper
+            )
+        is_helper, is_fork = proc.is_helper_command(kernel.command_line(stat.pid)), False
+        parent = self._by_pid.get(stat.parent)
+        if parent is not None and not parent.is_helper:
+            start, owner = parent.start, parent.owner
+        else:
+            tag = proc.read_tag(stat.pid, self.notes.tag)
+            start, owner = self.starts.by_tag.get(tag), self._owner_of_tag.get(tag, current)
+            if start is not None and start.has_no_pid_yet and not owner.is_over:
+                # the first process with this tag is that fork; further ones were started by it
+                is_fork = tag not in self._early_forks
+                self._early_forks.add(tag)
+            if stat.parent == self.pid and not is_fork and not proc.adopts_orphans(self.pid):
+                # forked by C code: it has inherited the tag of an earlier start
+                start, owner = None, current
+        return OwnedProcess(stat=stat, owner=owner, start=start, exact=is_fork, is_helper=is_helper)
+
+    def _find_start(self, process: OwnedProcess) -> None:
+        start = self.starts.by_pid.get(process.stat.pid)
+        if start is not None and process.stat.started_before(start.at):
+            process.start, process.exact = start, True
+            process.owner = self._owner_of_pid.get(process.stat.pid, process.owner)
+
+
+class Ownership:
+    """The current owner, to whom belongs what is started now, and the change from one to the next.
+
+    The owner of a thread, other than the main one, is who was current when the thread was new.
+    """
+
+    def __init__(self) -> None:
+        self.register = Register()
+        self._current: Owner | None = NOBODY
+        self._test = ""  # the name of the test that is current, until somebody needs its Owner
+        self._owner_of_thread: dict[int, Owner] = {}
+        self.look()
 
     @property
     def current(self) -> Owner:
-        """Whose is what is started now."""
         if self._current is None:
-            self._current = Owner(self._name)
+            self._current = Owner(self._test)
         return self._current
 
     @current.setter
     def current(self, owner: Owner) -> None:
         self._current = owner
 
-    def _opened(self) -> int:
-        path = f"/proc/self/task/{self.pid}/children"
-        return tags.raised(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
+    def look(self) -> None:
+        """Bring the register up to date."""
+        self.register.look(self.current, self._owner_of_thread)
 
-    def children(self) -> bytes:
-        """The children of the main thread; what other threads start is noted."""
-        try:
-            found = posix.pread(self._children, _FEW, 0)
-            return found if len(found) < _FEW else posix.pread(self._children, _MANY, 0)
-        except OSError:  # a test closed it, and perhaps its neighbours
-            if posix.getpid() != self.pid:
-                return self.children_seen  # a fork that goes on as pytest has none to see to
-            self._children = self._opened()
-            self.notes.is_there()
-            return posix.pread(self._children, _MANY, 0)
+    def update(self) -> None:
+        """Bring the register up to date if anything has happened."""
+        register = self.register
+        if register.notes.has_new() or register.read_children() != register.children_text:
+            self.look()
 
-    def has_threads(self) -> bool:
-        return posix.stat("/proc/self/task").st_nlink != _LINKS + 1
+    def begin_test(self, name: str) -> None:
+        """Make a test the current owner. What C code has started since the last test is ignored."""
+        if hooks.modules_seen != len(sys.modules):
+            hooks.watch_new_modules()
+        if tags.notes or tags.fork_noted[0]:
+            self.look()
+        if self._owner_of_thread or _thread._count():
+            self._update_threads()
+        self._current, self._test = None, name
 
-    # --- changes
+    def end_if_clean(self, outer: Owner) -> bool:
+        """Make `outer` the current owner if nothing is left that anybody owns. Whether it was so.
 
-    def settle(self) -> None:
-        """Give what is new to whose it is, before somebody else's turn comes."""
-        if self.notes.has_news() or self.children() != self.children_seen:
-            self.register.look()
-
-    def end_quietly(self, outer: Owner) -> bool:
-        """Go on to the turn of `outer`, if nothing has happened in this one and nobody owns
-        anything. Whether that was so.
+        This is all that runs after most tests: whatever else may have happened, it is False.
         """
         if hooks.modules_seen != len(sys.modules):
-            hooks.attend()
-        noted = len(tags.notes)
-        # the children after the notes: none may come between; and whether those are lost shows then
+            hooks.watch_new_modules()
+        register, number = self.register, len(tags.notes)
+        # the children after the notes: no fork may come between; and if the descriptors are
+        # closed, that shows then
         if (
-            self.register.is_owned
-            or self.children_seen
-            or tags.news[0]
-            or (noted and not self._are_forks(tags.notes[:noted]))
-            or self.children()
-            or self.notes.is_lost
+            not register.is_empty
+            or register.children_text
+            or tags.fork_noted[0]
+            or (number and not self._are_forks(tags.notes[:number]))
+            or register.read_children()
+            or register.notes.is_lost
         ):
             return False
-        del tags.notes[:noted]
-        if self.owner_of_thread or _thread._count():
-            self._attend_threads()
+        del tags.notes[:number]
+        if self._owner_of_thread or _thread._count():
+            self._update_threads()
         if self._current is not None:
             self._current.is_over = self._current is not outer
         self._current = outer
         return True
 
-    def _are_forks(self, noted: list[tags.Note]) -> bool:
-        """Whether they tell of nothing but forks of multiprocessing's by the main thread, which
-        are among its children as long as they are there; and no thread is about to note more.
+    def _are_forks(self, notes: list[tags.Note]) -> bool:
+        """Whether they are all of Processes that the main thread forked, which are among its
+        children as long as they exist; and no other thread can be about to note more.
         """
-        forking, own = set(), str(self.pid)
-        for note in noted:
+        forking, main_thread = set(), str(self.register.pid)
+        for note in notes:
             kind, fields = note.kind, note.fields
-            if fields[tags.THREAD] != own:
+            if fields[tags.THREAD] != main_thread:
                 return False
             if kind == tags.FORKING:
                 forking.add(fields[tags.FORKING_TAG])
@@ -367,49 +381,34 @@ class Turns:
                 return False
         return not forking and not _thread._count()
 
-    # --- turns
+    def change_to(self, owner: Owner) -> Owner:
+        """Make this the current owner, after what is new has been given to the one before, which
+        is returned.
+        """
+        hooks.watch_new_modules()
+        self.update()
+        return self.replace_by(owner)
 
-    def begin(self, name: str) -> None:
-        """Let it be a test's turn. What C has started since the last one is not looked for."""
-        if hooks.modules_seen != len(sys.modules):
-            hooks.attend()
-        if tags.notes or tags.news[0]:
-            self.register.look()
-        if self.owner_of_thread or _thread._count():
-            self._attend_threads()
-        self._current, self._name = None, name
-
-    def turn(self, owner: Owner) -> Owner:
-        """Let it be another's turn; whose it was."""
-        hooks.attend()
-        self.settle()
-        return self.hand_over(owner)
-
-    def hand_over(self, owner: Owner) -> Owner:
-        """Let it be another's turn, where all that is new is somebody's; whose it was."""
-        if self.owner_of_thread or _thread._count():
-            self._attend_threads()
+    def replace_by(self, owner: Owner) -> Owner:
+        """The same, if nothing can be new."""
+        if self._owner_of_thread or _thread._count():
+            self._update_threads()
         before, self.current = self.current, owner
         return before
 
-    def _attend_threads(self) -> None:
+    def _update_threads(self) -> None:
         own = _thread.get_native_id()
-        there = {int(name) for name in posix.listdir("/proc/self/task")} - {own}
-        whose = self.owner_of_thread
-        self.owner_of_thread = {one: whose.get(one, self.current) for one in there}
-
-    def begin_again(self) -> None:
-        """Have the descriptors again that something has closed."""
-        self.notes.begin_again()
-        self.register.begin_again()
+        threads = {int(name) for name in posix.listdir("/proc/self/task")} - {own}
+        owners = self._owner_of_thread
+        self._owner_of_thread = {thread: owners.get(thread, self.current) for thread in threads}
 
 
-_turns: dict[int, Turns] = {}  # by the process that they are of
+_by_process: dict[int, Ownership] = {}  # by pid: a fork begins with its parent's
 
 
-def of_this_process() -> Turns:
-    """The turns: the same for all sessions of pytest that run in this process."""
-    if posix.getpid() not in _turns:
-        _turns.clear()
-        _turns[posix.getpid()] = Turns()
-    return _turns[posix.getpid()]
+def of_this_process() -> Ownership:
+    """The same for all sessions of pytest that run in this process."""
+    if posix.getpid() not in _by_process:
+        _by_process.clear()
+        _by_process[posix.getpid()] = Ownership()
+    return _by_process[posix.getpid()]

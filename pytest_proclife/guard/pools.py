@@ -1,4 +1,4 @@
-"""Pools, executors and other owners of children, by the standard library's own lists."""
+"""The Pools, executors and children that are in use, by the standard library's own lists."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from pytest_proclife.inside.guard.makers import EXECUTORS
 
-_FINALIZERS = ("multiprocessing.util", "multiprocess.util")  # billiard's are among the first's
+_FINALIZERS = ("multiprocessing.util", "multiprocess.util")  # billiard's Pools are in the first
 _POOLS = ("multiprocessing.pool", "multiprocess.pool", "billiard.pool")
-_RUN = ("RUN", 0)  # the state of a Pool of multiprocessing's, and of billiard's
+_RUN = ("RUN", 0)  # the state of a Pool of multiprocessing, and of one of billiard
 
 
 def pools() -> list[Any]:
-    """The Pools that nobody has terminated."""
+    """The Pools that have not been terminated."""
     kinds = tuple(
         kind
         for name in _POOLS
@@ -35,11 +35,16 @@ def pools() -> list[Any]:
 def workers(pool: Any) -> set[int]:
     """The pids of a Pool's workers; a ThreadPool's have none."""
     processes = list(getattr(pool, "_pool", ()))
-    return {pid for one in processes if isinstance(pid := getattr(one, "pid", None), int)}
+    return {pid for process in processes if isinstance(pid := getattr(process, "pid", None), int)}
+
+
+def maker_of(pool: Any) -> str:
+    """The Pool as the notes of its workers name it (`inside/guard/makers.py`)."""
+    return str(id(getattr(pool, "_pool", None)))
 
 
 def executors() -> Iterator[tuple[Any, Any, set[int]]]:
-    """The threads that look after workers, the executors, and the pids of the workers."""
+    """Each executor's thread that manages the workers, the executor, and the workers' pids."""
     for name in EXECUTORS:
         threads: Any = getattr(sys.modules.get(name), "_threads_wakeups", None)
         for thread in list(threads or ()):
@@ -48,13 +53,11 @@ def executors() -> Iterator[tuple[Any, Any, set[int]]]:
                 yield thread, executor, {*(getattr(thread, "processes", None) or ())}
 
 
-def replaces(makers: set[str]) -> bool:
-    """Whether one of these (`inside/makers.py`) has a thread that starts a worker in place of
-    each that ends. One whose workers end after some tasks has none for a moment.
+def any_replaces_workers(makers: set[str]) -> bool:
+    """Whether a thread of one of these makers starts a new worker for each that exits. If workers
+    exit after some tasks, such a Pool has none for a moment.
     """
-    return any(
-        str(id(getattr(pool, "_pool", None))) in makers and _pool_replaces(pool) for pool in pools()
-    ) or any(
+    return any(maker_of(pool) in makers and _pool_replaces(pool) for pool in pools()) or any(
         str(id(executor)) in makers and _executor_replaces(thread, executor)
         for thread, executor, _ in executors()
     )
@@ -66,28 +69,28 @@ def _pool_replaces(pool: Any) -> bool:
 
 
 def _executor_replaces(thread: Any, executor: Any) -> bool:
-    ends_them = getattr(executor, "_max_tasks_per_child", None) is not None
-    return bool(ends_them and thread.is_alive() and not executor._shutdown_thread)
+    has_limit = getattr(executor, "_max_tasks_per_child", None) is not None
+    return bool(has_limit and thread.is_alive() and not executor._shutdown_thread)
 
 
-def dropped() -> set[int]:
-    """The pids of the Popens that were dropped before their ends: subprocess waits for these at
-    its next start, as it does at once where the end came first.
+def dropped_pids() -> set[int]:
+    """The pids of the Popens that were deleted while the process ran: subprocess waits for these
+    at its next start, as it does in the finalizer of a Popen whose process has exited.
     """
     module: Any = sys.modules.get("subprocess")
     return {popen.pid for popen in list(getattr(module, "_active", None) or ())}
 
 
-def unjoined() -> set[int]:
-    """The pids of the children of a fork server that have ended, and that Process still lists.
+def unjoined_pids() -> set[int]:
+    """The pids of a fork server's processes that have exited and that multiprocessing still lists.
 
-    No status is taken: the sentinel is a pipe, which is readable when they have ended.
+    This takes no status: the sentinel is a pipe, which is readable once they have exited.
     """
-    process: Any = sys.modules["multiprocessing.process"]  # it started them
+    process: Any = sys.modules["multiprocessing.process"]  # it has started them
     popens = [child._popen for child in list(process._children)]
-    poll, asked = select.poll(), {}
+    poll, pids = select.poll(), {}
     for popen in popens:
         if getattr(popen, "method", "") == "forkserver" and popen.returncode is None:
             poll.register(popen.sentinel, select.POLLIN)
-            asked[popen.sentinel] = popen.pid
-    return {asked[sentinel] for sentinel, _ in poll.poll(0)} if asked else set()
+            pids[popen.sentinel] = popen.pid
+    return {pids[sentinel] for sentinel, _ in poll.poll(0)} if pids else set()

@@ -1,4 +1,4 @@
-"""What the guard's options, settings and markers say."""
+"""The guard's options, settings and marker."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ MARKER = "proclife_guard"
 
 
 class Settings:
-    """How to guard. `wait` is in seconds. A plain class, since it costs every guarded suite."""
+    """`wait` is in seconds. A plain class, since each guarded suite pays for its import."""
 
     def __init__(
         self, *, mode: str, wait: float, keep: bool, baseline: Path | None, writes_baseline: bool
@@ -26,21 +26,21 @@ class Settings:
 
 
 def configured(config: pytest.Config) -> Settings:
-    """What the options and settings say. UsageError if one is wrong, or the platform lacks."""
-    settings, missing = _settings(config), _lacking()
+    """The settings. UsageError if one is wrong, or if the guard cannot run on this platform."""
+    settings, missing = _settings(config), _missing()
     if missing:
-        raise pytest.UsageError(f"the guard cannot work here: {missing}")
+        raise pytest.UsageError(f"the guard cannot run here: {missing}")
     return settings
 
 
-def _lacking() -> str:
-    """What the platform lacks for the guard, in words; empty where there is all."""
+def _missing() -> str:
+    """What the platform lacks; empty if it has all that the guard needs."""
     if sys.platform != "linux":
-        return f"{sys.platform} has no /proc that tells of children, and no pidfds"
+        return f"{sys.platform} has no pidfds, and no /proc that lists children"
     if not hasattr(os, "pidfd_open") or not hasattr(os, "memfd_create"):
         return "this Python was built without os.pidfd_open or os.memfd_create"
     if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
-        return "/proc is not mounted, or does not tell of children (CONFIG_PROC_CHILDREN)"
+        return "/proc is not mounted, or does not list children (CONFIG_PROC_CHILDREN)"
     return ""
 
 
@@ -70,10 +70,10 @@ def _mode(config: pytest.Config) -> str:
     if value in MODES:
         return str(value)
     if config.getoption("proclife_guard") is None:
-        raise pytest.UsageError(f"proclife_guard is error, warn or off, not {value!r}")
+        raise pytest.UsageError(f"proclife_guard must be error, warn or off, not {value!r}")
     raise pytest.UsageError(
-        f"--proclife-guard is error, warn or off, not {value!r}; "
-        "write --proclife-guard=error where something follows that is no option"
+        f"--proclife-guard must be error, warn or off, not {value!r}; "
+        "write --proclife-guard=error if the next argument is not an option"
     )
 
 
@@ -86,11 +86,11 @@ def _seconds(config: pytest.Config) -> float:
 
 
 def fault_of(mark: pytest.Mark) -> str | None:
-    """What is wrong with what the marker says, in one sentence."""
+    """What is wrong with a marker's arguments, in one sentence."""
     from pytest_proclife.guard.allowance import allowance
 
     if mark.args:
-        return f"the marker {MARKER} takes its arguments by name, not {mark.args[0]!r}"
+        return f"the marker {MARKER} takes keyword arguments only, not {mark.args[0]!r}"
     for name in mark.kwargs:
         if name not in ("allow", "reason"):
             return f"the marker {MARKER} takes allow and reason, not {name}"

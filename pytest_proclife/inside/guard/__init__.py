@@ -1,1 +1,1 @@
-"""What notes the starts in a guarded test process."""
+"""Notes the processes that a guarded test process starts."""

@@ -1,7 +1,7 @@
-"""The Pool or executor that a process is started for.
+"""The maker of a worker: the Pool or executor that the worker is started for.
 
-It need not have come with the line that runs now: an executor starts its workers when work
-comes, and a Pool's own thread replaces those that have ended.
+The line that runs at the start need not tell: an executor starts its workers when work comes,
+and a Pool's own thread starts new workers for those that have exited.
 """
 
 import sys
@@ -20,7 +20,7 @@ EXECUTORS = (
     "loky.process_executor",
     "joblib.externals.loky.process_executor",
 )
-# what calls the start() of a worker -> its variable that names who has the worker
+# a function that calls start() of a worker -> its variable that identifies the maker
 _STARTERS = {
     "_repopulate_pool_static": "pool",  # multiprocessing.pool: the list of the Pool's workers
     "_spawn_process": "self",  # concurrent.futures.process
@@ -30,8 +30,8 @@ _STARTERS = {
 _watched: "set[str]" = set()
 
 
-def maker(caller: "FrameType | None") -> str:
-    """Who has the worker whose start() is called there; empty where it is for itself."""
+def maker_of(caller: "FrameType | None") -> str:
+    """The maker of the worker whose start() is called there; empty if it is not a worker."""
     if caller is None:
         return ""
     name = _STARTERS.get(caller.f_code.co_name)
@@ -40,18 +40,18 @@ def maker(caller: "FrameType | None") -> str:
     return str(id(caller.f_locals[name]))
 
 
-def note_pool(number: str, caller: "FrameType | None") -> None:
-    """Note a Pool that begins: its first workers come with itself."""
+def note_pool(maker: str, caller: "FrameType | None") -> None:
+    """Note that a Pool was made, if this is the start of one of its first workers."""
     if caller is None or _STARTERS.get(caller.f_code.co_name) != "pool":
         return
     above = caller.f_back.f_back if caller.f_back is not None else None
     if above is not None and above.f_code.co_name == "__init__":
-        _note(number, above)
+        _note(maker, above)
 
 
 def watch_executors() -> bool:
-    """Note from here on where executors are made; of those made already, that they were. Whether
-    that could be: a module may be there that has not run yet.
+    """Note each executor that is made from here on, and those that exist. False if a module of
+    them has been imported and has not run yet.
     """
     complete = True
     for name in EXECUTORS:
@@ -67,15 +67,15 @@ def watch_executors() -> bool:
 
 def _watch(executor: "Any") -> None:
     watch.ensure()
-    watch.watch_function(executor.__init__, start=_made)
-    for one in borrow("gc").get_objects():
-        if executor in type(one).__mro__:
-            _note(str(id(one)), None)
+    watch.watch_function(executor.__init__, start=_on_init)
+    for existing in borrow("gc").get_objects():
+        if executor in type(existing).__mro__:
+            _note(str(id(existing)), None)
 
 
-def _made(frame: "FrameType") -> None:
+def _on_init(frame: "FrameType") -> None:
     _note(str(id(frame.f_locals["self"])), frame.f_back)
 
 
-def _note(number: str, frame: "FrameType | None") -> None:
-    tags.note(tags.MADE, number, callsite.where(frame))
+def _note(maker: str, frame: "FrameType | None") -> None:
+    tags.note(tags.MADE, maker, callsite.where(frame))

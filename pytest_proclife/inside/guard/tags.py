@@ -1,9 +1,9 @@
-"""The ledger of what is started, and the tag that all of it inherits.
+"""The notes of what is started, and the tag that each started process inherits.
 
-The guarded process keeps its own notes in a list. The ledger is a file in memory that its forks
-append theirs to: nobody has to read along, so nobody is kept waiting. What is started inherits
-one descriptor of it, the tag, whose position says which start it came from: by that an orphan is
-known whose parents are all gone.
+The guarded process keeps its own notes in a list. Its forks append theirs to the ledger, a file
+in memory, which does not block however late it is read. Each started process inherits one
+descriptor of that file, the tag. The position of the tag is the number of the start: by it an
+orphan is known even if all its parents are gone.
 """
 
 import _thread
@@ -18,26 +18,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Kinds of note, each with its fields; before those stands the thread that notes.
+# Kinds of note, each with its fields. The first field of all is the thread that makes the note.
 FORKING = "f"  # tag, where: a fork follows
 SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
-FORKED = "h"  # tag: this process, of which the header has the pid, is that fork
+FORKED = "h"  # tag: the process that makes the note is that fork
 STARTED = "s"  # child's pid, tag, kind, name, start method, where, maker, argv...
-THREAD, FORKING_TAG = 0, 1  # the places of these among the fields
+MADE = "m"  # maker, where: a Pool or an executor was made
+# The places of fields, of all kinds, of FORKING and FORKED, and of STARTED.
+THREAD = 0
+FORKING_TAG = 1
 CHILD, STARTED_TAG, NAME, METHOD, MAKER = 1, 2, 4, 5, 7
-MADE = "m"  # maker, where: something that will have workers
 
-# In the ledger each stands as `wire.pack` writes it, after its length in LENGTH bytes.
+# In the ledger each note stands as `wire.pack` makes it, after its length in LENGTH bytes.
 LENGTH = 4
 
-_NUMBERS = (961, 241, 49, 21)  # what programs do not count on; the first that the limit allows
-_COUNT_BITS = 20  # of a tag; the pid of who starts stands above
+_NUMBERS = (961, 241, 49, 21)  # of descriptors, for the first that the limit allows
+_COUNT_BITS = 20  # of a tag's number; the bits above are the pid of the process that starts
 
-_clock = time.clock_gettime_ns  # which libraries that freeze time leave alone
+_clock = time.clock_gettime_ns  # libraries that freeze time do not replace it
 
 
 class Note:
-    """`at` is monotonic ns, `pid` that of who notes; the kinds above say what the fields are."""
+    """`at` is monotonic ns, `pid` that of the process that makes the note."""
 
     __slots__ = "at", "fields", "kind", "pid"
 
@@ -48,29 +50,29 @@ class Note:
         self.fields = fields
 
 
-notes: "list[Note]" = []  # the guarded process's own, that nobody has read
-news: "Any" = b"\0"  # memory that forks share: not 0 where one of them has noted something
+notes: "list[Note]" = []  # the guarded process's own, until they are read
+fork_noted: "Any" = b"\0"  # memory shared with forks: not 0 if one of them has made a note
 tag = -1
 ledger = -1
 link = ""  # what the tag is a link to in /proc
 _pid = 0  # of the guarded process
-_identity = (-1, -1)
-_path = ""  # of the tag's file, to open it anew
+_identity = (-1, -1)  # device and inode of the ledger
+_path = ""  # by which the ledger is opened again
 _count = 0
-_position = 0  # of the tag, as it was set last
+_position = 0  # of the tag, as set last
 
 
-def begin() -> None:
-    """Make the ledger and its tag: this process is the guarded one."""
-    global tag, ledger, link, news, _pid, _identity, _path, _position
+def open_ledger() -> None:
+    """Make the ledger and its tag. This process is the guarded one."""
+    global tag, ledger, link, fork_noted, _pid, _identity, _path, _position
     if _pid != posix.getpid():
         _pid = posix.getpid()
-        notes.clear()  # a fork's begin with what its parent had not read
-        news = borrow("mmap").mmap(-1, 1)
+        notes.clear()  # a fork has inherited what its parent had not read
+        fork_noted = borrow("mmap").mmap(-1, 1)
     file = posix.memfd_create("proclife-%d-%s" % (posix.getpid(), posix.urandom(8).hex()))
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC
-    ledger = raised(posix.open("/proc/self/fd/%d" % file, flags))
-    tag = raised(file, inherited=True)
+    ledger = moved_up(posix.open("/proc/self/fd/%d" % file, flags))
+    tag = moved_up(file, inherited=True)
     _path = "/proc/self/fd/%d" % tag
     link = posix.readlink(_path)
     status = posix.fstat(tag)
@@ -78,8 +80,8 @@ def begin() -> None:
     _position = posix.lseek(tag, _pid << _COUNT_BITS, 0)
 
 
-def raised(file: int, inherited: bool = False) -> int:
-    """The same file by a number that programs do not count on; the one it had is free."""
+def moved_up(file: int, inherited: bool = False) -> int:
+    """The same file under a number that programs do not use; its old number is free again."""
     fcntl = borrow("fcntl")
     command = fcntl.F_DUPFD if inherited else fcntl.F_DUPFD_CLOEXEC
     for number in _NUMBERS:
@@ -92,8 +94,8 @@ def raised(file: int, inherited: bool = False) -> int:
     raise OSError("no descriptor is left for the guard")
 
 
-def current() -> int:
-    """Which start this process came from, as long as it has started nothing itself."""
+def inherited_number() -> int:
+    """The number of this process's own start, until it starts something itself."""
     return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
 
 
@@ -111,16 +113,15 @@ def now() -> int:
 
 
 def note(kind: str, *fields: str) -> None:
-    add(begun(kind, *fields))
+    add(new_note(kind, *fields))
 
 
-def begun(kind: str, *fields: str) -> Note:
-    """A note that is to be added later, which gives it its time."""
+def new_note(kind: str, *fields: str) -> Note:
+    """A note without its time, which it gets when it is added."""
     return Note(kind, posix.getpid(), 0, [str(_thread.get_native_id()), *fields])
 
 
 def add(note: Note) -> None:
-    """Note it as of now."""
     note.at = _clock(time.CLOCK_MONOTONIC)
     if note.pid == _pid:
         notes.append(note)
@@ -128,19 +129,20 @@ def add(note: Note) -> None:
     if _is_ours(ledger):
         data = packed(note)
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
-    news[0] = 1  # after the note; and where that is lost, so that this is noticed
+    fork_noted[0] = 1  # after the note; without a ledger too, so that the loss is noticed
 
 
 def packed(note: Note) -> bytes:
-    """The note as it stands in the ledger: in UTF-8, whatever a test has called its own."""
+    """The note as it stands in the ledger: in UTF-8, whatever names a test has chosen."""
     return wire.pack(note.kind, 0, note.pid, note.at, tuple(map(wire.clip, note.fields)))
 
 
 def new_tag() -> int:
-    """From here on what is started has a tag of its own; its number, 0 where that cannot be.
+    """Give the tag a number of its own for what is started next. The number; 0 if it failed.
 
-    All in one: after a fork each function that runs and each object that is made costs the copy
-    of its page. So the tag is known by its position, which no other file has by chance.
+    In one function: after a fork each function that runs and each object that is made costs the
+    copy of its page. That is also why the position alone is checked first: no other file has this
+    one by chance.
     """
     global _count, _position
     try:

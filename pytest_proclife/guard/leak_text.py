@@ -1,0 +1,75 @@
+"""The words for a leak, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from pytest_proclife.guard.leak import Leak, State
+from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.render.text import plain
+
+_LINE = 160  # characters of a command line that are shown
+
+_STATES = {
+    State.RUNNING: "running for {age:.1f} s",
+    State.ZOMBIE: "exited, never waited for",
+    State.UNJOINED: "exited, never joined",
+}
+_ADVICE = {
+    "process": "join() it, or kill() it and join() it",
+    "pool_worker": "close() or terminate() the Pool, then join() it",
+    "executor_worker": "shutdown() the executor, or use it in a with statement",
+    "manager": "shutdown() the manager, or use it in a with statement",
+    "subprocess": "wait() for it, or kill() it and wait() for it",
+    "posix_spawn": "wait for it with os.waitpid(), or kill it first",
+    "os_fork": "wait for it with os.waitpid(), or kill it first",
+    "other": "end it together with the process that started it",
+}
+_ADVICE_IF_EXITED = {
+    **dict.fromkeys(MULTIPROCESSING_KINDS, "join() it"),
+    "subprocess": "wait() for it",
+}
+
+
+def line(leak: Leak) -> str:
+    """A leak in one line, with the reason if it is excused."""
+    excuse = leak.reason or ("in the baseline" if leak.in_baseline else "")
+    return f"{_headline(leak)}, {_start(leak)}{f' ({excuse})' if excuse else ''}"
+
+
+def account(leaks: Iterable[Leak]) -> str:
+    """The leaks, by owner, without those that are excused; empty if there are no others."""
+    groups = groupby((leak for leak in leaks if not leak.is_excused), key=lambda leak: leak.owner)
+    return "\n\n".join(_account_of(owner, list(group)) for owner, group in groups)
+
+
+def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
+    number = f"{len(leaks)} process{'es' if len(leaks) > 1 else ''}"
+    lines = [f"{owner} leaked {number}:"]
+    for leak in leaks:
+        lines += ["", f"  {_headline(leak)}", f"      {_start(leak)}"]
+        if leak.argv:
+            lines.append(f"      command line: {plain(leak.command)[:_LINE]}")
+        end = "the fixture is torn down" if leak.of_fixture else "the test ends"
+        lines.append(f"      {_advice(leak)}, before {end}")
+    return "\n".join(lines)
+
+
+def _headline(leak: Leak) -> str:
+    state = _STATES[leak.state].format(age=leak.age)
+    return f"{plain(leak.name)} ({leak.kind}, pid {leak.pid}), {state}"
+
+
+def _start(leak: Leak) -> str:
+    place = f"at {plain(leak.where)}" if leak.where else "at an unknown line"
+    if leak.ancestor is None:
+        return f"started {place}"
+    fork = f"a fork (pid {leak.ancestor_pid})" if leak.ancestor_pid else "a fork"
+    return f"started by {plain(leak.ancestor) or fork}, which was started {place}"
+
+
+def _advice(leak: Leak) -> str:
+    if leak.state is State.RUNNING:
+        return _ADVICE.get(leak.kind, _ADVICE["other"])
+    return _ADVICE_IF_EXITED.get(leak.kind, "wait for it with os.waitpid()")
