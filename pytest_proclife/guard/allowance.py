@@ -105,7 +105,7 @@ class Baseline:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
     def excuse(self, leaks: Iterable[Leak]) -> list[Leak]:
-        """The same leaks, which have one owner; the known ones are marked so."""
+        """The same leaks, with those marked that the baseline has."""
         left, result = self.entries.copy(), []
         for leak in leaks:
             key = key_of(leak)

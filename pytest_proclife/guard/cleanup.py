@@ -44,8 +44,8 @@ def await_exits(ownership: Ownership, owners: list[Owner], wait: float) -> list[
 
 
 def _left(ownership: Ownership, owners: list[Owner]) -> list[OwnedProcess]:
-    """The processes of these owners, once their starts are noted. If it is a Pool that is just
-    replacing its only worker, the new one.
+    """The processes of these owners. If a thread is starting one, or a Pool or an executor has none
+    because it is replacing its only worker, this waits for the new one.
     """
     register = ownership.register
     makers = register.makers_of(owners)
@@ -53,7 +53,7 @@ def _left(ownership: Ownership, owners: list[Owner]) -> list[OwnedProcess]:
     while True:
         are_replacing = bool(makers) and any_replaces_workers(makers)
         if makers:
-            ownership.update()  # after that question: it finds what had been started by then
+            ownership.update()  # asked before, so that this finds each new worker
         left = register.left_by(owners)
         are_starting = any(process.is_being_started for process in left)
         if (not are_starting and (left or not are_replacing)) or monotonic() > until:
@@ -64,7 +64,7 @@ def _left(ownership: Ownership, owners: list[Owner]) -> list[OwnedProcess]:
 
 
 def _wait_for_change(processes: list[OwnedProcess], seconds: float) -> bool:
-    """Wait until one of these exits, or is reaped if another thread could do that."""
+    """Wait until one of these exits, or, if another thread may reap it, is reaped."""
     poll, pidfds = select.poll(), []
     has_threads = threading.active_count() > 1
     try:
@@ -119,8 +119,8 @@ class Closed:
 
 
 def _close(pids: set[int], makers: set[str]) -> Closed:
-    """Close the Pools and executors that have one of these workers or are one of these makers,
-    since one may have started a worker that it does not list yet.
+    """Close the Pools and executors that have one of these workers, or are one of these makers: a
+    new worker may not be in a Pool's list yet.
     """
     closed_pools = [p for p in pools() if pids & workers(p) or maker_of(p) in makers]
     closed_executors = [

@@ -71,7 +71,7 @@ class Register:
 
     def __init__(self) -> None:
         self.pid = posix.getpid()
-        # the lowest number of the guard's descriptors: what closes others closes it too
+        # opened first, for the lowest number: what closes the guard's others closes it too
         self._children_file = self._open_children()
         self.children_text = b""  # as of the last look
         self.notes = Notes()
@@ -153,7 +153,7 @@ class Register:
         parent, their Pool or executor, or the thread that started them has another.
         """
         if posix.getpid() != self.pid:
-            return  # a fork that goes on as pytest: its parent checks what it starts
+            return  # in a fork that goes on as pytest: the parent checks what that starts
         existing = self._find_all(current, owner_of_thread)
         processes: dict[tuple[int, int], OwnedProcess] = {}
         self._by_pid = {}
@@ -295,9 +295,9 @@ class Register:
 
 
 class Ownership:
-    """The current owner, to whom belongs what is started now, and the change from one to the next.
+    """The current owner, which owns what is started now.
 
-    The owner of a thread, other than the main one, is who was current when the thread was new.
+    A thread other than the main one keeps the owner that was current when the thread was new.
     """
 
     def __init__(self) -> None:
@@ -382,15 +382,13 @@ class Ownership:
         return not forking and not _thread._count()
 
     def change_to(self, owner: Owner) -> Owner:
-        """Make this the current owner, after what is new has been given to the one before, which
-        is returned.
-        """
+        """Make this the current owner. The one before gets what is new, and is returned."""
         hooks.watch_new_modules()
         self.update()
         return self.replace_by(owner)
 
     def replace_by(self, owner: Owner) -> Owner:
-        """The same, if nothing can be new."""
+        """The same, for when nothing can be new."""
         if self._owner_of_thread or _thread._count():
             self._update_threads()
         before, self.current = self.current, owner

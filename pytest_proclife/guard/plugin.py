@@ -76,7 +76,7 @@ class Guard:
         self.baseline = baseline
         self.root = f"{config.rootpath}/"
         self.ownership = owners.of_this_process()
-        self.outer = self.ownership.current  # of a session around this one
+        self.outer = self.ownership.current  # that of a session around this one, or nobody
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.unchecked: list[Owner] = []  # those that are over
         self._reports: Reports | None = None

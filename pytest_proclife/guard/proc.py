@@ -1,4 +1,4 @@
-"""Which processes exist: those below this one, and those that carry its tag, from /proc."""
+"""The processes that exist, below this one or with its tag, from /proc."""
 
 import posix
 import time

@@ -35,7 +35,7 @@ class Start(NamedTuple):
 
     @property
     def notes_its_starts(self) -> bool:
-        """Whether it notes what it starts itself: Python's forks do."""
+        """Whether it notes the processes that it starts itself, as Python's forks do."""
         return self.method == "fork"
 
 
@@ -51,7 +51,7 @@ class NewMaker:
 
 
 class Notes:
-    """The notes that have not been read. There is one for each process, made at first use."""
+    """The new notes of this process and its forks. One object a process, made at first use."""
 
     def __init__(self) -> None:
         hooks.install()
@@ -65,7 +65,7 @@ class Notes:
         self._read = 0  # bytes of the ledger
 
     def reopen(self) -> None:
-        """Begin a new ledger. What forks have noted in a lost one stays unknown."""
+        """Begin a new ledger. The notes of forks in a lost one stay unknown."""
         tags.open_ledger()
         self._open()
 
@@ -162,13 +162,12 @@ class Starts:
                 return None
             known = self.by_pid.get(pid)
             if known is not None and known.by == fork.by and known.at > fork.at:
-                start = known._replace(
-                    tag=fork.tag
-                )  # the parent's note came first, with more in it
+                # the parent's note was first, and has more in it
+                start = known._replace(tag=fork.tag)
             else:
                 start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
         else:
-            thread, child, tag, what, name, method, where, maker, *argv = fields
+            thread, child, tag, child_kind, name, method, where, maker, *argv = fields
             known = self.by_pid.get(int(child))
             if not tag and known is not None and known.by == pid:
                 tag = str(known.tag)  # a Process, whose fork or program was noted before
@@ -178,7 +177,7 @@ class Starts:
                 where=where or self._where_made.get((pid, maker), ""),
                 pid=int(child),
                 tag=int(tag or 0),
-                kind=what,
+                kind=child_kind,
                 name=wire.clip(name, _NAME_LIMIT),
                 method=method,
                 argv=tuple(argv),

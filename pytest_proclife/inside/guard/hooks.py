@@ -269,8 +269,8 @@ def _is_run_starter(frame: "FrameType | None") -> bool:
 
 
 def _watch_start() -> bool:
-    """Watch `Process.start` from here on. False if it is not there yet. Its first call may be what
-    imports the rest of multiprocessing: a function that runs can be watched too, to its return.
+    """Watch `Process.start` from here on. False if it is not there yet. A call that is running is
+    watched too, to its return: it may be what imported the rest of multiprocessing.
     """
     global _is_watching_start
     if _is_watching_start:

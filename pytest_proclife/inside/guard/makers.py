@@ -1,7 +1,7 @@
 """The maker of a worker: the Pool or executor that the worker is started for.
 
-The line that runs at the start need not tell: an executor starts its workers when work comes,
-and a Pool's own thread starts new workers for those that have exited.
+The line that starts a worker does not always tell: an executor starts its workers when work
+comes, and a Pool's own thread starts new workers for those that have exited.
 """
 
 import sys

@@ -54,7 +54,7 @@ notes: "list[Note]" = []  # the guarded process's own, until they are read
 fork_noted: "Any" = b"\0"  # memory shared with forks: not 0 if one of them has made a note
 tag = -1
 ledger = -1
-link = ""  # what the tag is a link to in /proc
+link = ""  # the target of the tag's link in /proc
 _pid = 0  # of the guarded process
 _identity = (-1, -1)  # device and inode of the ledger
 _path = ""  # by which the ledger is opened again
@@ -138,7 +138,7 @@ def packed(note: Note) -> bytes:
 
 
 def new_tag() -> int:
-    """Give the tag a number of its own for what is started next. The number; 0 if it failed.
+    """Give the tag a new number, for the next start. The number; 0 if it failed.
 
     In one function: after a fork each function that runs and each object that is made costs the
     copy of its page. That is also why the position alone is checked first: no other file has this
