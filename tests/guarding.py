@@ -13,6 +13,7 @@ from textwrap import dedent
 import pytest
 from conftest import TARGETS
 
+SUITES = TARGETS / "suites"
 # What the short suites begin with.
 HEAD = """\
 import os, pytest, subprocess, sys, threading, time, unittest
@@ -32,7 +33,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 
 def write_suite(pytester: pytest.Pytester, tests: Path | str, head: str = HEAD) -> None:
-    """Make `test_suite.py`: of a file of the targets, or of a short text below a head."""
+    """Make `test_suite.py`: of one of SUITES, or of a short text below a head."""
     text = tests.read_text() if isinstance(tests, Path) else head + dedent(tests)
     Path(pytester.path, "test_suite.py").write_text(text)
 

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
-from guarding import FORK_HEAD, guarded, line_of
+from guarding import FORK_HEAD, SUITES, guarded, line_of
 
-LEAKING = TARGETS / "suite_leaking.py"
+LEAKING = SUITES / "guard_leaking.py"
 
 
 def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
@@ -41,7 +40,7 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
 
 
 def test_a_suite_that_ends_what_it_starts_gets_no_report(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_tidy.py", wait=1)
+    result = guarded(suite, SUITES / "guard_tidy.py", wait=1)
     result.assert_outcomes(passed=13)
     assert result.ret == 0
     assert "guard" not in result.stdout.str()
@@ -95,7 +94,7 @@ def test_leaks_run_on_with_the_option_to_keep_them(suite: pytest.Pytester) -> No
 def test_a_process_that_exits_within_the_wait_and_is_waited_for_is_not_a_leak(
     suite: pytest.Pytester,
 ) -> None:
-    result = guarded(suite, TARGETS / "suite_waiting_thread.py", wait=30)
+    result = guarded(suite, SUITES / "guard_waiting_thread.py", wait=30)
     result.assert_outcomes(passed=1)
     assert result.ret == 0
     assert result.duration < 20
@@ -218,7 +217,7 @@ def test_the_set_up_of_a_module_or_a_class_owns_what_it_starts(
 
 
 def test_a_fixture_owns_what_its_server_starts_later(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_shell_server.py")
+    result = guarded(suite, SUITES / "guard_shell_server.py")
     result.assert_outcomes(passed=2)
     shown = result.stdout.str()
     assert "fixture shell (module) of test_suite.py leaked 2 processes" in shown
@@ -310,7 +309,7 @@ def test_a_process_of_a_fork_server_that_nobody_joined_is_a_leak(suite: pytest.P
 
 
 def test_it_takes_no_wait_status_and_handles_no_signal(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_statuses.py")
+    result = guarded(suite, SUITES / "guard_statuses.py")
     result.assert_outcomes(passed=2)
     assert "1 leaked" in result.stdout.str()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import TARGETS
-from guarding import FORK_HEAD, guarded
+from guarding import FORK_HEAD, SUITES, guarded
 
 pytestmark = pytest.mark.once
 
 
 def test_it_finds_the_same_whatever_functions_tests_replace(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_replaced_functions.py", wait=0.1)
+    result = guarded(suite, SUITES / "guard_replaced_functions.py", wait=0.1)
     result.assert_outcomes(passed=3)
     shown = result.stdout.str()
     assert "2 leaked" in shown
@@ -73,7 +72,7 @@ def test_it_changes_no_outcome_if_a_test_has_no_descriptor_left(suite: pytest.Py
 def test_a_test_that_counts_its_descriptors_finds_none_of_the_guards(
     suite: pytest.Pytester,
 ) -> None:
-    result = guarded(suite, TARGETS / "suite_counting_descriptors.py", wait=0.1)
+    result = guarded(suite, SUITES / "guard_counting_descriptors.py", wait=0.1)
     result.assert_outcomes(passed=3)
     assert "1 leaked" in result.stdout.str()
 

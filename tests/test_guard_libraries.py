@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from guarding import guarded, needs
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,13 @@ pytestmark = pytest.mark.once
             "loky",
             "loky.get_reusable_executor(2).submit(len, 'work').result() == 4",
             marks=needs("loky"),
+            id="loky",
         ),
         pytest.param(
             "joblib",
             "joblib.Parallel(2)(joblib.delayed(len)('work') for _ in range(3)) == [4] * 3",
             marks=needs("joblib"),
+            id="joblib",
         ),
     ],
 )

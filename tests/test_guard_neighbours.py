@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
-from guarding import guarded, needs, write_suite
+from guarding import SUITES, guarded, needs, write_suite
 
 pytestmark = pytest.mark.once
 
 XDIST = ("-p", "xdist.plugin", "-n", "2")
-TIDY = TARGETS / "suite_tidy.py"
+TIDY = SUITES / "guard_tidy.py"
 
 
 @needs("xdist")
 def test_xdists_workers_report_and_the_controller_sums_up(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_leaking.py", *XDIST, "-q", wait=0.2)
+    result = guarded(suite, SUITES / "guard_leaking.py", *XDIST, "-q", wait=0.2)
     shown = result.stdout.str()
     result.assert_outcomes(passed=12, failed=1)
     # the session's fixture is set up in one worker or in both
@@ -41,6 +40,7 @@ def test_under_xdist_leaks_at_the_end_of_a_worker_are_reported_too(
     assert "fixture server (session) of test_suite.py leaked 1 process" in result.stdout.str()
 
 
+@pytest.mark.slow
 @needs("xdist")
 def test_a_tidy_suite_gets_no_report_under_xdist(suite: pytest.Pytester) -> None:
     result = guarded(suite, TIDY, *XDIST, wait=0.2)
@@ -48,6 +48,7 @@ def test_a_tidy_suite_gets_no_report_under_xdist(suite: pytest.Pytester) -> None
     assert result.ret == 0
 
 
+@pytest.mark.slow
 @needs("xdist")
 def test_a_baseline_is_held_under_xdist(suite: pytest.Pytester) -> None:
     base = ("--proclife-guard-baseline=base.json", *XDIST)
@@ -71,6 +72,7 @@ def test_a_test_that_timed_out_has_its_leak_beside_its_failure(suite: pytest.Pyt
     assert "1 leaked" in shown
 
 
+@pytest.mark.slow
 @needs("pytest_cov")
 def test_coverage_measures_the_same_with_the_guard(suite: pytest.Pytester) -> None:
     options = ("-p", "pytest_cov.plugin", "--cov=test_suite", "--cov-report=term")
@@ -116,7 +118,7 @@ def test_the_options_are_gone_without_the_plugin(
 
 
 def test_pytest_within_a_guarded_test_has_a_guard_of_its_own(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_pytest_within.py", "-W", "ignore", wait=0.2)
+    result = guarded(suite, SUITES / "guard_pytest_within.py", "-W", "ignore", wait=0.2)
     result.assert_outcomes(passed=3)
     assert result.ret == 0  # the inner guard has killed its leaks before the outer one looks
 

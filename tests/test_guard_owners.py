@@ -8,9 +8,8 @@ import random
 import re
 
 import pytest
-from conftest import TARGETS
 from guard_deeds import LEFT
-from guarding import FORK_HEAD, guarded, line_of, output_of
+from guarding import FORK_HEAD, SUITES, guarded, line_of, output_of
 
 pytestmark = pytest.mark.once
 
@@ -23,7 +22,7 @@ def test_a_fixture_owns_the_workers_that_its_executor_starts_for_a_test(
     monkeypatch.setenv("SCOPE", scope)
     if is_early:
         monkeypatch.setenv("EARLY", "1")
-    tests = TARGETS / "suite_executor.py"
+    tests = SUITES / "guard_executor.py"
     result = guarded(suite, tests, "-k", "tidy")
     result.assert_outcomes(passed=2, deselected=2)
     assert result.ret == 0
@@ -103,7 +102,7 @@ def test_nobody_owns_what_is_started_between_tests(suite: pytest.Pytester) -> No
     assert "test_suite.py::test_two: " in result.stdout.str()
 
 
-POOL = TARGETS / "suite_pool.py"
+POOL = SUITES / "guard_pool.py"
 
 
 def test_workers_that_replace_others_belong_to_the_pools_owner(suite: pytest.Pytester) -> None:
@@ -125,7 +124,7 @@ def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pyt
 def test_a_pool_that_is_just_replacing_its_only_worker_is_a_leak(
     suite: pytest.Pytester, wait: float
 ) -> None:
-    tests = TARGETS / "suite_pool_replacing.py"
+    tests = SUITES / "guard_pool_replacing.py"
     result = guarded(suite, tests, "-k", "left", wait=wait)
     result.assert_outcomes(passed=1, deselected=1)
     assert "fixture pool (module) of test_suite.py leaked 1 process" in result.stdout.str()
@@ -137,7 +136,7 @@ def test_a_pool_that_is_just_replacing_its_only_worker_is_a_leak(
 def test_an_executor_that_is_just_replacing_its_only_worker_is_a_leak(
     suite: pytest.Pytester,
 ) -> None:
-    result = guarded(suite, TARGETS / "suite_executor_replacing.py", "-W", "ignore")
+    result = guarded(suite, SUITES / "guard_executor_replacing.py", "-W", "ignore")
     result.assert_outcomes(passed=1)
     assert "test_suite.py::test_it leaked 1 process" in result.stdout.str()
 
@@ -145,7 +144,7 @@ def test_an_executor_that_is_just_replacing_its_only_worker_is_a_leak(
 def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
     suite: pytest.Pytester,
 ) -> None:
-    tests = TARGETS / "suite_starting_thread.py"
+    tests = SUITES / "guard_starting_thread.py"
     result = guarded(suite, tests, "-W", "ignore")
     result.assert_outcomes(passed=1)
     start = rf"started at .*:{line_of(tests, 'the start')} in start"
@@ -153,7 +152,7 @@ def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
 
 
 def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
-    tests = TARGETS / "suite_thread_server.py"
+    tests = SUITES / "guard_thread_server.py"
     result = guarded(suite, tests, "-k", "tidy")
     result.assert_outcomes(passed=2, deselected=2)
     assert result.ret == 0
@@ -163,7 +162,7 @@ def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
 
 
 def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytester) -> None:
-    tests = TARGETS / "suite_later_thread.py"
+    tests = SUITES / "guard_later_thread.py"
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
     start = f"started at test_suite.py:{line_of(tests, 'the start')} in later"
@@ -171,7 +170,7 @@ def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytes
 
 
 def test_a_popen_that_was_deleted_is_a_leak_only_while_it_runs(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_dropped_popens.py", "-W", "ignore")
+    result = guarded(suite, SUITES / "guard_dropped_popens.py", "-W", "ignore")
     result.assert_outcomes(passed=2)
     shown = result.stdout.str()
     assert "test_suite.py::test_runs leaked 1 process" in shown
@@ -194,7 +193,7 @@ def test_a_test_owns_what_c_code_forks_in_it(suite: pytest.Pytester) -> None:
 
 
 def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester) -> None:
-    result = guarded(suite, TARGETS / "suite_fork_of_c.py", wait=0.1)
+    result = guarded(suite, SUITES / "guard_fork_of_c.py", wait=0.1)
     result.assert_outcomes(passed=2)
     shown = result.stdout.str()
     assert "1 leaked" in shown
@@ -202,7 +201,7 @@ def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester)
 
 
 def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.Pytester) -> None:
-    tests = TARGETS / "suite_joined_parents.py"
+    tests = SUITES / "guard_joined_parents.py"
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
     shown = result.stdout.str()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
+from guarding import SUITES
 
 pytestmark = [
     pytest.mark.once,
@@ -48,6 +48,6 @@ def waits(folder: Path, guard: str) -> set[str]:
 def test_pytests_process_waits_for_no_child_but_by_its_pid_and_handles_no_sigchld(
     tmp_path: Path,
 ) -> None:
-    shutil.copy(TARGETS / "suite_five_leaks.py", tmp_path / "test_suite.py")
+    shutil.copy(SUITES / "guard_five_leaks.py", tmp_path / "test_suite.py")
     # the last test of the suite finds all statuses: so the guard has waited for none of these
     assert waits(tmp_path, "off") == waits(tmp_path, "error") == {"wait4(pid", "waitid(P_PID, pid"}

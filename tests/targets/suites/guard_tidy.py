@@ -1,4 +1,4 @@
-"""The twin of `suite_leaking`: the same twelve, and each ends what it started."""
+"""The twin of `guard_leaking`: the same twelve, and each ends what it started."""
 
 import multiprocessing
 import os
