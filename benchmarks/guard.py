@@ -2,12 +2,12 @@
 
     python benchmarks/guard.py [--rounds N] [--python PATH] [--within | --instructions]
 
-Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. What
-pytest's own start takes is in the times, as in real life. On a machine on which other programs
-run these times move by more than the guard costs. With --within it is turned off and on every few
-tests of one run (from Python 3.12 on), and what it adds to a test and to the start is related to
-the time of the whole suite without it. With --instructions valgrind counts what the processor is
-told to do outside of the kernel.
+Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. The times
+include the start of pytest, as in real life. If other programs run on the machine, these times
+vary by more than the guard costs. With --within the guard is turned off and on every few tests of
+one run (from Python 3.12 on), and what it adds to a test and to the start is related to the time of
+the whole suite without it. With --instructions valgrind counts the instructions outside of the
+kernel.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COUNTING = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out
 def pytest_in(
     folder: str, python: str, mode: str, *before: str, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """pytest over the suite in a folder; `before` is a command that runs it."""
+    """Run pytest on the suite in a folder; `before` is a command that runs it."""
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
     env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
@@ -63,7 +63,7 @@ def pytest_in(
 
 
 def within(python: str, text: str, rounds: int) -> None:
-    """Say what the guard adds to a test and to the start, and what that makes of the suite."""
+    """Print what the guard adds to a test and to the start, and the ratio for the whole suite."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_suite.py").write_text(text)
@@ -71,7 +71,7 @@ def within(python: str, text: str, rounds: int) -> None:
         for _ in range(rounds):
             pytest_in(folder, python, MODES["guard"], **more)
             found.append([float(word) for word in Path(folder, "times").read_text().split()])
-            found[-1].append(once(python, folder, MODES["bare"])[0])
+            found[-1].append(measure_once(python, folder, MODES["bare"])[0])
     columns = [statistics.median(column) for column in zip(*found, strict=True)]
     start, low_off, off, low_on, on, bare = columns
     tests = int(re.findall(r"range\((\d+)\)", text)[0])
@@ -83,20 +83,20 @@ def within(python: str, text: str, rounds: int) -> None:
 
 
 def instructions(python: str, text: str) -> dict[str, int]:
-    """What pytest executes, by mode; its forks' counts have their parent's in them, and are not."""
+    """The instructions of pytest's process, by mode; without those of its forks."""
     counts = {}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_suite.py").write_text(text)
         for name, mode in MODES.items():
             pytest_in(folder, python, mode)  # the first writes bytecode
-            said = pytest_in(folder, python, mode, *COUNTING).stderr
-            *_, last = re.findall(r"I +refs: +([\d,]+)", said)  # forks end, and say so, before
+            printed = pytest_in(folder, python, mode, *COUNTING).stderr
+            *_, last = re.findall(r"I +refs: +([\d,]+)", printed)  # forks exit, and print, before
             counts[name] = int(last.replace(",", ""))
     return counts
 
 
-def once(python: str, folder: str, mode: str) -> tuple[float, float]:
-    """Seconds from the command to the prompt, and those of the processor's among them."""
+def measure_once(python: str, folder: str, mode: str) -> tuple[float, float]:
+    """Seconds from the start to the exit of pytest, and processor time in seconds."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     pytest_in(folder, python, mode)
     seconds = time.perf_counter() - started
@@ -112,7 +112,7 @@ def measure(python: str, text: str, rounds: int) -> dict[str, list[tuple[float, 
         Path(folder, "test_suite.py").write_text(text)
         for number in range(rounds + 1):
             for name in list(MODES) if number % 2 else list(reversed(MODES)):
-                both = once(python, folder, MODES[name])
+                both = measure_once(python, folder, MODES[name])
                 if number:  # the first writes bytecode
                     times[name].append(both)
     return times
@@ -139,7 +139,7 @@ def main() -> None:
             continue
         times = measure(options.python, text, options.rounds)
         print(title)
-        for place, what in enumerate(("time", "processor")):
+        for place, what in enumerate(("time", "processor time")):
             bare, guard = ([pair[place] for pair in times[name]] for name in MODES)
             ratios = [g / b for g, b in zip(guard, bare, strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)

@@ -1,6 +1,6 @@
-"""A plugin for `guard.py`: turn the guard off and on within one run, and time the tests of each.
+"""A plugin for `guard.py`: turn the guard off and on within one run, and time the tests of both.
 
-What other programs do on the machine moves both alike, so a hundredth can be told from nothing.
+Other programs on the machine slow both alike, so a difference of a hundredth can be seen.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import pytest
 import pytest_proclife.plugin
 from pytest_proclife.inside import monitoring
 
-TURN = 4  # tests; the first of each is not counted, as what it needs is in no cache
+TURN = 4  # tests; the first of each is not counted, since the caches hold nothing for it
 _monitoring: Any = getattr(sys, "monitoring", None)
 _times: dict[bool, list[float]] = {True: [], False: []}
 _start = [0.0]
 _configure = pytest_proclife.plugin.pytest_configure
 _register_at_fork: Callable[..., None] = posix.register_at_fork
-_at_fork: list[tuple[list[Any], Any]] = []  # what is called at a fork, and what to put in there
+_at_fork: list[tuple[list[Any], Any]] = []  # the list called at a fork, and the callback for it
 
 
 def _switchable(**callbacks: Any) -> None:
-    """What is registered cannot be taken back; but it can be C that calls what is in a list, with
-    no frame between that and the fork.
+    """A registered function cannot be removed. So register one of C, which calls the functions in a
+    list: no frame is added between these and the fork.
     """
     for when, callback in callbacks.items():
         listed = [callback]
@@ -43,7 +43,7 @@ def _switchable(**callbacks: Any) -> None:
 
 def _timed(config: pytest.Config) -> None:
     if _monitoring is None:
-        raise pytest.UsageError("what is rewritten on 3.11 cannot be turned off")
+        raise pytest.UsageError("functions that were rewritten on 3.11 cannot be switched back")
     posix.register_at_fork = _switchable
     began = time.perf_counter()
     try:
@@ -58,7 +58,7 @@ pytest_proclife.plugin.pytest_configure = _timed
 
 
 class Switch:
-    """Takes out the guard's hooks, what it does at forks, and its watch over Process."""
+    """Removes and restores the guard's pytest hooks, its fork hooks and its watch over Process."""
 
     def __init__(self, manager: pytest.PytestPluginManager) -> None:
         self.manager = manager
@@ -106,7 +106,7 @@ _NUMBER = pytest.StashKey[int]()
 
 
 def pytest_unconfigure() -> None:
-    """Say it in seconds: what the start takes, then the quartiles of a test, without and with."""
+    """Write seconds: of the start, then the lower quartile and median of a test, off and on."""
     quartiles = [statistics.quantiles(_times[is_on], n=4)[:2] for is_on in (False, True)]
     with open(os.environ["SWITCHED"], "w", encoding="utf-8") as file:
         print(_start[0], *quartiles[0], *quartiles[1], file=file)
