@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TARGETS
 from marking import DAEMON, EXERCISE, grade, graded, results
 
 pytestmark = pytest.mark.once  # each runs pytest several times
@@ -77,26 +78,7 @@ def test_an_exercise_is_what_it_was_while_an_answer_rewrites_it(tmp_path: Path) 
     assert [(result["status"], result["score"]) for result in found.values()] == [("graded", 0)] * 5
 
 
-BESIDE = """
-import json, pathlib
-import pytest
-from helper import wanted
-
-@pytest.mark.proclife_points(1)
-def test_helper(submission, limit):
-    assert submission.run().stdout == wanted() == limit, "helper"
-
-@pytest.mark.proclife_points(1)
-def test_later(submission):
-    submission.run()
-    import later
-    assert later.WANTED == submission.run().stdout, "later"
-
-@pytest.mark.proclife_points(1)
-def test_data(submission):
-    out = submission.run().stdout
-    assert json.loads(pathlib.Path(__file__).with_name("data.json").read_text()) == out, "data"
-"""
+BESIDE = (TARGETS / "exercises" / "beside.py").read_text()
 CONFTEST = "import pytest\n@pytest.fixture\ndef limit(): return {!r}\n"
 
 
