@@ -144,6 +144,23 @@ def test_an_answer_whose_copy_another_one_rewrites_is_graded_again(tmp_path: Pat
     assert (found["2"]["status"], found["2"]["score"]) == ("graded", 3), found["2"]
 
 
+def test_an_answer_whose_copy_another_one_rewrites_each_time_keeps_its_points(
+    tmp_path: Path,
+) -> None:
+    for path, text in beside(tmp_path, "42\n").items():
+        path.write_text(text)
+    cheats = (
+        "import pathlib\n"
+        "copies = pathlib.Path.cwd().parent.parent / 'exercises'\n"
+        "for path in copies.rglob('data.json'): path.write_text('0')\n"
+    )
+    found = graded(tmp_path, exercise=BESIDE, **{"1": cheats, "2": "print(42)"})
+    assert {name: (result["status"], result["score"]) for name, result in found.items()} == {
+        "1": ("tampered", 0),
+        "2": ("graded", 3),
+    }
+
+
 def test_tests_have_a_copy_and_the_folder_is_left_alone(tmp_path: Path) -> None:
     text = """
 import pathlib
@@ -197,6 +214,15 @@ def test_a_conftest_that_an_answer_writes_is_not_loaded(tmp_path: Path) -> None:
     assert [result["score"] for result in graded(tmp_path, **answers).values()] == [0, 0]
 
 
+def test_a_conftest_of_the_working_directory_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "week").mkdir()
+    (tmp_path / "week/exercise.py").write_text(EXERCISE)
+    (tmp_path / "ada.py").write_text("pass")
+    (tmp_path / "conftest.py").write_text("open('loaded', 'w').close()")
+    assert grade(tmp_path, "week/exercise.py", "ada.py", "-o", "out").returncode == 0
+    assert not (tmp_path / "loaded").exists()
+
+
 def test_check_says_that_the_exercise_was_changed(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "ada.py").write_text(writes(tmp_path / "exercise.py", EASY))
@@ -227,6 +253,28 @@ def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
     forge(tmp_path / "helper.py", "def wanted(): return ''", "")
     forge(tmp_path / "later.py", "WANTED = ''", "")
     assert graded(tmp_path, exercise=BESIDE, ada="pass")["ada"]["score"] == 0
+
+
+def test_bytecode_in_a_folder_for_all_bytecode_is_not_believed(tmp_path: Path) -> None:
+    for path, text in beside(tmp_path, "42\n").items():
+        path.write_text(text)
+    forges = (
+        "import importlib.util, marshal, pathlib, struct\n"
+        "place = pathlib.Path.cwd()\n"
+        "(path,) = (place.parent.parent / 'exercises' / place.name).rglob('later.py')\n"
+        "status, code = path.stat(), compile('WANTED = \"\"', str(path), 'exec')\n"
+        "head = struct.pack('<LLL', 0, int(status.st_mtime), status.st_size)\n"
+        "cache = pathlib.Path(importlib.util.cache_from_source(str(path)))\n"
+        "cache.parent.mkdir(parents=True)\n"
+        "cache.write_bytes(importlib.util.MAGIC_NUMBER + head + marshal.dumps(code))\n"
+    )
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "caches")}
+    (tmp_path / "exercise.py").write_text(BESIDE)
+    (tmp_path / "ada.py").write_text(forges)
+    assert grade(tmp_path, "exercise.py", "ada.py", "-o", "out", env=environment).returncode == 0
+    (found,) = results(tmp_path).values()
+    assert list((tmp_path / "caches").rglob("later.*.pyc")), "it was written"
+    assert [mark["sentences"][0] for mark in found["marks"]] == ["helper", "later", "data"]
 
 
 def test_results_depend_on_all_that_lies_in_the_folder_of_the_exercise(tmp_path: Path) -> None:

@@ -264,7 +264,8 @@ class _Grading:
         """The result of each, in the order in which they finish.
 
         If a grader's copy of the exercise was changed, by any answer, its submission is graded
-        again, alone. If it is changed again, only that answer or its tests can have done it.
+        again, alone: no other copy is there. If it is changed again, only that answer or its
+        tests can have done it.
         """
         again: list[SubmissionPath] = []
         for submission, result, change in self._round(submissions, keys, width):
@@ -272,12 +273,12 @@ class _Grading:
                 yield result
             else:
                 again.append(submission)
-        for _, result, change in self._round(again, keys, 1):
-            if change is None:
-                yield result
-            else:
+        for submission in again:
+            ((_, result, change),) = self._round([submission], keys, 1)
+            if change is not None:
                 reason = f"{change!r} of the exercise was changed while this answer was graded"
-                yield verdict.without_points(result, Status.TAMPERED, reason)
+                result = verdict.without_points(result, Status.TAMPERED, reason)
+            yield result
 
     def _round(
         self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int

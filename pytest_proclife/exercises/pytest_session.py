@@ -95,12 +95,14 @@ def grade(
 def preload() -> None:
     """Import what every session imports, for graders that are forked from this process."""
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main([*_arguments(), "--markers"])
+        # without the conftest.py of the working directory: it is no part of the exercise
+        pytest.main([*_arguments(), "--noconftest", "--markers"])
 
 
 def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
     root = exercise.root
     sys.path[:] = [path for path in sys.path if path != str(exercise.original.path.parent)]
+    sys.pycache_prefix = None  # bytecode is looked for in the copy alone, where changes are found
     os.chdir(root)
     arguments = [*_arguments(), f"--rootdir={root}", f"--confcutdir={root}", *options]
     if "conftest.py" not in exercise.original.files:
