@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "notebook_main.py"
-
 _PYTHON_CELL = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
 _FILE_CELL = re.compile(r"%%(?:writefile|file)\s+(\w+\.py)\s*$")
 _TIMED_LINE = re.compile(r"(\s*)%time\s+(.+)")
@@ -84,9 +82,8 @@ def read(path: str | os.PathLike[str]) -> Notebook:
     language = _language(values)
     if language not in ("", "python", "python3"):
         raise NotebookError(f"{name!r} is a notebook in {language}, not in Python")
-    sources = [_text(name, cell) for cell in values["cells"] if _is_code(name, cell)]
-    cells = tuple(_cell(number, source) for number, source in enumerate(sources, 1))
-    return Notebook(name=name, cells=cells)
+    sources = enumerate(_sources(name, values["cells"]), 1)
+    return Notebook(name=name, cells=tuple(_cell(number, source) for number, source in sources))
 
 
 def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
@@ -106,7 +103,8 @@ def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
         f'if __name__ == "__main__": __import__("sys").path[:1] = [{search!r}, {str(place)!r}]'
     )
     lines += [text for name, text in _KERNEL_NAMES.items() if _needs(notebook, name)]
-    if any(_awaits(cell.source) for cell in notebook.cells):
+    awaiting = {cell.number for cell in notebook.cells if _awaits(cell.source)}
+    if awaiting:
         # the cells share one event loop, as in a kernel
         lines.append("__loop__ = __import__('asyncio').Runner()")
     for cell in notebook.cells:
@@ -115,14 +113,13 @@ def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
             continue
         path = place / f"cell {cell.number}"
         path.write_text(cell.source + "\n", encoding="utf-8")
-        awaits = _awaits(cell.source)
-        flags = f", {ast.PyCF_ALLOW_TOP_LEVEL_AWAIT}" if awaits else ""
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if cell.number in awaiting else 0
         lines += [
             f'with open({str(path)!r}, encoding="utf-8") as __cell__:',
-            f'    __cell__ = compile(__cell__.read(), {str(path)!r}, "exec"{flags})',
-            "__loop__.run(eval(__cell__))" if awaits else "exec(__cell__)",
+            f'    __cell__ = compile(__cell__.read(), {str(path)!r}, "exec", {flags})',
+            "__loop__.run(eval(__cell__))" if flags else "exec(__cell__)",
         ]
-    program = place / PROGRAM
+    program = place / "notebook_main.py"
     program.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return program
 
@@ -139,10 +136,14 @@ def _needs(notebook: Notebook, name: str) -> bool:
 
 def _awaits(source: str) -> bool:
     """True if a cell awaits at its top level, as it may in a kernel."""
-    return _compiles(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) and not _compiles(source, 0)
+    return _compiles(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) and not _compiles(source)
 
 
-def _compiles(source: str, flags: int) -> bool:
+def _parses(source: str) -> bool:
+    return _compiles(source, ast.PyCF_ONLY_AST)
+
+
+def _compiles(source: str, flags: int = 0) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
             compile(source, "cell", "exec", flags, dont_inherit=True)
@@ -165,9 +166,9 @@ def _as_format_4(name: str, values: Any) -> dict[str, Any]:
         try:
             values = nbformat.reads(json.dumps(values), as_version=4)
         except Exception as error:  # noqa: BLE001 - nbformat has no base class for its errors
-            raise NotebookError(f"{name!r} is a broken notebook: {error}") from None
+            raise _broken(name, error) from None
     if not isinstance(values.get("cells"), list):
-        raise NotebookError(f"{name!r} is a broken notebook: it has no list of cells")
+        raise _broken(name, "it has no list of cells")
     return dict(values)
 
 
@@ -180,19 +181,23 @@ def _language(values: dict[str, Any]) -> str:
     return ""
 
 
-def _is_code(name: str, cell: Any) -> bool:
-    if not isinstance(cell, dict) or "cell_type" not in cell:
-        raise NotebookError(f"{name!r} is a broken notebook: a cell has no cell_type")
-    return bool(cell["cell_type"] == "code")
+def _sources(name: str, cells: list[Any]) -> Iterator[str]:
+    """The text of each code cell."""
+    for cell in cells:
+        if not isinstance(cell, dict) or "cell_type" not in cell:
+            raise _broken(name, "a cell has no cell_type")
+        if cell["cell_type"] != "code":
+            continue
+        source = cell.get("source")
+        if isinstance(source, list) and all(isinstance(line, str) for line in source):
+            source = "".join(source)
+        if not isinstance(source, str):
+            raise _broken(name, "a code cell has no source")
+        yield source
 
 
-def _text(name: str, cell: dict[str, Any]) -> str:
-    source = cell.get("source")
-    if isinstance(source, list) and all(isinstance(line, str) for line in source):
-        source = "".join(source)
-    if not isinstance(source, str):
-        raise NotebookError(f"{name!r} is a broken notebook: a code cell has no source")
-    return source
+def _broken(name: str, reason: object) -> NotebookError:
+    return NotebookError(f"{name!r} is a broken notebook: {reason}")
 
 
 def _futures(source: str) -> set[str]:
@@ -224,13 +229,8 @@ def _cell(number: int, source: str) -> Cell:
         rest = _cell(number, "\n".join(lines))
         return Cell(number=number, source=rest.source, left_out=(*left_out, *rest.left_out))
     file = _FILE_CELL.match(head)
-    return Cell(
-        number=number,
-        source="",
-        left_out=left_out,
-        file=file.group(1) if file else "",
-        body="\n".join(lines[first + 1 :]) + "\n",
-    )
+    name, body = file.group(1) if file else "", "\n".join(lines[first + 1 :]) + "\n"
+    return Cell(number=number, source="", left_out=left_out, file=name, body=body)
 
 
 def _replace_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
@@ -259,14 +259,6 @@ def _replacement(line: str) -> str | None:
     if _KERNEL_LINE.match(line) and not _parses(line.strip()):
         return line[: len(line) - len(line.lstrip())] + "pass"
     return None
-
-
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def _is_open(lines: list[str]) -> bool:

@@ -62,7 +62,12 @@ class _Feedback:
             after = _seconds(main.ended_at)
             yield "late", f"Your program had not ended after {after}: {self._stuck()}."
         if main.cause is Cause.RAISED:
-            yield "main raised", self._main_raised(main)
+            error = main.exception
+            text = f"Your program ended with {self._exception(main)}."
+            if error is not None and (error.type, error.message) == _NO_INPUT:
+                text = f"Your program asks for input{self._place(error.traceback)}, and nobody is "
+                text += "there to type."
+            yield "main raised", text
         elif main.cause is Cause.SYS_EXIT and main.exitcode:
             yield "main left", f"Your program ended itself with exit code {main.exitcode}."
         elif main.cause in (Cause.SIGNALED, Cause.OS_EXIT):
@@ -104,6 +109,11 @@ class _Feedback:
             return f"Your {noun}"
         return f"Your {noun or 'process'} {plain(process.name)}"
 
+    def _inside(self, process: ProcessRecord) -> str:
+        """The name of a process, for the middle of a sentence."""
+        name = self._name(process)
+        return name[0].lower() + name[1:]
+
     def _own_fault(self, child: ProcessRecord) -> Iterator[Sentence]:
         if child.target_ran is False and child.cause not in _BY_OTHERS:
             yield "never began", self._never_began(child)
@@ -122,22 +132,18 @@ class _Feedback:
             text = f"{self._name(child)} was still running when main was gone, for "
             yield "orphan", text + f"{_seconds(late)} longer: nobody waited for it."
         elif child.joined is None and self.join_wanted:
-            text = f"Nobody waited for the end of {_inside(self._name(child))}: join() does."
+            text = f"Nobody waited for the end of {self._inside(child)}: join() does."
             yield "not joined", text
 
     def _held_up(self, child: ProcessRecord) -> Iterator[Sentence]:
         done = None if child.parent is None else child.parent.finished_at
         if child.joined is not Joined.IMPLICIT or done is None or child.ended_at is None:
             return
-        if child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED:
-            return
         longer = child.ended_at - done
-        if longer <= 0:
+        if longer <= 0 or (child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED):
             return
-        text = (
-            f"{self._name(child)} was still running when main ended: "
-            f"it kept the program open {_seconds(longer)} longer."
-        )
+        text = f"{self._name(child)} was still running when main ended: it kept the program open "
+        text += f"{_seconds(longer)} longer."
         if self.join_wanted:
             text += " With join() main waits for it before it goes on."
         elif child.daemon is False:
@@ -156,24 +162,13 @@ class _Feedback:
 
     def _terminated(self, child: ProcessRecord) -> str:
         sender = self.run.processes[child.ended_by] if isinstance(child.ended_by, int) else None
-        who = "something else" if sender is None else _inside(self._name(sender))
+        who = "something else" if sender is None else self._inside(sender)
         via = next((r.via for r in child.requests if r.by == child.ended_by), "a signal")
         return f"{self._name(child)} did not end by itself: {who} ended it with {plain(via)}."
 
-    def _main_raised(self, main: ProcessRecord) -> str:
-        error = main.exception
-        if error is not None and (error.type, error.message) == _NO_INPUT:
-            return (
-                f"Your program asks for input{self._place(error.traceback)}, and nobody is there "
-                "to type."
-            )
-        return f"Your program ended with {self._exception(main)}."
-
     def _never_began(self, child: ProcessRecord) -> str:
-        text = f"{self._name(child)} never began its work: it ended while it was starting"
-        if child.exception is not None:
-            text += f", with {self._exception(child)}"
-        text += "."
+        error = "" if child.exception is None else f", with {self._exception(child)}"
+        text = f"{self._name(child)} never began its work: it ended while it was starting{error}."
         if child.start_method in ("spawn", "forkserver"):
             text += (
                 f" With the start method {child.start_method} a process imports your program "
@@ -193,10 +188,10 @@ class _Feedback:
         wait = main.waiting_for[-1].process if main.waiting_for else None
         child = None if wait is None else self.run.processes[wait]
         if child is not None:
-            return f"{before}it was waiting for {_inside(self._name(child))}, which did not end"
+            return f"{before}it was waiting for {self._inside(child)}, which did not end"
         running = [c for c in main.children if c.cause is Cause.CLEANED_UP]
         if main.finished_at is not None and running:
-            return f"{before}{_inside(self._name(running[0]))} ran on"
+            return f"{before}{self._inside(running[0])} ran on"
         if main.finished_at is not None:
             return f"{before}something of its own went on, such as a thread that is not a daemon"
         return f"{before}its own code was still running"
@@ -205,10 +200,8 @@ class _Feedback:
         error = process.exception
         if error is None:
             return "an error"
-        name = error.type.rpartition(".")[2]
-        message = plain(error.message)[:200]
-        text = f"{name}: {message}" if message else name
-        return f"{text}{self._place(error.traceback)}"
+        name, message = error.type.rpartition(".")[2], plain(error.message)[:200]
+        return f"{name}{message and ': '}{message}{self._place(error.traceback)}"
 
     def _place(self, traceback: str) -> str:
         """The line of the program at which an exception rose: its last frame in that file."""
@@ -219,11 +212,6 @@ class _Feedback:
             if self.file and os.path.basename(path) == os.path.basename(self.file):
                 return f" (line {line})"
         return ""
-
-
-def _inside(name: str) -> str:
-    """A name, for the middle of a sentence."""
-    return name[0].lower() + name[1:]
 
 
 def _seconds(value: float | None) -> str:

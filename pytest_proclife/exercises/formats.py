@@ -37,7 +37,7 @@ def gradescope(result: Result, style: str) -> dict[str, Any]:
                 "score": number(mark.points),
                 "max_score": number(mark.max_points),
                 "status": "passed" if mark.outcome is Outcome.PASSED else "failed",
-                "output": _feedback(mark, style),
+                "output": mark.feedback(style),
                 "visibility": mark.visibility,
                 "tags": list(mark.tags),
             }
@@ -60,11 +60,10 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
                 "name": mark.name,
                 "points": number(mark.points),
                 "max_points": number(mark.max_points),
-                "message": _feedback(mark, style),
+                "message": mark.feedback(style),
             }
             # it has no hidden tests: those that students must not see count in the score alone
-            for mark in result.marks
-            if mark.visibility == "visible"
+            for mark in result.visible
         ],
     }
     if len(json.dumps(values)) > _PRAIRIELEARN_LIMIT:
@@ -74,7 +73,7 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
 
 
 def classroom50(
-    result: Result, style: str, environment: Mapping[str, str] | None = None
+    result: Result, style: str, environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """The `result.json` contract of Classroom 50, which takes whole points only.
 
@@ -82,14 +81,13 @@ def classroom50(
     the classroom, the assignment and the submission in the environment. ValueError if it did not,
     or if points are not whole.
     """
-    given = os.environ if environment is None else environment
-    missing = [name for name in _CLASSROOM50 if not given.get(name)]
+    missing = [name for name in _CLASSROOM50 if not environment.get(name)]
     if missing:
         raise ValueError(
             f"classroom50 is written on its runner, which sets {', '.join(_CLASSROOM50)}; "
             f"{missing[0]} is not set"
         )
-    commit = given["COMMIT_URL"]
+    commit = environment["COMMIT_URL"]
     for mark in result.marks:
         if not (float(mark.points).is_integer() and float(mark.max_points).is_integer()):
             raise ValueError(
@@ -99,12 +97,12 @@ def classroom50(
     graded = result.status is Status.GRADED
     return {
         "schema": "classroom50/result/v1",
-        "classroom": given["CLASSROOM"],
-        "assignment": given["ASSIGNMENT"],
-        "submission": given["SUBMISSION_TAG"],
+        "classroom": environment["CLASSROOM"],
+        "assignment": environment["ASSIGNMENT"],
+        "submission": environment["SUBMISSION_TAG"],
         "commit": commit,
-        "release": given["RELEASE_URL"],
-        "review": given.get("REVIEW_URL") or commit,
+        "release": environment["RELEASE_URL"],
+        "review": environment.get("REVIEW_URL") or commit,
         "datetime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "score": int(result.score),
         "max-score": int(result.max_score),
@@ -114,7 +112,7 @@ def classroom50(
                 "passed": graded and mark.outcome is Outcome.PASSED,
                 "score": int(mark.points),
                 "max-score": int(mark.max_points),
-                "feedback": _feedback(mark, style) if mark.visibility == "visible" else "",
+                "feedback": mark.feedback(style) if mark.visibility == "visible" else "",
             }
             for mark in result.marks
         ],
@@ -155,7 +153,7 @@ def _junit_case(suite: ET.Element, result: Result, mark: Mark, style: str) -> No
     points = f"{number(mark.points)} of {number(mark.max_points)} points"
     if mark.outcome in (Outcome.FAILED, Outcome.PARTIAL):
         failure = ET.SubElement(case, "failure", message=points)
-        failure.text = _xml(_feedback(mark, style))
+        failure.text = _xml(mark.feedback(style))
     elif mark.outcome is Outcome.NOT_RUN and result.status is Status.GRADED:
         ET.SubElement(case, "skipped", message=_xml(mark.message))
     elif mark.outcome is Outcome.NOT_RUN:
@@ -165,10 +163,6 @@ def _junit_case(suite: ET.Element, result: Result, mark: Mark, style: str) -> No
 def _xml(text: str) -> str:
     """Text without the characters that XML cannot contain."""
     return text.translate(_XML_FORBIDDEN).encode("utf-8", "replace").decode()
-
-
-def _feedback(mark: Mark, style: str) -> str:
-    return "" if mark.outcome is Outcome.PASSED else mark.feedback(style)
 
 
 def _problem(result: Result) -> str:

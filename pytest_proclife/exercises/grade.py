@@ -24,15 +24,7 @@ import pytest_proclife.plugin.report
 import pytest_proclife.run_json  # noqa: F401 - as above
 from pytest_proclife.exercises import formats, pytest_session, verdict, workers
 from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
-from pytest_proclife.exercises.results import (
-    SUMMARY,
-    Mark,
-    Outcome,
-    Result,
-    Status,
-    Store,
-    number,
-)
+from pytest_proclife.exercises.results import SUMMARY, Mark, Outcome, Result, Status, Store, number
 from pytest_proclife.exercises.submission import SubmissionPath, find, fingerprint
 from pytest_proclife.render.text import plain, shortened
 
@@ -50,8 +42,7 @@ class Progress:
     """How many submissions are graded: one line, or one for each result if not in a terminal."""
 
     def __init__(self, count: int, *, known: int) -> None:
-        self.count = count
-        self.done = known
+        self.count, self.done = count, known
         self.live = sys.stderr.isatty()
         if known:
             self._line(f"{known} of {count} have their results already")
@@ -60,9 +51,10 @@ class Progress:
 
     def show(self, result: Result) -> None:
         self.done += 1
-        self._line(
-            f"[{self.done}/{self.count}] {shortened(result.submission)}: {_in_short(result)}"
-        )
+        text = f"{result.status}: {plain(result.reason)}"
+        if result.status is Status.GRADED:
+            text = f"{number(result.score)} of {number(result.max_score)}"
+        self._line(f"[{self.done}/{self.count}] {shortened(result.submission)}: {text}")
 
     def end(self, results: Sequence[Result], folder: Path) -> None:
         if self.live:
@@ -80,50 +72,35 @@ class Progress:
         sys.stderr.flush()
 
 
-def _in_short(result: Result) -> str:
-    if result.status is Status.GRADED:
-        return f"{number(result.score)} of {number(result.max_score)}"
-    return f"{result.status}: {plain(result.reason)}"
-
-
 def student_view(result: Result, style: str) -> str:
     """A result as the student sees it: the visible tests."""
     if result.status is Status.UNGRADABLE:
         return f"This answer cannot be graded: {plain(result.reason)}"
     if result.status is not Status.GRADED:
         return f"There is no result ({result.status}): {plain(result.reason)}"
-    shown = [mark for mark in result.marks if mark.visibility == "visible"]
-    lines = [line for mark in shown for line in _lines(mark, style)]
-    score = number(sum(mark.points for mark in shown))
-    lines.append(f"\n{score} of {number(sum(mark.max_points for mark in shown))} points")
-    return "\n".join(lines)
-
-
-def _lines(mark: Mark, style: str) -> list[str]:
-    points = f"{number(mark.points)}/{number(mark.max_points)}"
-    lines = [f"{_SIGNS[mark.outcome]:<5}{points:>6}  {plain(mark.name)}"]
-    if mark.outcome is not Outcome.PASSED:
+    lines = []
+    for mark in result.visible:
+        points = f"{number(mark.points)}/{number(mark.max_points)}"
+        lines.append(f"{_SIGNS[mark.outcome]:<5}{points:>6}  {plain(mark.name)}")
         lines += [f"             {line}" for line in mark.feedback(style).splitlines()]
-    return lines
+    score = number(sum(mark.points for mark in result.visible))
+    lines.append(f"\n{score} of {number(sum(mark.max_points for mark in result.visible))} points")
+    return "\n".join(lines)
 
 
 def grade(options: argparse.Namespace) -> int:
     """Grade submissions: 0 if each has its result in all formats, else 125."""
-    with _terminated_cleanly():
-        try:
-            path = _exercise(options.exercise)
-            submissions = find(options.submissions)
-            store = Store(Path(options.output))
-            others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
-            others += [submission.path for submission in submissions]
-            others += [store.folder, *map(Path, options.submissions)]
-            exercise = _read(path, others)
-            _grade(_Grading(exercise, options), submissions, store, options)
-            _report_changes(exercise, others, store.folder / "exercise")
-        except (ValueError, OSError) as error:
-            print(f"proclife: {error}", file=sys.stderr)
-            return FAILED
-        return 0
+    with _failures_reported():
+        path = _exercise(options.exercise)
+        submissions = find(options.submissions)
+        store = Store(Path(options.output))
+        others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
+        others += [submission.path for submission in submissions]
+        others += [store.folder, *map(Path, options.submissions)]
+        exercise = snapshot(path, others)
+        _grade(_Grading(exercise, options), submissions, store, options)
+        _report_changes(exercise, others, store.folder / "exercise")
+    return 0
 
 
 def _grade(
@@ -133,10 +110,7 @@ def _grade(
     options: argparse.Namespace,
 ) -> None:
     keys = {submission.name: grading.key(submission) for submission in submissions}
-    results: dict[str, Result] = {}
-    for name, key in keys.items():
-        if (known := store.known(name, key)) is not None:
-            results[name] = known
+    results = {name: known for name, key in keys.items() if (known := store.known(name, key))}
     progress = Progress(len(submissions), known=len(results))
     missing = [submission for submission in submissions if submission.name not in results]
     wanted = min(options.jobs, max(1, len(missing)))
@@ -160,25 +134,18 @@ def _grade(
 
 def check(options: argparse.Namespace) -> int:
     """Show the student's view of one submission: 0 for all points, 1 for fewer, 125 for none."""
-    with _terminated_cleanly():
-        try:
-            path = _exercise(options.exercise)
-            submission, *more = find([options.submission])
-            if more:
-                raise ValueError(
-                    f"{options.submission!r} has several submissions: name one of them"
-                )
-            exercise = _read(path, [submission.path])
-            (result,) = _Grading(exercise, options).results([submission], {}, 1)
-            _report_changes(exercise, [submission.path], None)
-        except (ValueError, OSError) as error:
-            print(f"proclife: {error}", file=sys.stderr)
-            return FAILED
+    with _failures_reported():
+        path = _exercise(options.exercise)
+        submission, *more = find([options.submission])
+        if more:
+            raise ValueError(f"{options.submission!r} has several submissions: name one of them")
+        exercise = snapshot(path, [submission.path])
+        (result,) = _Grading(exercise, options).results([submission], {}, 1)
+        _report_changes(exercise, [submission.path], None)
     print(student_view(result, options.feedback))
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
-    shown = [mark for mark in result.marks if mark.visibility == "visible"]
-    passed = all(mark.outcome is Outcome.PASSED for mark in shown)
+    passed = all(mark.outcome is Outcome.PASSED for mark in result.visible)
     return _ALL_POINTS if passed and result.status is Status.GRADED else _NOT_ALL
 
 
@@ -192,17 +159,13 @@ def _exercise(path: str) -> Path:
     return exercise
 
 
-def _read(exercise: Path, others: Sequence[Path]) -> Snapshot:
-    return snapshot(exercise, [path.parent.resolve() / path.name for path in others])
-
-
 def _report_changes(exercise: Snapshot, others: Sequence[Path], kept: Path | None) -> None:
     """Tell the teacher if the exercise is not what it was at the start, and write that to `kept`.
 
     The changes may be the teacher's own, so the exercise's folder is left alone.
     """
     try:
-        names = exercise.differences(_read(exercise.path, others))
+        names = exercise.differences(snapshot(exercise.path, others))
     except ValueError:  # it is too large by now
         names = [str(exercise.path.parent)]
     if not names:
@@ -284,25 +247,25 @@ class _Grading:
         self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int
     ) -> Iterator[tuple[SubmissionPath, Result, str | None]]:
         """Each with its result, and with a file of its copy of the exercise that was changed."""
-        tokens = [secrets.token_hex() for _ in submissions]
+        tokens: list[str] = []
         copies: list[PrivateCopy] = []
 
         def jobs(folder: Path) -> Iterator[workers.Job]:
             for number, submission in enumerate(submissions):
                 place = folder / "answers" / str(number)
-                copies.append(PrivateCopy(self._exercise, folder / "exercises" / str(number)))
+                copy = PrivateCopy(self._exercise, folder / "exercises" / str(number))
+                tokens.append(secrets.token_hex())
+                copies.append(copy)
                 yield functools.partial(
-                    pytest_session.grade, submission.path, place, copies[number], tokens[number]
+                    pytest_session.grade, submission.path, place, copy, tokens[-1]
                 )
 
         with _temporary_folder() as folder:
             for number, finished in workers.run(jobs(folder), width, self._deadline):
-                submission = submissions[number]
-                key = keys.get(submission.name, "")
-                result = verdict.verdict(
-                    submission.name, finished, tokens[number], self._tests, key
-                )
-                yield submission, result, copies[number].change()
+                name = submissions[number].name
+                key = keys.get(name, "")
+                result = verdict.verdict(name, finished, tokens[number], self._tests, key)
+                yield submissions[number], result, copies[number].change()
                 for kind in ("answers", "exercises"):
                     shutil.rmtree(folder / kind / str(number), ignore_errors=True)
 
@@ -317,8 +280,8 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """Exit by SystemExit on SIGTERM, so that graders are killed on the way."""
+def _failures_reported() -> Iterator[None]:
+    """Exit by SystemExit on an error, Ctrl-C or SIGTERM, so that graders are killed on the way."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -329,5 +292,8 @@ def _terminated_cleanly() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nproclife: interrupted; start it again, and it goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+    except (ValueError, OSError) as error:
+        print(f"proclife: {error}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

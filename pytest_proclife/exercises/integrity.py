@@ -57,7 +57,8 @@ def snapshot(exercise: Path, others: Collection[Path] = ()) -> Snapshot:
     Nor does what is hidden, is a cache or cannot be read. ValueError if there is too much.
     """
     root = exercise.parent
-    apart = {root / path.relative_to(root).parts[0] for path in others if root in path.parents}
+    places = [path.parent.resolve() / path.name for path in others]
+    apart = {root / path.relative_to(root).parts[0] for path in places if root in path.parents}
     files: dict[str, tuple[bytes, int]] = {}
     size = 0
     for path in _files(root, apart):
@@ -76,14 +77,13 @@ def snapshot(exercise: Path, others: Collection[Path] = ()) -> Snapshot:
 
 
 def _files(root: Path, apart: Collection[Path] = ()) -> Iterator[Path]:
+    """All files, and links to folders, which are not entered."""
     for name, folders, files in os.walk(root):
         folder = Path(name)
-        folders[:] = [
-            child
-            for child in folders
-            if not child.startswith(".") and child != _CACHE and folder / child not in apart
-        ]
-        yield from (folder / file for file in files if folder / file not in apart)
+        folders[:] = [child for child in folders if child[0] != "." and child != _CACHE]
+        folders[:] = [child for child in folders if folder / child not in apart]
+        links = [child for child in folders if (folder / child).is_symlink()]
+        yield from (folder / file for file in (*files, *links) if folder / file not in apart)
 
 
 class PrivateCopy:
@@ -108,7 +108,7 @@ class PrivateCopy:
         for file in sorted({*self._stamps, *_files(self.root)}):
             name = str(file.relative_to(self.root))
             if file not in self._stamps:
-                if name.endswith(suffixes):
+                if name.endswith(suffixes) or file.is_dir():  # a link to a package
                     return name
             elif _stamp(file) != self._stamps[file] or not self._is_original(file, name):
                 return name

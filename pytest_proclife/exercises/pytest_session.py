@@ -13,9 +13,10 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,27 +34,28 @@ from pytest_proclife.exercises.submission import (
     program,
 )
 from pytest_proclife.exercises.verdict import Reporter
+from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
 
 MARKER = "proclife_points"
-_ARGUMENTS = ("name", "visibility", "tags")
+_KEYWORDS = ("name", "visibility", "tags")
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 # Exceptions that an answer can cause in a test; any other is the exercise's own failure. A
 # LookupError is run["a name"], a ValueError `(child,) = run.children`.
 _ANSWERS = (AssertionError, RunTimeout, LookupError, ValueError, pytest.fail.Exception)
-# Plugins that an exercise does not need: the second and third collect garbage at the end.
+# Plugins that an exercise does not need; the last two collect garbage at the end.
 _UNUSED = (
-    "doctest",
-    "unraisableexception",
-    "threadexception",
-    "junitxml",
-    "pastebin",
-    "stepwise",
-    "faulthandler",
+    *("cacheprovider", "doctest", "faulthandler", "junitxml", "pastebin", "stepwise"),
+    *("threadexception", "unraisableexception"),
+)
+_OPTIONS = (
+    *("-c", os.devnull, "-q", "-s", "--tb=short", "--color=no", "--disable-warnings"),
+    *("--disable-plugin-autoload", "-ppytest_proclife.plugin"),
+    *(f"-pno:{name}" for name in _UNUSED),
 )
 
 
-def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Callable[[], None]) -> None:
+def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Wait) -> None:
     """Report a mark without points for each test of an exercise, or what is wrong with it."""
     reporter = Reporter(token, channel, exercise.in_original)
     wait()
@@ -63,17 +65,9 @@ def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Callable[[
 
 
 def grade(
-    submission: Path,
-    place: Path,
-    exercise: PrivateCopy,
-    token: str,
-    channel: int,
-    wait: Callable[[], None],
+    submission: Path, place: Path, exercise: PrivateCopy, token: str, channel: int, wait: Wait
 ) -> None:
-    """Grade a copy of a submission, made in `place`, and report its marks.
-
-    `wait` returns when it is this submission's turn; everything before is preparation.
-    """
+    """Grade a copy of a submission, made in `place`, and report its marks."""
     reporter = Reporter(token, channel, exercise.in_original)
     try:
         file, source = program(submission)
@@ -94,9 +88,11 @@ def grade(
 
 def preload() -> None:
     """Import what every session imports, for graders that are forked from this process."""
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(name, None)
     with contextlib.redirect_stdout(io.StringIO()):
         # without the conftest.py of the working directory: it is no part of the exercise
-        pytest.main([*_arguments(), "--noconftest", "--markers"])
+        pytest.main([*_OPTIONS, "--noconftest", "--markers"])
 
 
 def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
@@ -104,23 +100,16 @@ def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
     sys.path[:] = [path for path in sys.path if path != str(exercise.original.path.parent)]
     sys.pycache_prefix = None  # bytecode is looked for in the copy alone, where changes are found
     os.chdir(root)
-    arguments = [*_arguments(), f"--rootdir={root}", f"--confcutdir={root}", *options]
+    arguments = [*_OPTIONS, f"--rootdir={root}", f"--confcutdir={root}", *options]
     if "conftest.py" not in exercise.original.files:
         arguments.append("--noconftest")  # one that is there was put there by an answer
     return int(pytest.main([*arguments, str(exercise.path)], plugins=[plugin]))
 
 
-def _arguments() -> Iterator[str]:
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    os.environ.pop("PYTEST_PLUGINS", None)
-    yield from ("-c", os.devnull, "-q", "-s", "--tb=short", "--color=no", "--disable-warnings")
-    for name in ("cacheprovider", *_UNUSED):
-        yield from ("-p", f"no:{name}")
-    yield from ("--disable-plugin-autoload", "-p", "pytest_proclife.plugin")
-
-
 class _Plugin:
     """Reports the tests of an exercise, and why it cannot be used."""
+
+    answer: Submission  # of the plugin that grades
 
     def __init__(self, root: Path, reporter: Reporter) -> None:
         self.root = root
@@ -133,15 +122,16 @@ class _Plugin:
     @pytest.fixture(scope="session")
     def submission(self) -> Iterator[Submission]:
         """The student's program: a target for proclife.run and start, its source, its functions."""
-        raise NotImplementedError
+        yield self.answer
+        self.answer.close()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             try:
-                self.reporter.mark(mark_of(item))
+                self.reporter.mark(_mark_of(item))
             except ExerciseError as error:
                 self.unusable(str(error))
-            for problem in (unknown_fixture(item), unknown_marker(item)):
+            for problem in (_unknown_fixture(item), _unknown_marker(item)):
                 if problem is not None:
                     self.unusable(f"{item.nodeid}: {problem}")
 
@@ -172,31 +162,18 @@ class _Plugin:
 class _GradingPlugin(_Plugin):
     """Runs the tests with one submission and reports their marks."""
 
-    def __init__(
-        self,
-        root: Path,
-        reporter: Reporter,
-        file: Path,
-        source: str,
-        wait: Callable[[], None],
-    ) -> None:
+    def __init__(self, root: Path, reporter: Reporter, file: Path, source: str, wait: Wait) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
-        self._submission = Submission(file, source, self._runs)
+        self.answer = Submission(file, source, self._runs)
         self._wait = wait
-
-    @pytest.fixture(scope="session")
-    def submission(self) -> Iterator[Submission]:
-        """The student's program: a target for proclife.run and start, its source, its functions."""
-        yield self._submission
-        self._submission.close()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """The tests were checked when they were listed."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        os.chdir(self._submission.path.parent)
+        os.chdir(self.answer.path.parent)
         self._wait()
 
     def pytest_proclife_run_finished(self, run: Run) -> None:
@@ -220,10 +197,10 @@ class _GradingPlugin(_Plugin):
     def _mark(
         self, item: pytest.Item, error: BaseException | None, report: pytest.TestReport
     ) -> None:
-        mark = replace(mark_of(item), seconds=report.duration)
+        mark = replace(_mark_of(item), seconds=report.duration)
         if report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
-            self.reporter.mark(replace(mark_of(item), message=reason.removeprefix("Skipped: ")))
+            self.reporter.mark(replace(_mark_of(item), message=reason.removeprefix("Skipped: ")))
         elif error is None:
             self.reporter.mark(replace(mark, points=mark.max_points, outcome=Outcome.PASSED))
         elif isinstance(error, PartialCredit):
@@ -244,7 +221,6 @@ class _GradingPlugin(_Plugin):
             self._failed_itself(item, error)
 
     def _failed(self, mark: Mark, error: BaseException, report: pytest.TestReport) -> Mark:
-        text = str(error)
         run = getattr(error, "run", None) or (self._runs[-1] if self._runs else None)
         own = _authors_message(error)
         sentences = [own] if own else []
@@ -252,12 +228,12 @@ class _GradingPlugin(_Plugin):
             sentences += feedback.sentences(
                 run,
                 error.offenders if isinstance(error, LifecycleError) else (),
-                noun=self._submission.noun,
-                file=os.fspath(self._submission),
+                noun=self.answer.noun,
+                file=os.fspath(self.answer),
                 join_wanted=isinstance(error, LifecycleError)
                 and error.assertion == "assert_joined",
             )
-        message = (text.splitlines() or [type(error).__name__])[0]
+        message = (str(error).splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
             message = f"{type(error).__name__}: {message}"
         return replace(
@@ -274,24 +250,18 @@ class _GradingPlugin(_Plugin):
     def _check_reports(self) -> None:
         """Lost reports are tampering, except in a run that was polled, which loses some anyway."""
         for run in self._runs:
-            if run.witness.backend != "pidfd":
-                continue
             for missing in run.witness.missing:
-                if missing.kind is MissingKind.REPORTS:
-                    self.reporter.problem(
-                        Status.TAMPERED,
-                        f"{missing}, though the kernel saw it run to its end: "
-                        "something kept them back, or wrote others in their place",
-                    )
+                if run.witness.backend == "pidfd" and missing.kind is MissingKind.REPORTS:
+                    reason = f"{missing}, though the kernel saw it run to its end: something "
+                    reason += "kept them back, or wrote others in their place"
+                    self.reporter.problem(Status.TAMPERED, reason)
 
 
-def mark_of(item: pytest.Item) -> Mark:
+def _mark_of(item: pytest.Item) -> Mark:
     """A test's mark before it has run. ExerciseError if its marker is wrong."""
-    marker = item.get_closest_marker(MARKER)
-    args = () if marker is None else marker.args
-    kwargs = {} if marker is None else dict(marker.kwargs)
-    fault = None if marker is None else _fault(args, kwargs)
-    if fault is not None:
+    marker = item.get_closest_marker(MARKER) or getattr(pytest.mark, MARKER)(0).mark
+    args, kwargs = marker.args, marker.kwargs
+    if (fault := _fault(args, kwargs)) is not None:
         raise ExerciseError(f"{item.nodeid}: the marker {MARKER}: {fault}")
     callspec = getattr(item, "callspec", None)
     name = kwargs.get("name") or getattr(item, "originalname", item.name).removeprefix(
@@ -301,26 +271,23 @@ def mark_of(item: pytest.Item) -> Mark:
         test=item.nodeid,
         name=name if callspec is None else f"{name} [{callspec.id}]",
         points=0.0,
-        max_points=float(args[0]) if args else 0.0,
+        max_points=float(args[0]),
         outcome=Outcome.NOT_RUN,
         visibility=kwargs.get("visibility", "visible"),
         tags=tuple(kwargs.get("tags", ())),
     )
 
 
-def _fault(args: tuple[object, ...], kwargs: dict[str, object]) -> str | None:
+def _fault(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """What is wrong with the arguments of the marker."""
-    unknown = next((name for name in kwargs if name not in _ARGUMENTS), None)
-    if unknown is not None:
-        return f"it takes {', '.join(_ARGUMENTS)}, not {unknown}"
+    for name in kwargs:
+        if name not in _KEYWORDS:
+            return f"it takes {', '.join(_KEYWORDS)}, not {name}"
     if len(args) != 1:
         return "it takes one number of points"
     (points,) = args
-    if (
-        not isinstance(points, int | float)
-        or isinstance(points, bool)
-        or not 0 <= points < math.inf
-    ):
+    is_number = isinstance(points, int | float) and not isinstance(points, bool)
+    if not is_number or not 0 <= points < math.inf:
         return f"points are a number, 0 or more, not {points!r}"
     if not isinstance(kwargs.get("name", ""), str):
         return f"the name is a text, not {kwargs['name']!r}"
@@ -332,30 +299,28 @@ def _fault(args: tuple[object, ...], kwargs: dict[str, object]) -> str | None:
     return None
 
 
-def unknown_fixture(item: pytest.Item) -> str | None:
+def _unknown_fixture(item: pytest.Item) -> str | None:
     """A sentence if the test uses a fixture that does not exist."""
+    # not there if it is not a function, or of another pytest: then its setup will raise
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", None)
-    if known is None:
-        return None  # not a function, or another pytest: its setup will raise
     for name in getattr(item, "fixturenames", ()):
-        if name != "request" and name not in known:
-            return f"there is no fixture {name!r}{_similar(name, ('submission',))}"
+        if known is not None and name != "request" and name not in known:
+            return f"there is no fixture {name!r}{_similar(name, 'submission')}"
     return None
 
 
-def unknown_marker(item: pytest.Item) -> str | None:
+def _unknown_marker(item: pytest.Item) -> str | None:
     """A sentence if the test has a marker that does not exist."""
     lines = item.config.getini("markers")  # "name(arguments): text"
     known = {line.split(":")[0].split("(")[0].strip() for line in lines}
     for marker in item.iter_markers():
         if marker.name not in known:
-            return f"there is no marker {marker.name!r}{_similar(marker.name, (MARKER,))}"
+            return f"there is no marker {marker.name!r}{_similar(marker.name, MARKER)}"
     return None
 
 
-def _similar(name: str, names: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f": did you mean {near[0]!r}?" if near else ""
+def _similar(name: str, right: str) -> str:
+    return f": did you mean {right!r}?" if difflib.get_close_matches(name, [right]) else ""
 
 
 def _authors_message(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,11 @@ class Result:
     def max_score(self) -> float:
         return math.fsum(mark.max_points for mark in self.marks)
 
+    @property
+    def visible(self) -> tuple[Mark, ...]:
+        """The marks that the student may see."""
+        return tuple(mark for mark in self.marks if mark.visibility == "visible")
+
 
 def number(value: float) -> float | int:
     """A number of points, as an int if it is whole."""
@@ -142,11 +147,8 @@ def from_values(values: Mapping[str, Any]) -> Result:
 
 
 def mark_from(values: Mapping[str, Any]) -> Mark:
-    given = dict(values)
-    given["outcome"] = Outcome(given["outcome"])
-    given["tags"] = tuple(given["tags"])
-    given["sentences"] = tuple(given["sentences"])
-    return Mark(**given)
+    tuples = {name: tuple(values[name]) for name in ("tags", "sentences")}
+    return Mark(**{**values, **tuples, "outcome": Outcome(values["outcome"])})
 
 
 class Store:
@@ -163,8 +165,7 @@ class Store:
         An error is not the answer's fault: it is graded again.
         """
         try:
-            text = self._path(submission).read_text(encoding="utf-8")
-            result = from_values(json.loads(text))
+            result = from_values(json.loads(self._path(submission).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
         same = result.key == key and result.submission == submission
@@ -173,9 +174,8 @@ class Store:
     def keep(self, result: Result) -> None:
         write_json(self._path(result.submission), to_values(result))
 
-    def summarize(self, results: Iterable[Result]) -> None:
+    def summarize(self, results: Sequence[Result]) -> None:
         """Write summary.csv and summary.json, in the order given."""
-        results = list(results)
         write_atomically(self.folder / "summary.csv", summary_csv(results))
         values = [to_values(result) for result in results]
         document = {"format": "proclife-summary", "version": 1, "results": values}
@@ -194,15 +194,9 @@ def summary_csv(results: Iterable[Result]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for result in results:
-        score, most = number(result.score), number(result.max_score)
-        row = (
-            str(result.status),
-            score,
-            most,
-            f"{result.seconds:.2f}",
-            _not_formula(result.reason),
-        )
-        writer.writerow((_not_formula(result.submission), *row))
+        name, reason = _not_formula(result.submission), _not_formula(result.reason)
+        points = number(result.score), number(result.max_score)
+        writer.writerow((name, result.status, *points, f"{result.seconds:.2f}", reason))
     return text.getvalue()
 
 

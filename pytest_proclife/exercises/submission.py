@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -10,6 +12,7 @@ import shutil
 import tempfile
 import tokenize
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,31 +66,22 @@ def _submissions_in(path: Path) -> list[Path]:
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     folders = [child for child in children if child.is_dir() and child.name not in _CACHES]
     programs = [child for child in children if child.suffix in _SUFFIXES and child.is_file()]
-    if any(child.name in _MAINS for child in programs):
-        return [path]
     if folders and not programs:
         return folders
-    if len(programs) > 1:
-        return programs
-    return [path]
+    several = len(programs) > 1 and not any(child.name in _MAINS for child in programs)
+    return programs if several else [path]
 
 
 def _named(paths: list[Path]) -> Iterator[SubmissionPath]:
     """Each path with its own name, after the names of its folders if two have the same."""
     names = {path: path.stem if path.suffix in _SUFFIXES else path.name for path in paths}
-    depth = 1
-    longest = max(len(path.parts) for path in paths)
-    while len(set(names.values())) < len(paths):
-        depth += 1
-        if depth > longest:  # a-b/c and a/b-c
-            names = {path: hashlib.sha256(os.fsencode(path)).hexdigest()[:16] for path in paths}
-            break
-        counted: dict[str, int] = {}
-        for name in names.values():
-            counted[name] = counted.get(name, 0) + 1
+    for depth in range(2, 1 + max(len(path.parts) for path in paths)):
+        counted = Counter(names.values())
         for path, name in names.items():
             if counted[name] > 1:
                 names[path] = "-".join(path.parts[-depth:]).lstrip("/")
+    if len(set(names.values())) < len(paths):  # a-b/c and a/b-c
+        names = {path: hashlib.sha256(os.fsencode(path)).hexdigest()[:16] for path in paths}
     for path, name in names.items():
         yield SubmissionPath(name=name, path=path)
 
@@ -110,8 +104,7 @@ def private_copy(path: Path, folder: Path) -> Path:
     """Copy a submission into a folder, so that its program can change its files; the copy."""
     copy = folder / path.name
     if path.is_dir():
-        left_out = shutil.ignore_patterns(*_CACHES)
-        shutil.copytree(path, copy, symlinks=True, ignore=left_out)
+        shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(*_CACHES))
     else:
         shutil.copy(path, copy)
     return copy
@@ -202,7 +195,6 @@ class Submission(os.PathLike[str]):
         self.noun = ""
         self._runs = runs  # each run is added to it
         self._known: dict[tuple[tuple[str, str], ...], Run | RunTimeout] = {}
-        self._functions: Mapping[str, str] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __fspath__(self) -> str:
@@ -211,18 +203,16 @@ class Submission(os.PathLike[str]):
     def __repr__(self) -> str:
         return f"<Submission {self.path.name!r}>"
 
-    @property
+    @functools.cached_property
     def functions(self) -> Mapping[str, str]:
         """The source of each function at the top level of the program, by its name."""
-        if self._functions is None:
-            self._functions = MappingProxyType(
-                {
-                    node.name: ast.get_source_segment(self.source, node) or ""
-                    for node in ast.parse(self.source).body
-                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-                }
-            )
-        return self._functions
+        return MappingProxyType(
+            {
+                node.name: ast.get_source_segment(self.source, node) or ""
+                for node in ast.parse(self.source).body
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+        )
 
     def run(self, **options: Any) -> Run:
         """Run the program as `pytest_proclife.run` does, once for all tests with these options.
@@ -254,13 +244,11 @@ class Submission(os.PathLike[str]):
             there = ", ".join(self.functions) or "none"
             raise AssertionError(f"Your program has no function {function}(); it has {there}.")
         for value in args:
-            try:
-                same = ast.literal_eval(repr(value)) == value
-            except (ValueError, SyntaxError):
-                same = False
-            if not same:
-                raise ExerciseError(f"{value!r} cannot be written as a literal")
-        folder, module = self._module()
+            with contextlib.suppress(ValueError, SyntaxError):
+                if ast.literal_eval(repr(value)) == value:
+                    continue
+            raise ExerciseError(f"{value!r} cannot be written as a literal")
+        folder, module = self._module
         given = ", ".join(map(repr, args))
         return Code(
             f"import sys; sys.path.insert(0, {str(folder)!r}); "
@@ -282,18 +270,17 @@ class Submission(os.PathLike[str]):
         if self._scratch is not None:
             self._scratch.cleanup()
 
+    @functools.cached_property
     def _module(self) -> tuple[Path, str]:
         """The folder that the program can be imported from, and the module's name."""
         if self.path.suffix != ".ipynb" and self.path.stem.isidentifier():
             return self.path.parent, self.path.stem
-        if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="proclife-")
-            folder = Path(self._scratch.name)
-            if self.path.suffix == ".ipynb":
-                notebook.write_program(notebook.read(self.path), folder, str(self.path.parent))
-            else:
-                (folder / "answer.py").write_bytes(self.path.read_bytes())
+        self._scratch = tempfile.TemporaryDirectory(prefix="proclife-")
         folder = Path(self._scratch.name)
         if self.path.suffix == ".ipynb":
-            return folder / self.path.name, notebook.PROGRAM.removesuffix(".py")
-        return folder, "answer"
+            cells = notebook.read(self.path)
+            file = notebook.write_program(cells, folder, str(self.path.parent))
+        else:
+            file = folder / "answer.py"
+            file.write_bytes(self.path.read_bytes())
+        return file.parent, file.stem

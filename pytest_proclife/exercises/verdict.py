@@ -30,7 +30,7 @@ class Reporter:
         self._in_original = in_original
 
     def mark(self, mark: Mark) -> None:
-        """A test has its mark."""
+        """The mark of a test."""
         shown = replace(
             mark,
             sentences=tuple(map(self._in_original, mark.sentences)),
@@ -92,15 +92,9 @@ def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark], key
     messages = read(finished.messages, token)
     given = {mark.test: mark for mark in messages.marks}
     marks = tuple(given.get(mark.test, mark) for mark in plan)
+    seconds = round(finished.seconds, 3)  # as it is read back from its document
     status, reason = _status(finished, messages)
-    result = Result(
-        submission=name,
-        status=status,
-        marks=marks,
-        seconds=round(finished.seconds, 3),  # as it is read back from its document
-        reason=reason,
-        key=key,
-    )
+    result = Result(submission=name, status=status, marks=marks, seconds=seconds, key=key)
     return result if status is Status.GRADED else without_points(result, status, reason)
 
 
@@ -118,19 +112,14 @@ def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
             if found is status:
                 return status, reason
     if finished.stopped:
-        return Status.TAMPERED, (
-            "what grades or watches the answer was stopped (SIGSTOP) while it ran, "
-            "and not by proclife"
-        )
+        text = "what grades or watches the answer was stopped (SIGSTOP) while it ran, "
+        return Status.TAMPERED, text + "and not by proclife"
     if finished.timed_out:
-        seconds = f"{finished.seconds:.0f} s"
-        return Status.ERROR, f"grading was not done after {seconds}, and was ended"
+        return Status.ERROR, f"grading was not done after {finished.seconds:.0f} s, and was ended"
     if -finished.exitcode in _KILLS:
         name = signal.Signals(-finished.exitcode).name
-        return Status.TAMPERED, (
-            f"the process that graded it was killed ({name}) while the answer ran, "
-            "and not by proclife"
-        )
+        text = f"the process that graded it was killed ({name}) while the answer ran, "
+        return Status.TAMPERED, text + "and not by proclife"
     if finished.exitcode != 0 or not messages.done:
         return Status.ERROR, early_exit(finished)
     return Status.GRADED, ""
@@ -138,7 +127,7 @@ def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
 
 def early_exit(finished: Finished) -> str:
     """How a grader exited before it was done, with the last line that it printed."""
-    last = ([""] + [line for line in finished.output.splitlines() if line.strip()])[-1]
+    *_, last = "", *filter(str.strip, finished.output.splitlines())
     code = finished.exitcode
     how = f"exit code {code}" if code >= 0 else f"signal {-code}"
     return f"the grader ended with {how} before it was done: {last[:_LONGEST]}"

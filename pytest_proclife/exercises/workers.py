@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import resource
 import select
@@ -27,8 +26,8 @@ _DESCRIPTORS = 4  # of a grader here, which the graders beside it inherit
 _OTHERS = 64  # descriptors that a grader and its parent need besides
 _CRASHED = 70  # EX_SOFTWARE: the exit code of a grader that raised
 
-# What a grader does, given the descriptor for its messages, and what waits for its turn.
-Job = Callable[[int, Callable[[], None]], None]
+Wait = Callable[[], None]  # it returns when it is the grader's turn: before, the grader prepares
+Job = Callable[[int, Wait], None]  # what a grader does, given the descriptor for its messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,20 +116,11 @@ def _start(number: int, job: Job) -> _Grader:
     if pid == 0:
         os.close(channel)
         os.close(turn)
-        work = functools.partial(job, writing, functools.partial(_wait_for_turn, waiting))
-        _be_grader(work, output.fileno(), parent)
+        _be_grader(lambda: job(writing, lambda: _wait_for_turn(waiting)), output.fileno(), parent)
     os.close(writing)
     os.close(waiting)
     os.set_blocking(channel, False)
-    return _Grader(
-        number=number,
-        pid=pid,
-        pidfd=os.pidfd_open(pid),
-        channel=channel,
-        turn=turn,
-        output=output,
-        started=started,
-    )
+    return _Grader(number, pid, os.pidfd_open(pid), channel, turn, output, started)
 
 
 def _wait_for_turn(waiting: int) -> None:
@@ -183,7 +173,7 @@ def _exited(graders: dict[int, _Grader], deadline: float) -> list[_Grader]:
             poll.register(grader.channel, select.POLLIN)
     while True:
         now = time.monotonic()
-        timed = [g for g in graders.values() if g.on_turn and not g.timed_out]
+        timed = [g for g in graders.values() if g.on_turn and not (g.timed_out or g.stopped)]
         due = min((grader.started + deadline for grader in timed), default=now + _INTERVAL)
         timeout = max(0.0, min(due - now, _INTERVAL)) * 1000
         ready = {descriptor for descriptor, _ in poll.poll(timeout)}
@@ -192,13 +182,10 @@ def _exited(graders: dict[int, _Grader], deadline: float) -> list[_Grader]:
                 poll.unregister(grader.channel)
                 os.close(grader.channel)
                 grader.channel = -1
-            if grader not in timed:
-                continue
-            if time.monotonic() >= grader.started + deadline:
-                grader.timed_out = True
-            elif not ready and _is_stopped(grader.pid):
-                grader.timed_out = grader.stopped = True
-            if grader.timed_out:
+        for grader in timed:
+            grader.timed_out = time.monotonic() >= grader.started + deadline
+            grader.stopped = not (ready or grader.timed_out) and _is_stopped(grader.pid)
+            if grader.timed_out or grader.stopped:
                 kernel.send(grader.pidfd, signal.SIGKILL)
         exited = [grader for grader in graders.values() if grader.pidfd in ready]
         if exited:
@@ -217,13 +204,16 @@ def _is_stopped(grader: int) -> bool:
 
 
 def _receive(grader: _Grader) -> bool:
-    """Take messages of a grader; false at their end, or if there are too many."""
-    try:
-        data = os.read(grader.channel, _CHUNK)
-    except BlockingIOError:
-        return True
-    grader.messages += data
-    return bool(data) and len(grader.messages) <= _MOST
+    """Take the messages that have arrived; false at their end, or if there are too many."""
+    while len(grader.messages) <= _MOST:
+        try:
+            data = os.read(grader.channel, _CHUNK)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        grader.messages += data
+    return False
 
 
 def _reap(grader: _Grader) -> Finished:
@@ -231,11 +221,7 @@ def _reap(grader: _Grader) -> Finished:
     _, status = os.waitpid(grader.pid, 0)
     seconds = time.monotonic() - grader.started
     if grader.channel >= 0:
-        before = -1
-        while before < len(grader.messages):
-            before = len(grader.messages)
-            if not _receive(grader):
-                break
+        _receive(grader)
         os.close(grader.channel)
     os.close(grader.pidfd)
     if not grader.on_turn:
@@ -246,7 +232,7 @@ def _reap(grader: _Grader) -> Finished:
     return Finished(
         messages=bytes(grader.messages),
         exitcode=os.waitstatus_to_exitcode(status),
-        timed_out=grader.timed_out,
+        timed_out=grader.timed_out or grader.stopped,
         stopped=grader.stopped,
         output=text,
         seconds=seconds,

@@ -94,6 +94,7 @@ def put_pipe(root: Path) -> None:
         (lambda root: (root / "data/table.csv").write_text("2"), "data/table.csv"),
         (lambda root: (root / "helper.py").unlink(), "helper.py"),
         (lambda root: (root / "json.py").write_text(""), "json.py"),
+        (lambda root: (root / "json").symlink_to(root.parent), "json"),
         (lambda root: (root / "out.txt").write_text("output"), None),
         (back_and_forth, "helper.py"),
         (put_bytecode, "__pycache__"),
