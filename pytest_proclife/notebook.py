@@ -136,20 +136,21 @@ def _needs(notebook: Notebook, name: str) -> bool:
 
 def _awaits(source: str) -> bool:
     """True if a cell awaits at its top level, as it may in a kernel."""
-    return _compiles(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) and not _compiles(source)
+    awaiting = _compiled(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return awaiting is not None and _compiled(source) is None
 
 
 def _parses(source: str) -> bool:
-    return _compiles(source, ast.PyCF_ONLY_AST)
+    return _compiled(source, ast.PyCF_ONLY_AST) is not None
 
 
-def _compiles(source: str, flags: int = 0) -> bool:
+def _compiled(source: str, flags: int = 0) -> Any:
+    """The code or the tree of a cell; None if it is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            compile(source, "cell", "exec", flags, dont_inherit=True)
+            return compile(source, "cell", "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return False
-    return True
+        return None
 
 
 def _as_format_4(name: str, values: Any) -> dict[str, Any]:
@@ -201,13 +202,9 @@ def _broken(name: str, reason: object) -> NotebookError:
 
 
 def _futures(source: str) -> set[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return set()
     return {
         alias.name
-        for node in tree.body
+        for node in getattr(_compiled(source, ast.PyCF_ONLY_AST), "body", ())
         if isinstance(node, ast.ImportFrom) and node.module == "__future__"
         for alias in node.names
     }

@@ -92,8 +92,8 @@ class _Feedback:
             elif process.cause in (Cause.TERMINATED, Cause.KILLED):
                 yield "ended", self._terminated(process)
             elif process.cause is Cause.CLEANED_UP:
-                text = f"{self._name(process)} never ended: it had to be ended from outside."
-                yield "endless", text
+                name = self._name(process)
+                yield "endless", f"{name} never ended: it had to be ended from outside."
             elif faults := list(self._own_fault(process)):
                 yield from faults
             else:

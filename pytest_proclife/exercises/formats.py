@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_proclife.exercises.results import (
-    Mark,
     Outcome,
     Result,
     Status,
@@ -30,7 +29,7 @@ def gradescope(result: Result, style: str) -> dict[str, Any]:
     return {
         "score": number(result.score),
         "execution_time": round(result.seconds, 3),
-        "output": _problem(result),
+        "output": result.problem,
         "tests": [
             {
                 "name": mark.name,
@@ -50,11 +49,10 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
     """https://prairielearn.readthedocs.io/en/latest/externalGrading/"""
     if result.status is Status.UNGRADABLE:
         return {"gradable": False, "format_errors": [result.reason]}
-    share = result.score / result.max_score if result.max_score else 0.0
     values: dict[str, Any] = {
         "gradable": True,
-        "score": share,
-        "message": _problem(result),
+        "score": result.score / result.max_score if result.max_score else 0.0,
+        "message": result.problem,
         "tests": [
             {
                 "name": mark.name,
@@ -81,35 +79,33 @@ def classroom50(
     the classroom, the assignment and the submission in the environment. ValueError if it did not,
     or if points are not whole.
     """
-    missing = [name for name in _CLASSROOM50 if not environment.get(name)]
-    if missing:
-        raise ValueError(
-            f"classroom50 is written on its runner, which sets {', '.join(_CLASSROOM50)}; "
-            f"{missing[0]} is not set"
-        )
-    commit = environment["COMMIT_URL"]
+    for name in _CLASSROOM50:
+        if not environment.get(name):
+            raise ValueError(
+                f"classroom50 is written on its runner, which sets {', '.join(_CLASSROOM50)}; "
+                f"{name} is not set"
+            )
     for mark in result.marks:
         if not (float(mark.points).is_integer() and float(mark.max_points).is_integer()):
             raise ValueError(
                 f"classroom50 takes whole points only, and {mark.name!r} of {result.submission!r} "
                 f"has {mark.points} of {mark.max_points}"
             )
-    graded = result.status is Status.GRADED
     return {
         "schema": "classroom50/result/v1",
         "classroom": environment["CLASSROOM"],
         "assignment": environment["ASSIGNMENT"],
         "submission": environment["SUBMISSION_TAG"],
-        "commit": commit,
+        "commit": environment["COMMIT_URL"],
         "release": environment["RELEASE_URL"],
-        "review": environment.get("REVIEW_URL") or commit,
+        "review": environment.get("REVIEW_URL") or environment["COMMIT_URL"],
         "datetime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "score": int(result.score),
         "max-score": int(result.max_score),
         "tests": [
             {
                 "test-name": mark.name,
-                "passed": graded and mark.outcome is Outcome.PASSED,
+                "passed": not result.problem and mark.outcome is Outcome.PASSED,
                 "score": int(mark.points),
                 "max-score": int(mark.max_points),
                 "feedback": mark.feedback(style) if mark.visibility == "visible" else "",
@@ -126,47 +122,37 @@ def junit(results: Sequence[Result], style: str) -> str:
         outcomes = [mark.outcome for mark in result.marks]
         failed = outcomes.count(Outcome.FAILED) + outcomes.count(Outcome.PARTIAL)
         missing = outcomes.count(Outcome.NOT_RUN)
-        graded = result.status is Status.GRADED
         suite = ET.SubElement(
             root,
             "testsuite",
             name=_xml(result.submission),
             tests=str(len(outcomes)),
             failures=str(failed),
-            errors="0" if graded else str(missing),
-            skipped=str(missing) if graded else "0",
+            errors=str(missing) if result.problem else "0",
+            skipped="0" if result.problem else str(missing),
             time=f"{result.seconds:.3f}",
         )
         for mark in result.marks:
-            _junit_case(suite, result, mark, style)
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                name=_xml(mark.name),
+                classname=_xml(result.submission),
+                time=f"{mark.seconds:.3f}",
+            )
+            if mark.outcome in (Outcome.FAILED, Outcome.PARTIAL):
+                points = f"{number(mark.points)} of {number(mark.max_points)} points"
+                ET.SubElement(case, "failure", message=points).text = _xml(mark.feedback(style))
+            elif mark.outcome is Outcome.NOT_RUN and result.problem:
+                ET.SubElement(case, "error", message=_xml(result.problem))
+            elif mark.outcome is Outcome.NOT_RUN:
+                ET.SubElement(case, "skipped", message=_xml(mark.message))
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _junit_case(suite: ET.Element, result: Result, mark: Mark, style: str) -> None:
-    case = ET.SubElement(
-        suite,
-        "testcase",
-        name=_xml(mark.name),
-        classname=_xml(result.submission),
-        time=f"{mark.seconds:.3f}",
-    )
-    points = f"{number(mark.points)} of {number(mark.max_points)} points"
-    if mark.outcome in (Outcome.FAILED, Outcome.PARTIAL):
-        failure = ET.SubElement(case, "failure", message=points)
-        failure.text = _xml(mark.feedback(style))
-    elif mark.outcome is Outcome.NOT_RUN and result.status is Status.GRADED:
-        ET.SubElement(case, "skipped", message=_xml(mark.message))
-    elif mark.outcome is Outcome.NOT_RUN:
-        ET.SubElement(case, "error", message=_xml(_problem(result)))
 
 
 def _xml(text: str) -> str:
     """Text without the characters that XML cannot contain."""
     return text.translate(_XML_FORBIDDEN).encode("utf-8", "replace").decode()
-
-
-def _problem(result: Result) -> str:
-    return "" if result.status is Status.GRADED else f"{result.status}: {result.reason}"
 
 
 _BY_SUBMISSION: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] = {

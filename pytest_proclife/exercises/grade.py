@@ -51,15 +51,14 @@ class Progress:
 
     def show(self, result: Result) -> None:
         self.done += 1
-        text = f"{result.status}: {plain(result.reason)}"
-        if result.status is Status.GRADED:
-            text = f"{number(result.score)} of {number(result.max_score)}"
-        self._line(f"[{self.done}/{self.count}] {shortened(result.submission)}: {text}")
+        points = f"{number(result.score)} of {number(result.max_score)}"
+        text = f"{shortened(result.submission)}: {plain(result.problem) or points}"
+        self._line(f"[{self.done}/{self.count}] {text}")
 
     def end(self, results: Sequence[Result], folder: Path) -> None:
         if self.live:
             sys.stderr.write("\n")
-        counted = Counter(str(result.status) for result in results)
+        counted = Counter(result.status for result in results)
         counts = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
         sys.stderr.write(f"{counts}: {folder / 'summary.csv'}\n")
 
@@ -76,7 +75,7 @@ def student_view(result: Result, style: str) -> str:
     """A result as the student sees it: the visible tests."""
     if result.status is Status.UNGRADABLE:
         return f"This answer cannot be graded: {plain(result.reason)}"
-    if result.status is not Status.GRADED:
+    if result.problem:
         return f"There is no result ({result.status}): {plain(result.reason)}"
     lines = []
     for mark in result.visible:
@@ -146,7 +145,7 @@ def check(options: argparse.Namespace) -> int:
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
     passed = all(mark.outcome is Outcome.PASSED for mark in result.visible)
-    return _ALL_POINTS if passed and result.status is Status.GRADED else _NOT_ALL
+    return _ALL_POINTS if passed and not result.problem else _NOT_ALL
 
 
 def _exercise(path: str) -> Path:

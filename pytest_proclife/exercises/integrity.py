@@ -21,13 +21,10 @@ _Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The contents of an exercise's folder. `files` has content and permissions by relative path.
+    """The contents of an exercise's folder."""
 
-    `path` is the exercise itself.
-    """
-
-    path: Path
-    files: Mapping[str, tuple[bytes, int]]
+    path: Path  # of the exercise itself
+    files: Mapping[str, tuple[bytes, int]]  # content and permissions by relative path
 
     @property
     def digest(self) -> str:
@@ -107,23 +104,19 @@ class PrivateCopy:
         suffixes = tuple(all_suffixes())
         for file in sorted({*self._stamps, *_files(self.root)}):
             name = str(file.relative_to(self.root))
-            if file not in self._stamps:
-                if name.endswith(suffixes) or file.is_dir():  # a link to a package
-                    return name
-            elif _stamp(file) != self._stamps[file] or not self._is_original(file, name):
+            if file in self._stamps:
+                content, _ = self.original.files.get(name, (b"", 0))  # of a cache's place: empty
+                with contextlib.suppress(OSError):
+                    if _stamp(file) == self._stamps[file] and file.read_bytes() == content:
+                        continue
+                return name
+            if name.endswith(suffixes) or file.is_dir():  # a link to a package
                 return name
         return None
 
     def in_original(self, text: str) -> str:
         """A text with the original's folder in place of the copy's."""
         return text.replace(str(self.root), str(self.original.path.parent))
-
-    def _is_original(self, file: Path, name: str) -> bool:
-        content, _ = self.original.files.get(name, (b"", 0))  # in place of a cache it is empty
-        try:
-            return file.read_bytes() == content
-        except OSError:
-            return False
 
 
 def _stamp(file: Path) -> _Stamp | None:

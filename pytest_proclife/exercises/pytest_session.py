@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
 
 MARKER = "proclife_points"
-_KEYWORDS = ("name", "visibility", "tags")
+_KEYWORDS: dict[str, Any] = {"name": "", "visibility": "visible", "tags": ()}  # and defaults
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 # Exceptions that an answer can cause in a test; any other is the exercise's own failure. A
 # LookupError is run["a name"], a ValueError `(child,) = run.children`.
@@ -206,10 +206,9 @@ class _GradingPlugin(_Plugin):
         elif isinstance(error, PartialCredit):
             if error.points > mark.max_points:
                 self.unusable(f"{item.nodeid} gives {error.points} of {mark.max_points} points")
+            mark = replace(mark, points=float(error.points), message=str(error))
             outcome = Outcome.PARTIAL if error.points else Outcome.FAILED
-            text = str(error)
-            partial = replace(mark, points=float(error.points), outcome=outcome, message=text)
-            self.reporter.mark(replace(partial, sentences=(text,)))
+            self.reporter.mark(replace(mark, outcome=outcome, sentences=(mark.message,)))
         elif isinstance(error, SupervisorLost):
             reason = "what watches the answer was killed while it ran, not by proclife"
             self.reporter.problem(Status.TAMPERED, reason)
@@ -260,40 +259,41 @@ class _GradingPlugin(_Plugin):
 def _mark_of(item: pytest.Item) -> Mark:
     """A test's mark before it has run. ExerciseError if its marker is wrong."""
     marker = item.get_closest_marker(MARKER) or getattr(pytest.mark, MARKER)(0).mark
-    args, kwargs = marker.args, marker.kwargs
-    if (fault := _fault(args, kwargs)) is not None:
+    if (fault := _fault(marker)) is not None:
         raise ExerciseError(f"{item.nodeid}: the marker {MARKER}: {fault}")
-    callspec = getattr(item, "callspec", None)
-    name = kwargs.get("name") or getattr(item, "originalname", item.name).removeprefix(
-        "test_"
-    ).replace("_", " ")
+    name, visibility, tags = {**_KEYWORDS, **marker.kwargs}.values()
+    if not name:
+        function = getattr(item, "originalname", item.name)
+        name = function.removeprefix("test_").replace("_", " ")
+    if (callspec := getattr(item, "callspec", None)) is not None:
+        name = f"{name} [{callspec.id}]"
     return Mark(
         test=item.nodeid,
-        name=name if callspec is None else f"{name} [{callspec.id}]",
+        name=name,
         points=0.0,
-        max_points=float(args[0]),
+        max_points=float(marker.args[0]),
         outcome=Outcome.NOT_RUN,
-        visibility=kwargs.get("visibility", "visible"),
-        tags=tuple(kwargs.get("tags", ())),
+        visibility=visibility,
+        tags=tuple(tags),
     )
 
 
-def _fault(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+def _fault(marker: pytest.Mark) -> str | None:
     """What is wrong with the arguments of the marker."""
-    for name in kwargs:
+    for name in marker.kwargs:
         if name not in _KEYWORDS:
             return f"it takes {', '.join(_KEYWORDS)}, not {name}"
-    if len(args) != 1:
+    if len(marker.args) != 1:
         return "it takes one number of points"
-    (points,) = args
+    (points,) = marker.args
+    name, visibility, tags = {**_KEYWORDS, **marker.kwargs}.values()
     is_number = isinstance(points, int | float) and not isinstance(points, bool)
     if not is_number or not 0 <= points < math.inf:
         return f"points are a number, 0 or more, not {points!r}"
-    if not isinstance(kwargs.get("name", ""), str):
-        return f"the name is a text, not {kwargs['name']!r}"
-    if kwargs.get("visibility", "visible") not in VISIBILITIES:
-        return f"visibility is one of {', '.join(VISIBILITIES)}, not {kwargs['visibility']!r}"
-    tags = kwargs.get("tags", ())
+    if not isinstance(name, str):
+        return f"the name is a text, not {name!r}"
+    if visibility not in VISIBILITIES:
+        return f"visibility is one of {', '.join(VISIBILITIES)}, not {visibility!r}"
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         return f"tags are a list of texts, not {tags!r}"
     return None
@@ -328,9 +328,8 @@ def _authors_message(error: BaseException) -> str:
 
     pytest appends its own explanation to the message of an assert.
     """
-    if isinstance(error, LifecycleError) or not isinstance(
-        error, AssertionError | pytest.fail.Exception
-    ):
+    authors = isinstance(error, AssertionError | pytest.fail.Exception)
+    if not authors or isinstance(error, LifecycleError):
         return ""
     message = str(error).partition("\nassert ")[0]
     return "" if message.startswith("assert ") else message.strip()

@@ -36,11 +36,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The points that one test of the exercise gave, and why. `seconds` is its duration.
-
-    `sentences` are for the student, `message` is the first line of the failure, `detail`
-    everything that pytest shows.
-    """
+    """The points that one test of the exercise gave, and why."""
 
     test: str
     name: str
@@ -49,10 +45,10 @@ class Mark:
     outcome: Outcome
     visibility: str = "visible"
     tags: tuple[str, ...] = ()
-    sentences: tuple[str, ...] = ()
-    message: str = ""
-    detail: str = ""
-    seconds: float = 0.0
+    sentences: tuple[str, ...] = ()  # for the student
+    message: str = ""  # the first line of the failure
+    detail: str = ""  # everything that pytest shows of it
+    seconds: float = 0.0  # that the test took
 
     def feedback(self, style: str) -> str:
         """Text for the student: "friendly", "message" or "all"."""
@@ -67,24 +63,24 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The marks of one submission. `reason` explains any status but `graded`.
-
-    `key` identifies what was graded and with what: a result with the same key is still valid.
-    """
+    """The marks of one submission."""
 
     submission: str
     status: Status
     marks: tuple[Mark, ...]
     seconds: float
-    reason: str = ""
-    key: str = ""
+    reason: str = ""  # of any status but `graded`
+    key: str = ""  # what was graded and with what: a result with the same key is still valid
+
+    @property
+    def problem(self) -> str:
+        """The status with its reason; empty if it is `graded`."""
+        return "" if self.status is Status.GRADED else f"{self.status}: {self.reason}"
 
     @property
     def score(self) -> float:
         """The sum of the points; 0 unless the status is `graded`."""
-        if self.status is not Status.GRADED:
-            return 0.0
-        return math.fsum(mark.points for mark in self.marks)
+        return 0.0 if self.problem else math.fsum(mark.points for mark in self.marks)
 
     @property
     def max_score(self) -> float:

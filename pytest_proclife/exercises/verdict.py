@@ -55,23 +55,22 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """What a grader reported; `genuine` is false if others wrote to its channel too."""
+    """What a grader reported. If something else wrote to its channel, that is a problem too."""
 
     marks: tuple[Mark, ...] = ()
     problems: tuple[tuple[Status, str], ...] = ()
     done: bool = False
-    genuine: bool = True
 
 
 def read(data: bytes, token: str) -> Messages:
     """Read the messages up to the first that is not the grader's."""
     marks: list[Mark] = []
     problems: list[tuple[Status, str]] = []
-    done, genuine = False, True
+    done = False
     for line in filter(None, data.split(b"\n")):
         first, _, rest = line.partition(b" ")
         if first != token.encode():
-            genuine = False
+            problems.insert(0, (Status.TAMPERED, "something else than the grader wrote results"))
             break
         try:
             message = json.loads(rest)
@@ -84,7 +83,7 @@ def read(data: bytes, token: str) -> Messages:
             problems.append((Status(status), reason))
         else:
             done = True
-    return Messages(marks=tuple(marks), problems=tuple(problems), done=done, genuine=genuine)
+    return Messages(marks=tuple(marks), problems=tuple(problems), done=done)
 
 
 def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark], key: str) -> Result:
@@ -105,8 +104,6 @@ def without_points(result: Result, status: Status, reason: str) -> Result:
 
 
 def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
-    if not messages.genuine:
-        return Status.TAMPERED, "something else than the grader wrote results"
     for status in (Status.TAMPERED, Status.UNGRADABLE, Status.ERROR):
         for found, reason in messages.problems:
             if found is status:

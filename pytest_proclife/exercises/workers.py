@@ -32,19 +32,14 @@ Job = Callable[[int, Wait], None]  # what a grader does, given the descriptor fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What a grader left: `messages`, and `exitcode`, which is negative if a signal ended it.
-
-    `timed_out`: it was killed at the deadline, or, `stopped`, because a signal had stopped it or
-    the supervisor of its run. `output` is the end of what it printed. `seconds` count from its
-    turn.
-    """
+    """What a grader left. `timed_out` is true too if it was `stopped`."""
 
     messages: bytes
-    exitcode: int
-    timed_out: bool
-    output: str
-    seconds: float
-    stopped: bool = False
+    exitcode: int  # negative if a signal ended it
+    timed_out: bool  # it was killed, at the deadline
+    output: str  # the end of what it printed
+    seconds: float  # from its turn
+    stopped: bool = False  # it was killed because a signal had stopped it, or its run's supervisor
 
 
 @dataclass(slots=True)
