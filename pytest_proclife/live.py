@@ -9,7 +9,7 @@ import signal as signals
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import EllipsisType, TracebackType
+from types import EllipsisType
 from typing import NoReturn, Protocol, TypeVar
 
 from pytest_proclife.analysis.log import count_processes, process_number
@@ -33,25 +33,13 @@ class Condition(Protocol[T_co]):
 
     @property
     def failure(self) -> str:
-        """The sentence that says that it did not come true."""
+        """That it did not come true: the beginning of a sentence."""
 
     def check(self, session: Session, snapshot: Callable[[], Run]) -> T_co | None:
         """What the wait returns, or None; a snapshot takes its time."""
 
     def actual(self, run: Run) -> str:
         """What there was instead, in words."""
-
-
-def too_late(condition: Condition[object], timeout: float | None, run: Run) -> str:
-    """The message of a wait that takes longer than its timeout."""
-    actual = condition.actual(run)
-    return f"{condition.failure} within {timeout} s: {actual}\n\n{run}{_output(run)}"
-
-
-def never(condition: Condition[object], run: Run) -> str:
-    """The message of a wait for a condition that cannot come true any more."""
-    end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"
-    return f"{condition.failure}: {end}, {condition.actual(run)}\n\n{run}{_output(run)}"
 
 
 def _output(run: Run) -> str:
@@ -76,7 +64,7 @@ class ChildrenStarted:
 
     @property
     def failure(self) -> str:
-        return f"main did not start {_counted(self.count, 'child', 'children')}"
+        return f"main did not start {self.count} {'child' if self.count == 1 else 'children'}"
 
     def check(
         self, session: Session, snapshot: Callable[[], Run]
@@ -112,16 +100,15 @@ class OutputWritten:
     times: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pattern, str | re.Pattern):
+        if not isinstance(self.text, str):
             raise TypeError(f"pattern is a regular expression for text, not {self.pattern!r}")
-        if not isinstance(re.compile(self.pattern).pattern, str):  # raises re.error
-            raise TypeError(f"pattern is a regular expression for text, not {self.pattern!r}")
+        re.compile(self.pattern)  # raises re.error
         if type(self.times) is not int or self.times < 1:
             raise ValueError(f"times is a number, 1 or more, not {self.times!r}")
 
     @property
     def text(self) -> str:
-        return self.pattern if isinstance(self.pattern, str) else self.pattern.pattern
+        return self.pattern.pattern if isinstance(self.pattern, re.Pattern) else self.pattern
 
     @property
     def letters(self) -> str:
@@ -148,7 +135,8 @@ class OutputWritten:
     def actual(self, run: Run) -> str:
         texts = [run.stdout or "", run.stderr or ""]
         found = [m for text in texts for m in self._found(text, ended=True)]
-        words = f"it was there {_counted(len(found), 'time', 'times')}" if found else "it never was"
+        times = "1 time" if len(found) == 1 else f"{len(found)} times"
+        words = f"it was there {times}" if found else "it never was"
         if any(m.end() == len(m.string) for m in found) and len(found) >= self.times:
             words += " (at the very end, where it may still go on: write it out to the letter)"
         if run.output_truncated:
@@ -205,10 +193,6 @@ def _running(run: Run) -> str:
     return f"running: {', '.join(running[:_NAMED])}{more}"
 
 
-def _counted(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
-
-
 Timeout = float | EllipsisType | None
 
 T = TypeVar("T")
@@ -243,12 +227,7 @@ class RunningMain:
     def __enter__(self) -> RunningMain:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         # a fork of the caller must not end the run
         if self._owner != os.getpid() or self._session.over or self._shared.lost:
             return
@@ -332,8 +311,6 @@ class RunningMain:
         if not isinstance(sig, int) or isinstance(sig, bool) or sig not in signals.valid_signals():
             raise ValueError(f"{sig!r} is not a signal")
         self._check_owner()
-        if process is not None:
-            self._check(process)
         number = 0 if process is None else self._number(process)
         outcome = protocol.GONE
         if not self._session.over:
@@ -346,7 +323,8 @@ class RunningMain:
             target = f"the process group of {name}" if group else name
             raise PermissionError(f"{via}: {target} must not be sent signals from here")
 
-    def _check(self, process: object) -> None:
+    def _number(self, process: object) -> int:
+        """The number in the log of a process that runs, as far as its snapshot knows."""
         if not isinstance(process, ProcessRecord):
             expected = "process is one process of a snapshot (main.snapshot().main)"
             raise TypeError(f"{expected}, not {process!r}")
@@ -355,10 +333,8 @@ class RunningMain:
             raise ValueError(f"{process} is of another run: {run.target.text!r}")
         if process.ending is not Ending.RUNNING:
             raise ProcessLookupError(f"{process} has ended: {describe(process)}\n\n{run}")
-
-    def _number(self, process: ProcessRecord) -> int:
-        """Its number in the log: of all that had its pid, the last one before the snapshot."""
-        until = self._session.epoch + round(process.run.duration * 1e9)
+        # of all that had its pid, it is the last one before the snapshot
+        until = self._session.epoch + round(run.duration * 1e9)
         return process_number(list(self._session.log), process.pid, until)
 
     def _check_owner(self) -> None:
@@ -374,11 +350,10 @@ class RunningMain:
 
     def _snapshot(self) -> Run:
         if not self._session.over:
-            return self._session.assemble(self._options.start_method, None)
+            return self._session.assemble()
         with self._finishing:
             if self._final is None:
-                start_method, hook = self._options.start_method, self._options.cause_hook
-                self._final = self._session.assemble(start_method, hook)
+                self._final = self._session.assemble(self._options.cause_hook)
             return self._final
 
     def _wait(self, condition: Condition[T], timeout: Timeout) -> T:
@@ -396,6 +371,8 @@ class RunningMain:
         if found is not None:
             return found
         run = self._snapshot()
-        if self._session.over:
-            raise RunOver(never(condition, run), run)
-        raise RunTimeout(too_late(condition, limit, run), run)
+        account = f"{condition.actual(run)}\n\n{run}{_output(run)}"
+        if not self._session.over:
+            raise RunTimeout(f"{condition.failure} within {limit} s: {account}", run)
+        end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"
+        raise RunOver(f"{condition.failure}: {end}, {account}", run)

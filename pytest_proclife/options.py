@@ -39,6 +39,16 @@ class Options:
     group: int = 0  # the process group that main joins; 0: one of its own
     cause_hook: CauseHook | None = None  # asked for the final account only
 
+    @property
+    def folder(self) -> str:
+        """Main's working directory."""
+        return os.path.abspath("" if self.cwd is None else self.cwd)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Main's environment, but for what the recorder needs."""
+        return os.environ if self.env is None else self.env
+
     def __post_init__(self) -> None:
         check_seconds("timeout", self.timeout, or_none=True)
         if self.start_method is not None:

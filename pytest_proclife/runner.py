@@ -121,7 +121,7 @@ def open_session(options: Options) -> Session:
 def finish(session: Session, options: Options) -> Run:
     """Wait until no process of the run is left; the account. RunTimeout as `run()` raises it."""
     session.wait()
-    run = session.assemble(options.start_method, options.cause_hook, last=True)
+    run = session.assemble(options.cause_hook, last=True)
     if run.timed_out and not options.allow_timeout:
         reason = waiting_for(run)
         raise RunTimeout(f"main did not end within {options.timeout} s: {reason}\n\n{run}", run)

@@ -22,7 +22,7 @@ from pytest_proclife.analysis.assemble import CauseHook, assemble
 from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.backend import Backend, forget_zygote
 from pytest_proclife.errors import SupervisorLost, TargetError
-from pytest_proclife.inside.launch import search_path
+from pytest_proclife.inside.launch import plan, search_path
 from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
 from pytest_proclife.supervisor import protocol
@@ -30,15 +30,23 @@ from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Requ
 from pytest_proclife.target import Launch
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
+_ENDING = 10.0  # s that an interrupted caller waits for the run to be ended
+_CHUNK = 1 << 18  # bytes
+_PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
+_LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
 
 _VALID = frozenset(int(number) for number in signal.valid_signals())
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
+Output = tuple[bytes, bytes, int]  # head, tail, bytes left out between them
+T = TypeVar("T")
+
 
 def request_for(launch: Launch, options: Options) -> Request:
     """The request to a supervisor."""
-    env = {os.fsencode(k): os.fsencode(v) for k, v in launch.env.items()}
-    if launch.observed and launch.by_path:
+    planned = plan([launch.executable], launch.arguments, options.folder)
+    env = {os.fsencode(k): os.fsencode(v) for k, v in options.environment.items()}
+    if planned.observed and planned.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     ignored = [
         number
@@ -52,11 +60,11 @@ def request_for(launch: Launch, options: Options) -> Request:
     ]
     return Request(
         executable=launch.executable,
-        arguments=list(launch.arguments),
+        arguments=planned.arguments,
         environment=env,
-        observed=launch.observed,
+        observed=planned.observed,
         start_method=options.start_method or "",
-        cwd=launch.cwd,
+        cwd=options.folder,
         umask=_umask(),
         group=options.group,
         ignored=ignored,
@@ -97,12 +105,6 @@ def opened_input(input: str | bytes | None) -> IO[bytes]:
     return file
 
 
-_ENDING = 10.0  # s that an interrupted caller waits for the run to be ended
-_CHUNK = 1 << 18  # bytes
-
-Output = tuple[bytes, bytes, int]  # head, tail, bytes left out between them
-
-
 class Session:
     """One run, as its caller knows it. Made when a supervisor has taken the request.
 
@@ -114,6 +116,7 @@ class Session:
     ) -> None:
         self.backend = backend
         self.launch = launch
+        self.request = request
         self.log: list[Entry] = []
         self.outputs: list[Output] = []
         self.pid = 0
@@ -124,22 +127,22 @@ class Session:
         self.timed_out = False
         self.answered = 0  # the ticket of the last request for news
         self.outcomes: dict[int, str] = {}  # of signals, by ticket
-        self._connect(request, streams)
+        self._connect(streams)
         try:
-            if self._connection.receive() is None:
+            if self.connection.receive() is None:
                 # the waiting supervisor ended with its zygote before it took the request
                 # (TAKEN comes before anything else), so nothing has been started
                 self._disconnect()
                 forget_zygote()
-                self._connect(request, streams)
-                self._process(self._connection.receive())
+                self._connect(streams)
+                self._process(self.connection.receive())
         except BaseException:
             self.end()
             raise
 
-    def _connect(self, request: Request, streams: tuple[int, ...]) -> None:
+    def _connect(self, streams: tuple[int, ...]) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connection = Connection(ours)
+        self.connection = Connection(ours)
         self.closed = False
         try:
             with its, opened_input(self.launch.payload) as payload:
@@ -147,7 +150,7 @@ class Session:
                 if self.launch.payload is not None:
                     descriptors.append(payload.fileno())
                 self.backend.ask(descriptors)
-            self._connection.send(protocol.REQUEST, vars(request))
+            self.connection.send(protocol.REQUEST, vars(self.request))
         except BaseException:
             self.close()
             raise
@@ -162,14 +165,14 @@ class Session:
         self.closed = True
         with contextlib.suppress(OSError):
             # else the connection would stay open in a fork of this process
-            self._connection.socket.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+            self.connection.socket.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
 
     def wait(self, until_started: bool = False) -> None:
         """Receive messages until main has started, or until the run is over."""
         try:
             while not (self.over or (until_started and self.epoch)):
-                self._process(self._connection.receive())
+                self._process(self.connection.receive())
         except BaseException:
             self.end()
             raise
@@ -177,41 +180,31 @@ class Session:
     def receive(self, seconds: float) -> bool:
         """Receive the next message; False if none arrives within so many seconds."""
         poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
+        poll.register(self.connection, select.POLLIN)
         if not poll.poll(max(0.0, seconds) * 1000):
             return False
         try:
-            self._process(self._connection.receive())
+            self._process(self.connection.receive())
         except BaseException:  # half of a message may be lost, and the account would be wrong
             self.end()
             raise
         return True
 
-    def order(self, *message: object) -> None:
-        """Send an order of the protocol. If the supervisor is gone, receiving raises."""
-        self._connection.send(*message)
-
-    def order_end(self) -> None:
-        """Have the run ended, and do not wait for that."""
-        self.order(protocol.END)
-
     def end(self) -> None:
         """Have the run ended, and wait for that. What the supervisor still sends is lost."""
-        self.order_end()
+        self.connection.send(protocol.END)
         with contextlib.suppress(OSError):
-            self._connection.socket.settimeout(_ENDING)
-            while self._connection.socket.recv(_CHUNK):
+            self.connection.socket.settimeout(_ENDING)
+            while self.connection.socket.recv(_CHUNK):
                 pass  # the end of the file says that nothing of the run is left
         self.close()  # lost, or too slow: it goes on without us
 
-    def assemble(
-        self, start_method: str | None, cause_hook: CauseHook | None, *, last: bool = False
-    ) -> Run:
+    def assemble(self, cause_hook: CauseHook | None = None, *, last: bool = False) -> Run:
         """The run, as far as it is known up to now.
 
         After the `last` one the log is gone: its memory is released while it is read.
         """
-        texts = self.texts()
+        stdout, stderr = self.texts() or (None, None)
         log: Iterable[Entry] = _read_once(self.log) if last else list(self.log)
         if not self.over and self.backend.name == "pidfd":
             log = without_pending_ends(log)
@@ -224,12 +217,12 @@ class Session:
             target=self.launch.target,
             python=sys.version.partition(" ")[0],
             platform=sys.platform,
-            start_method=start_method,
+            start_method=self.request.start_method or None,
             backend=self.backend.name,
-            observed=self.launch.observed if self.backend.name == "pidfd" else None,
+            observed=self.request.observed if self.backend.name == "pidfd" else None,
             missing=self.backend.missing,
-            stdout=texts[0] if texts else None,
-            stderr=texts[1] if texts else None,
+            stdout=stdout,
+            stderr=stderr,
             output_truncated=any(output[2] for output in self.outputs),
             cause_hook=cause_hook,
         )
@@ -284,13 +277,6 @@ def _decode(head: bytes, tail: bytes, dropped: int) -> str:
     return f"{texts[0]}\n[proclife: {dropped} bytes left out]\n{texts[1]}"
 
 
-_PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
-
-_LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
-
-T = TypeVar("T")
-
-
 class SharedSession:
     """A session that several threads wait on: the first receives, and wakes the others.
 
@@ -334,14 +320,14 @@ class SharedSession:
         """Have a signal sent, as `protocol.SIGNAL` says; returns its outcome."""
         ticket = next(self._tickets)
         with self._sending:
-            self.session.order(protocol.SIGNAL, ticket, number, signal, via, spared)
+            self.session.connection.send(protocol.SIGNAL, ticket, number, signal, via, spared)
         outcome = self._wait_for_answer(lambda: self.session.outcomes.pop(ticket, None))
         return protocol.GONE if outcome is None else outcome
 
     def end(self) -> None:
         """Have the run ended, and receive the rest of its log."""
         with self._sending:
-            self.session.order_end()
+            self.session.connection.send(protocol.END)
         self._wait_for_answer(lambda: None)
 
     def _wait_for_answer(self, check: Callable[[], T | None]) -> T | None:
@@ -353,7 +339,7 @@ class SharedSession:
     def _ask(self, at_once: bool) -> int:
         with self._sending:
             self._asked += 1
-            self.session.order(protocol.ASK, self._asked, at_once)
+            self.session.connection.send(protocol.ASK, self._asked, at_once)
             return self._asked
 
     def _wait(self, version: int, seconds: float) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from pytest_proclife import notebook
 from pytest_proclife.errors import TargetError
-from pytest_proclife.inside.launch import plan
 from pytest_proclife.options import Options
 from pytest_proclife.records import TargetInfo
 from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD
@@ -45,10 +44,6 @@ class Launch:
     target: TargetInfo
     executable: str
     arguments: tuple[str, ...]
-    cwd: str
-    env: Mapping[str, str]
-    observed: bool  # main will report from inside
-    by_path: bool  # main finds its recorder through PYTHONPATH
     payload: bytes | None = None  # the pickled arguments of a callable, for main's descriptor 3
     scratch: str | None = None  # a folder with the program, to be removed after the run
     left_out: tuple[str, ...] = ()  # parts of the target that are not run
@@ -56,57 +51,34 @@ class Launch:
 
 def resolve(options: Options) -> Launch:
     """Decide how the target is executed. TargetError if it cannot be."""
-    target, args = options.target, options.args
-    cwd = os.getcwd() if options.cwd is None else os.path.abspath(options.cwd)
-    env = dict(os.environ if options.env is None else options.env)
+    target, args, cwd = options.target, options.args, options.folder
     if not os.path.isdir(cwd):
         raise TargetError(f"cwd is not a folder: {cwd!r}")
     if options.kwargs and not callable(target):
         raise TargetError("kwargs are for a callable; a program takes strings in args")
     if isinstance(target, Module):
-        return _python("module", target.name, ["-m", target.name], args, cwd, env)
+        return _python("module", target.name, ["-m", target.name], args)
     if isinstance(target, Code):
-        return _python("code", target.text, ["-c", target.text], args, cwd, env)
+        return _python("code", target.text, ["-c", target.text], args)
     if isinstance(target, str | os.PathLike):
-        return _script(os.fspath(target), args, cwd, env)
+        return _script(os.fspath(target), args, cwd)
     if isinstance(target, Sequence):
-        return _command([*target, *args], cwd, env)
+        return _command([*target, *args], cwd, options.environment)
     if callable(target):
-        return _callable(target, args, options.kwargs or {}, cwd, env)
+        return _callable(target, args, options.kwargs or {})
     raise TargetError(
         f"a target must be a callable, a path, a list of strings, Module or Code, not {target!r}"
     )
 
 
-def _launch(
-    target: TargetInfo, executable: str, arguments: Sequence[str], cwd: str, env: Mapping[str, str]
-) -> Launch:
-    planned = plan([executable], arguments, cwd)
-    return Launch(
-        target=target,
-        executable=executable,
-        arguments=tuple(planned.arguments),
-        cwd=cwd,
-        env=env,
-        observed=planned.observed,
-        by_path=planned.by_path,
-    )
-
-
-def _python(
-    kind: str,
-    text: str,
-    options: Sequence[str],
-    args: Sequence[Any],
-    cwd: str,
-    env: Mapping[str, str],
-) -> Launch:
+def _python(kind: str, text: str, options: Sequence[str], args: Sequence[Any]) -> Launch:
     strings = _strings(args)
-    target = TargetInfo(kind=kind, text=text, args=tuple(strings))
-    return _launch(target, sys.executable, [sys.executable, *options, *strings], cwd, env)
+    target = TargetInfo(kind=kind, text=text, args=strings)
+    arguments = (sys.executable, *options, *strings)
+    return Launch(target=target, executable=sys.executable, arguments=arguments)
 
 
-def _strings(args: Sequence[Any]) -> list[str]:
+def _strings(args: Sequence[Any]) -> tuple[str, ...]:
     strings = []
     for value in args:
         if not isinstance(value, str | os.PathLike):
@@ -118,26 +90,23 @@ def _strings(args: Sequence[Any]) -> list[str]:
         if "\0" in text:
             raise TargetError(f"an argument cannot hold a NUL character: {text!r}")
         strings.append(text)
-    return strings
+    return tuple(strings)
 
 
-def _script(path: str, args: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
+def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
     full = os.path.join(cwd, path)
     if not os.path.exists(full):
-        hint = ""
-        if " " in path:
-            hint = "; a command is a list of strings, such as ['gunicorn', 'app:app']"
+        example = "; a command is a list of strings, such as ['gunicorn', 'app:app']"
+        hint = example if " " in path else ""
         raise TargetError(f"no such script: {path!r} (looked in {cwd}){hint}")
     if os.path.isdir(full) and not os.path.exists(os.path.join(full, "__main__.py")):
         raise TargetError(f"{path!r} is a folder without a __main__.py")
     if path.endswith(".ipynb"):
-        return _notebook(path, full, args, cwd, env)
-    return _python("script", path, [path], args, cwd, env)
+        return _notebook(path, full, args)
+    return _python("script", path, [path], args)
 
 
-def _notebook(
-    path: str, full: str, args: Sequence[Any], cwd: str, env: Mapping[str, str]
-) -> Launch:
+def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
     strings = _strings(args)
     try:
         cells = notebook.read(full)
@@ -150,7 +119,7 @@ def _notebook(
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise TargetError(f"the program of {path!r} cannot be written: {error}") from error
-    launch = _python("notebook", path, [str(program)], strings, cwd, env)
+    launch = _python("notebook", path, [str(program)], strings)
     return replace(launch, scratch=scratch, left_out=cells.left_out)
 
 
@@ -159,8 +128,8 @@ def _command(command: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch
         raise TargetError("a command needs at least the name of a program")
     arguments = _strings(command)
     name = arguments[0]
-    target = TargetInfo(kind="command", text=name, args=tuple(arguments[1:]))
-    return _launch(target, _executable(name, cwd, env), arguments, cwd, env)
+    target = TargetInfo(kind="command", text=name, args=arguments[1:])
+    return Launch(target=target, executable=_executable(name, cwd, env), arguments=arguments)
 
 
 def _executable(name: str, cwd: str, env: Mapping[str, str]) -> str:
@@ -179,11 +148,7 @@ def _executable(name: str, cwd: str, env: Mapping[str, str]) -> str:
 
 
 def _callable(
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    cwd: str,
-    env: Mapping[str, str],
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Launch:
     module, name = _importable(function)
     payload = None
@@ -203,8 +168,8 @@ def _callable(
     else:
         code += f"{name}()"
     target = TargetInfo(kind="callable", text=f"{module}:{name}", args=tuple(map(repr, args)))
-    launch = _launch(target, sys.executable, [sys.executable, "-c", code], cwd, env)
-    return replace(launch, payload=payload)
+    arguments = (sys.executable, "-c", code)
+    return Launch(target=target, executable=sys.executable, arguments=arguments, payload=payload)
 
 
 def _importable(function: Callable[..., Any]) -> tuple[str, str]:

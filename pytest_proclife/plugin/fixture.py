@@ -21,6 +21,7 @@ from pytest_proclife.plugin.settings import defaults_of
 from pytest_proclife.records import Cause, ProcessRecord, Run
 from pytest_proclife.runner import finish, observe_running, open_session
 from pytest_proclife.session import Session
+from pytest_proclife.supervisor import protocol
 from pytest_proclife.target import Target
 
 _HOOK = "pytest_proclife_cause"
@@ -211,7 +212,7 @@ class ActiveRuns:
             for main in self.mains:
                 stack.enter_context(main)
             for session in sessions:
-                session.order_end()  # the thread that waits receives the rest
+                session.connection.send(protocol.END)  # the thread that waits receives the rest
             with self._changed:
                 self._changed.wait_for(lambda: not self._sessions, _ENDING)
 
