@@ -59,12 +59,8 @@ class _Zygote:
                 self._start()  # it was killed before a supervisor had taken the request
                 self._send(descriptors)
 
-    def forget(self) -> None:
-        with self.lock:
-            self.owner = 0
-
     def close(self) -> None:
-        """Disconnect from the zygote; the next request would start another."""
+        """Disconnect from the zygote; the next request starts another."""
         with self.lock:
             if self.requests is not None:
                 self.requests.close()
@@ -104,11 +100,11 @@ class _Zygote:
 
 def forget_zygote() -> None:
     """Have the next request start another zygote."""
-    _zygote.forget()
+    _zygote.close()
 
 
 _zygote = _Zygote()
-atexit.register(lambda: _zygote.close())  # else `-W error` shows a socket that was not closed
+atexit.register(forget_zygote)  # else `-W error` shows a socket that was not closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +118,8 @@ class Backend:
 
 def choose_backend() -> Backend:
     """The zygote if the platform has all that it needs, else polling."""
-    wanted = os.environ.get("PROCLIFE_BACKEND") or None
-    if wanted not in (None, "pidfd", "polling"):
+    wanted = os.environ.get("PROCLIFE_BACKEND", "")
+    if wanted not in ("", "pidfd", "polling"):
         raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
     lacking = ("PROCLIFE_BACKEND=polling",) if wanted == "polling" else _zygote.lacking()
     if not lacking:

@@ -34,15 +34,11 @@ _STRAGGLERS = 0.5  # s to wait for a process that holds a connection but is not 
 
 def shortcomings() -> tuple[Missing, ...]:
     """What polling cannot see here."""
-    short = f"{PERIOD * 1000:.0f} ms"
-    found = [
-        Missing(process=None, kind=MissingKind.SHORT_LIVED, what=short),
-        Missing(process=None, kind=MissingKind.EXIT_CODES),
-    ]
-    refused = _reports_refused()
-    if refused is not None:
-        found.append(Missing(process=None, kind=MissingKind.NO_REPORTS, what=refused))
-    return tuple(found)
+    short = Missing(process=None, kind=MissingKind.SHORT_LIVED, what=f"{PERIOD * 1000:.0f} ms")
+    codes, refused = Missing(process=None, kind=MissingKind.EXIT_CODES), _reports_refused()
+    if refused is None:
+        return short, codes
+    return short, codes, Missing(process=None, kind=MissingKind.NO_REPORTS, what=refused)
 
 
 @functools.cache
@@ -87,8 +83,8 @@ class Watch:
         self._poll = select.poll()
         self._outputs: dict[int, Output] = {}  # by the reading end
         self._reports: Reports | None = None
-        self._deadline: float | None = None
-        self._linger_ends: float | None = None
+        self._until: float | None = None  # monotonic s; then the run is ended
+        self._lingers = False  # main has ended, and `_until` is the end of the linger
         self._ending_since: float | None = None
         self._timed_out = False
 
@@ -129,7 +125,7 @@ class Watch:
         self._caller = Caller(self._connection, tree, [*self._outputs.values()])
         self._connection.send(protocol.STARTED, started, epoch, main.pid)
         if request.timeout is not None:
-            self._deadline = epoch / 1e9 + request.timeout
+            self._until = epoch / 1e9 + request.timeout
         try:
             self._watch(tree, request.linger)
         finally:
@@ -140,12 +136,10 @@ class Watch:
         for output in self._outputs.values():
             output.read()
         duration = time.monotonic_ns() - epoch
-        results = [output.result() for output in self._outputs.values()]
         self._release()  # before the caller goes on, which may count its descriptors
         if request.live:
             _watched.pop(self, None)  # nothing is left that the interpreter's exit would end
-        result = (duration, self._timed_out, results)
-        self._caller.hand_over(*result, live=request.live, caller=None)
+        self._caller.hand_over(duration, self._timed_out, request.live, caller=None)
 
     def _start_main(self, request: Request) -> subprocess.Popen[bytes]:
         """Start main as the caller's child. Raises OSError if it cannot be executed."""
@@ -193,7 +187,7 @@ class Watch:
         now = time.monotonic()
         if self._ending_since is not None:
             return now >= self._ending_since + _STRAGGLERS
-        return self._linger_ends is not None and now >= self._linger_ends
+        return self._lingers and self._until is not None and now >= self._until
 
     def _wait(self, tree: Tree, until: float) -> None:
         """Serve what has to be served until the next look is due."""
@@ -208,13 +202,10 @@ class Watch:
 
     def _look_at_the_clock(self, tree: Tree, linger: float) -> None:
         now = time.monotonic()
-        if tree.main.ended_at is not None and self._linger_ends is None:
-            self._deadline = None
-            self._linger_ends = now + linger
-        if self._deadline is not None and now >= self._deadline and not self.ending:
-            self._timed_out = self.ending = True
-        elif self._linger_ends is not None and now >= self._linger_ends:
-            self.ending = True
+        if tree.main.ended_at is not None and not self._lingers:
+            self._lingers, self._until = True, now + linger
+        if not self.ending and self._until is not None and now >= self._until:
+            self.ending, self._timed_out = True, not self._lingers
         if not self.ending:
             return
         if self._ending_since is None:

@@ -28,18 +28,6 @@ _STOPPING = 0.5  # s at most; a process that the kernel holds (in vfork, say) ma
 class Process:
     """A process of the run. psutil's handle is its identity: the pid and when it was created."""
 
-    __slots__ = (
-        "announced",
-        "ended_at",
-        "handle",
-        "introduced",
-        "killed_while_stopped",
-        "number",
-        "parent",
-        "pid",
-        "stopped",
-    )
-
     def __init__(self, number: int, pid: int, handle: psutil.Process | None) -> None:
         self.number = number
         self.pid = pid

@@ -42,7 +42,8 @@ def _info(pidfd: int, mask: int) -> bytearray:
     return info
 
 
-def _integer(info: bytearray, place: int, size: int = 4) -> int:
+def integer(info: "bytes | bytearray", place: int, size: int = 4) -> int:
+    """An integer of a C structure, of `size` bytes from `place` on."""
     return int.from_bytes(info[place : place + size], sys.byteorder)
 
 
@@ -54,18 +55,16 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
         if error.errno == errno.ESRCH:
             return None, None
         raise
-    return _integer(info, _PID) or None, _integer(info, _PARENT) or None
+    return integer(info, _PID) or None, integer(info, _PARENT) or None
 
 
 def is_below(parent: int | None, above: set[int]) -> bool:
     """Whether a process with that parent descends from one of these: proc_pid_stat(5)."""
-    try:
-        while parent is not None and parent > 1:
-            if parent in above:
-                return True
-            parent = int(contents("/proc/%d/stat" % parent).rpartition(b") ")[2].split()[1])
-    except (OSError, IndexError):
-        pass  # it is gone
+    while parent is not None and parent > 1:
+        if parent in above:
+            return True
+        fields = _stat(parent)
+        parent = int(fields[1]) if fields else None
     return False
 
 
@@ -79,23 +78,17 @@ def exit_status(pidfd: int) -> int | None:
                 return None
             posix.sched_yield()  # it is being reaped, and the status is attached at the end of that
             continue
-        return _integer(info, _STATUS) if _integer(info, _MASK, 8) & PIDFD_INFO_EXIT else None
+        return integer(info, _STATUS) if integer(info, _MASK, 8) & PIDFD_INFO_EXIT else None
     return None
 
 
 def status_of_zombie(pidfd: int) -> int | None:
     """The wait status of a zombie: proc_pid_stat(5); None if it has been reaped."""
-    try:
-        pid = pid_and_parent(pidfd)[0]
-        if pid is None:
-            return None
-        fields = contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
-        # it still has the pid, so the file was not that of another process with the same pid
-        if fields[0] == b"Z" and pid_and_parent(pidfd)[0] == pid:
-            return int(fields[49])
-    except (OSError, IndexError):
-        pass  # it has been reaped
-    return None
+    pid = pid_and_parent(pidfd)[0]
+    fields = [] if pid is None else _stat(pid)
+    # if it still has the pid, the file was not that of another process with the same pid
+    is_zombie = fields[:1] == [b"Z"] and pid_and_parent(pidfd)[0] == pid
+    return int(fields[49]) if is_zombie else None
 
 
 def signal_state(pid: int, signal: int) -> str | None:
@@ -144,10 +137,15 @@ def children(pid: int) -> list[int]:
 
 def state(pid: int) -> str:
     """The letter of a process's state: proc_pid_stat(5); empty if there is no such process."""
+    return b"".join(_stat(pid)[:1]).decode()
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields after the name: proc_pid_stat(5); none if there is no such process."""
     try:
-        return contents("/proc/%d/stat" % pid).rpartition(b")")[2].split()[0].decode()
-    except (OSError, IndexError):
-        return ""
+        return contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
+    except OSError:
+        return []
 
 
 def command_line(pid: int) -> tuple[str, ...]:
@@ -174,34 +172,26 @@ def probe() -> list[str]:
     """What this platform lacks for the supervisors: a list of reasons."""
     import _socket
 
-    missing = []
     try:
         own, init = posix.pidfd_open(posix.getpid()), posix.pidfd_open(posix.getppid())
     except (OSError, AttributeError) as error:
         return ["pidfd_open: %s" % error]
-    try:
-        if posix.fstat(own).st_ino == posix.fstat(init).st_ino:
-            missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    missing = []
+    if posix.fstat(own).st_ino == posix.fstat(init).st_ino:
+        missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
+    for name, call, arguments in (
+        ("PIDFD_GET_INFO (Linux 6.13)", pid_and_parent, (own,)),
+        ("SO_PASSPIDFD (Linux 6.5)", socket.setsockopt, (_socket.SOL_SOCKET, SO_PASSPIDFD, 1)),
+        ("PR_SET_CHILD_SUBREAPER", become_subreaper, ()),
+    ):
         try:
-            pid_and_parent(own)
-        except OSError as error:
-            missing.append("PIDFD_GET_INFO (Linux 6.13): %s" % error)
-    finally:
-        posix.close(own)
-        posix.close(init)
-    try:
-        left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        try:
-            left.setsockopt(_socket.SOL_SOCKET, SO_PASSPIDFD, 1)
-        finally:
-            left.close()
-            right.close()
-    except OSError as error:
-        missing.append("SO_PASSPIDFD (Linux 6.5): %s" % error)
-    try:
-        become_subreaper()
-    except (OSError, ImportError, AttributeError) as error:
-        missing.append("PR_SET_CHILD_SUBREAPER: %s" % error)
+            call(*arguments)
+        except (OSError, ImportError, AttributeError) as error:
+            missing.append("%s: %s" % (name, error))
+    socket.close()
+    posix.close(own)
+    posix.close(init)
     if not posix.access("/proc/self/task", posix.F_OK):
         missing.append("/proc is not mounted")
     return missing

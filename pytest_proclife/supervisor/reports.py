@@ -15,12 +15,19 @@ class Report:
 
     __slots__ = ("data", "passed", "pid", "sender", "user")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
         self.data = data
         self.pid: int | None = None
         self.user: int | None = None
         self.sender: int | None = None  # a pidfd; None if no descriptor was left for it
         self.passed: list[int] = []  # descriptors that it came with
+        for _level, kind, content in ancillary:
+            if kind == _socket.SCM_CREDENTIALS:
+                self.pid, self.user = kernel.integer(content, 0), kernel.integer(content, 4)
+            elif kind == kernel.SCM_PIDFD:
+                self.sender = kernel.integer(content, 0)
+            elif kind == _socket.SCM_RIGHTS:
+                self.passed = descriptors(content)
 
     def field(self, index: int) -> bytes:
         """A field after the header, counted from 0; empty if there is none."""
@@ -120,30 +127,13 @@ class Reception:
                 if not data:
                     self._drop(descriptor)
                     break
-                reports.append(_report(data, ancillary))
+                reports.append(Report(data, ancillary))
         return reports
-
-
-def _report(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Report:
-    report = Report(data)
-    for _level, kind, content in ancillary:
-        if kind == _socket.SCM_CREDENTIALS:
-            report.pid = _integer(content, 0)
-            report.user = _integer(content, 4)
-        elif kind == kernel.SCM_PIDFD:
-            report.sender = _integer(content, 0)
-        elif kind == _socket.SCM_RIGHTS:
-            report.passed = descriptors(content)
-    return report
 
 
 def descriptors(content: bytes) -> list[int]:
     """The descriptors of an SCM_RIGHTS message: unix(7)."""
-    found = [_integer(content, place) for place in range(0, len(content) - 3, 4)]
+    found = [kernel.integer(content, place) for place in range(0, len(content) - 3, 4)]
     for descriptor in found:
         posix.set_inheritable(descriptor, False)  # recvmsg does not
     return found
-
-
-def _integer(content: bytes, place: int) -> int:
-    return int.from_bytes(content[place : place + 4], "little")

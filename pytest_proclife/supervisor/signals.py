@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from pytest_proclife.supervisor.protocol import Entry
 
     class Process(Protocol):
-        @property
-        def number(self) -> int: ...
-        @property
-        def pid(self) -> int: ...
+        number: int
+        pid: int
 
     class Tree(Protocol):
         log: list[Entry]

@@ -61,11 +61,9 @@ class Supervisor:
         self.wake = self._wake_on_child()
         self.epoll.register(self.caller_handle, select.EPOLLIN)
         self.outputs: dict[int, Output] = {}  # by the reading end
-        self.linger = 0.0
-        self.deadline: float | None = None
-        self.linger_ends: float | None = None
-        self.ending = False
-        self.timed_out = False
+        self.until: float | None = None  # monotonic s; then the run is ended
+        self.lingers = False  # main has ended, and `until` is the end of the linger
+        self.ending = self.timed_out = False
 
     def _wake_on_child(self) -> int:
         """SIGCHLD as an event: an orphan that has not been reported has no pidfd here."""
@@ -85,11 +83,13 @@ class Supervisor:
                 return  # the caller has given up
         connection.send(protocol.TAKEN)
         if request.capture:
-            self._capture(request, streams)
+            for output in capture(streams, request.limit, request.pass_output):
+                self.outputs[output.reader] = output
+                self.epoll.register(output.reader, select.EPOLLIN)
         self.caller = Caller(connection, tree, [*self.outputs.values()])
         self.epoll.register(connection, select.EPOLLIN)
         self.awaited = select.EPOLLIN  # events of the connection
-        tree.live, self.linger = request.live, request.linger
+        tree.live = request.live
         started = time.time()
         error = MainStart(request, streams, limits).start(tree, self.sending)
         # only now: the zygote forks the next supervisor, which would compete with main's start
@@ -101,21 +101,14 @@ class Supervisor:
             return
         connection.send(protocol.STARTED, started, tree.epoch, tree.main.pid)
         if request.timeout is not None:
-            self.deadline = tree.epoch / 1e9 + request.timeout
-        self._watch()
+            self.until = tree.epoch / 1e9 + request.timeout
+        self._watch(request.linger)
         for output in self.outputs.values():
             output.read()
         duration = time.monotonic_ns() - tree.epoch
-        results = [output.result() for output in self.outputs.values()]
-        result = (duration, self.timed_out, results)
-        self.caller.hand_over(*result, live=request.live, caller=self.caller_handle)
+        self.caller.hand_over(duration, self.timed_out, request.live, self.caller_handle)
 
-    def _capture(self, request: Request, streams: list[int]) -> None:
-        for output in capture(streams, request.limit, request.pass_output):
-            self.outputs[output.reader] = output
-            self.epoll.register(output.reader, select.EPOLLIN)
-
-    def _watch(self) -> None:
+    def _watch(self, linger: float) -> None:
         """The one event loop: until waitid(2) says that no child is left."""
         tree = self.tree
         main = select.poll()
@@ -124,7 +117,8 @@ class Supervisor:
         while tree.reap():
             events = dict(self.epoll.poll(self._patience(), _MOST))
             first = len(events)
-            if time.monotonic() - before < _GATHER and not (tree.main.ended or self._hurries()):
+            hurries = tree.live and len(tree.living) <= _FEW  # the caller may be waiting for news
+            if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
                 main.poll(_GATHER * 1000)  # main's end is not kept waiting
                 for descriptor, event in self.epoll.poll(0):
                     events[descriptor] = events.get(descriptor, 0) | event
@@ -141,13 +135,9 @@ class Supervisor:
             tree.note_ends(later, later=first < _MOST)
             for descriptor, event in items:
                 self._serve(descriptor, event)
-            self._look_at_the_clock()
+            self._look_at_the_clock(linger)
             self._send_news()
         self._settle()
-
-    def _hurries(self) -> bool:
-        """Whether the caller may be waiting for news, and few processes live."""
-        return self.tree.live and len(self.tree.living) <= _FEW
 
     def _settle(self) -> None:
         """No child is left: note the ends of those that were reported with the last wake-up."""
@@ -179,38 +169,28 @@ class Supervisor:
             if event & ~select.EPOLLOUT and not self.caller.execute_order():
                 self.epoll.unregister(descriptor)
                 self.awaited = 0
-                self._end_all()
+                self.ending = True
         elif descriptor == self.caller_handle:
             self.epoll.unregister(descriptor)  # it has ended, and stays readable
-            self._end_all()
+            self.ending = True
 
     def _patience(self) -> float | None:
         """Seconds until something has to be done without an event; None if nothing has to be."""
         if self.ending:
             return _ENDING
-        times = [t for t in (self.deadline, self.linger_ends) if t is not None]
-        wait = min(max(0.0, min(times) - time.monotonic()), _LONGEST) if times else None
-        if self.tree.opaque and (wait is None or wait > _SCAN):
-            return _SCAN
-        return wait
+        if self.until is None:
+            return _SCAN if self.tree.opaque else None
+        wait = max(0.0, self.until - time.monotonic())
+        return min(wait, _SCAN if self.tree.opaque else _LONGEST)
 
-    def _look_at_the_clock(self) -> None:
+    def _look_at_the_clock(self, linger: float) -> None:
         tree = self.tree
         if tree.opaque:
             tree.scan()
-        if tree.main.ended and self.linger_ends is None:
-            self.deadline = None
-            self.linger_ends = time.monotonic() + self.linger
+        if tree.main.ended and not self.lingers:
+            self.lingers, self.until = True, time.monotonic() + linger
             tree.adopt()
-        now = time.monotonic()
+        if not self.ending and self.until is not None and time.monotonic() >= self.until:
+            self.ending, self.timed_out = True, not self.lingers
         if self.ending:
             tree.kill_all()
-        elif self.deadline is not None and now >= self.deadline:
-            self.timed_out = True
-            self._end_all()
-        elif self.linger_ends is not None and now >= self.linger_ends:
-            self._end_all()
-
-    def _end_all(self) -> None:
-        self.ending = True
-        self.tree.kill_all()
