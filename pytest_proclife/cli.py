@@ -66,75 +66,40 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    run.add_argument("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
-    run.add_argument("--capture", action="store_true", help="include the output in the JSON")
-    run.add_argument(
-        "--start-method", choices=START_METHODS, help="default start method of multiprocessing"
-    )
-    run.add_argument(
-        "--timeout", type=_seconds, metavar="S", help="kill every process after S seconds"
-    )
-    run.add_argument(
-        "--linger",
-        type=_seconds,
-        default=LINGER,
-        metavar="S",
-        help="seconds to keep watching processes that outlive main, before killing them "
-        f"(default: {LINGER:g})",
-    )
+    option = run.add_argument
+    option("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
+    option("--capture", action="store_true", help="include the output in the JSON")
+    text = "default start method of multiprocessing"
+    option("--start-method", choices=START_METHODS, help=text)
+    option("--timeout", type=_seconds, metavar="S", help="kill every process after S seconds")
+    text = "seconds to keep watching processes that outlive main, before killing them "
+    text += f"(default: {LINGER:g})"
+    option("--linger", type=_seconds, default=LINGER, metavar="S", help=text)
     _add_grading(verbs)
     return parser
 
 
 def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
     grade = verbs.add_parser("grade", help="grade submissions", allow_abbrev=False)
-    grade.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
-    grade.add_argument(
-        "submissions",
-        metavar="SUBMISSION",
-        nargs="+",
-        help="a script, a notebook, a folder, a folder of folders",
-    )
-    grade.add_argument(
-        "-j",
-        "--jobs",
-        type=_jobs,
-        default=1,
-        metavar="N",
-        help="number of parallel jobs (default: 1)",
-    )
-    grade.add_argument(
-        "-o",
-        "--output",
-        default="results",
-        metavar="DIR",
-        help="folder for the results (default: results)",
-    )
-    grade.add_argument(
-        "--format",
-        action="append",
-        default=[],
-        choices=FORMATS,
-        help="write the results in this format too",
-    )
+    option = grade.add_argument
+    option("exercise", metavar="EXERCISE", help="a file of pytest tests")
+    text = "a script, a notebook, a folder, a folder of folders"
+    option("submissions", metavar="SUBMISSION", nargs="+", help=text)
+    text = "number of parallel jobs (default: 1)"
+    option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
+    text = "folder for the results (default: results)"
+    option("-o", "--output", default="results", metavar="DIR", help=text)
+    text = "write the results in this format too"
+    option("--format", action="append", default=[], choices=FORMATS, help=text)
     check = verbs.add_parser("check", help="show what a submission would get", allow_abbrev=False)
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     check.add_argument("submission", metavar="FILE", help="a script or a notebook")
-    for verb in (grade, check):
-        verb.add_argument(
-            "--feedback",
-            choices=FEEDBACK,
-            default="friendly",
-            help="text for the student: plain sentences, pytest's message, or both "
-            "(default: friendly)",
-        )
-        verb.add_argument(
-            "--deadline",
-            type=_seconds,
-            default=DEADLINE,
-            metavar="S",
-            help=f"kill the grading of a submission after S seconds (default: {DEADLINE:g})",
-        )
+    for option in (grade.add_argument, check.add_argument):
+        text = "text for the student: plain sentences, pytest's message, or both "
+        text += "(default: friendly)"
+        option("--feedback", choices=FEEDBACK, default="friendly", help=text)
+        text = f"kill the grading of a submission after S seconds (default: {DEADLINE:g})"
+        option("--deadline", type=_seconds, default=DEADLINE, metavar="S", help=text)
 
 
 def _jobs(text: str) -> int:
