@@ -91,11 +91,9 @@ class Watch:
     def run(self) -> None:
         """The whole run. Whatever happens, nothing stays."""
         try:
-            match self._connection.receive():
-                case (protocol.REQUEST, fields):
-                    self._serve(Request(**fields))
-                case _:
-                    pass  # the caller has given up
+            message = self._connection.receive()
+            if message is not None:  # else the caller has given up
+                self._serve(Request(**message[1]))
         finally:
             self._release()
             self._connection.close()

@@ -60,17 +60,6 @@ class Process:
         except psutil.Error:
             return False
 
-    def send(self, number: int) -> None:
-        """Send a signal to this very process. ProcessLookupError, PermissionError."""
-        try:
-            if self.handle is None:
-                raise ProcessLookupError
-            self.handle.send_signal(number)  # it refuses a pid that means another process now
-        except psutil.NoSuchProcess:
-            raise ProcessLookupError from None
-        except psutil.AccessDenied:
-            raise PermissionError from None
-
 
 class Tree:
     """The processes of a run, from main on. `own_group`: main leads a process group."""
@@ -277,7 +266,15 @@ class Tree:
         return list(self.living.values())
 
     def send(self, number: int, signal: int) -> None:
-        self.living[number].send(signal)
+        handle = self.living[number].handle
+        try:
+            if handle is None:
+                raise ProcessLookupError
+            handle.send_signal(signal)  # it refuses a pid that means another process now
+        except psutil.NoSuchProcess:
+            raise ProcessLookupError from None
+        except psutil.AccessDenied:
+            raise PermissionError from None
 
     # --- clean-up
 
@@ -315,7 +312,7 @@ class Tree:
 
     def _send(self, process: Process, sig: int) -> bool:
         try:
-            process.send(sig)
+            self.send(process.number, sig)
         except PermissionError:  # another user's, by a set-user-id program: it stays running
             self.living.pop(process.number, None)
             return False

@@ -1,6 +1,6 @@
 """The protocol between a caller and the supervisor of its run, and the supervisor's log.
 
-The caller connects, sends a request, and then orders. The supervisor answers, and sends its log.
+The caller connects, sends a request first, then orders. The supervisor answers, and sends its log.
 A message is a tuple: its kind, then the fields that are given here beside the kind. It crosses
 as its length and its marshalled values. Marshal is cheap, which counts for a log of thousands of
 entries, and safe enough, since both ends trust each other.

@@ -77,11 +77,9 @@ def group_members(
     living: "Iterable[Process]", sender: "Process", group: int | None, signal: int | None
 ) -> "list[Entry]":
     """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
+    group = group_of(sender.pid) if group == 0 else group
     if group is None or signal is None:
-        return []
-    group = group or group_of(sender.pid)
-    if group is None:
-        return []  # the sender is gone, and its group is not known
+        return []  # the report is wrong; or the sender is gone, and its group is not known
     entries, members, gone = [], [], []
     for process in living:
         its_group = group if group == 1 else group_of(process.pid)

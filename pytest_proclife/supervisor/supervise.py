@@ -8,7 +8,7 @@ import time
 
 from pytest_proclife.supervisor import kernel, protocol
 from pytest_proclife.supervisor.caller import Caller
-from pytest_proclife.supervisor.main_start import Limits, MainStart, raise_descriptor_limit
+from pytest_proclife.supervisor.main_start import Limits, raise_descriptor_limit, start_main
 from pytest_proclife.supervisor.output import Output, capture
 from pytest_proclife.supervisor.protocol import Connection, Request
 from pytest_proclife.supervisor.reports import Reception, descriptors
@@ -76,11 +76,10 @@ class Supervisor:
     def run(self, connection: Connection, streams: list[int], limits: Limits, taken: int) -> None:
         """The whole run. `taken` is written to once main has started."""
         tree = self.tree
-        match connection.receive():
-            case (protocol.REQUEST, fields):
-                request = Request(**fields)
-            case _:
-                return  # the caller has given up
+        message = connection.receive()
+        if message is None:
+            return  # the caller has given up
+        request = Request(**message[1])
         connection.send(protocol.TAKEN)
         if request.capture:
             for output in capture(streams, request.limit, request.pass_output):
@@ -91,7 +90,7 @@ class Supervisor:
         self.awaited = select.EPOLLIN  # events of the connection
         tree.live = request.live
         started = time.time()
-        error = MainStart(request, streams, limits).start(tree, self.sending)
+        error = start_main(request, streams, limits, tree, self.sending)
         # only now: the zygote forks the next supervisor, which would compete with main's start
         posix.write(taken, b".")
         for descriptor in (taken, *streams):

@@ -226,27 +226,21 @@ class Tree:
     def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
         for process in list(self.opaque):
-            self.find_children(process)
-            if process.arguments:
-                self._look_again(process)
-
-    def _look_again(self, process: Process) -> None:
-        """A process that was found right after its fork may run another program by now."""
-        arguments = kernel.command_line(process.pid)
-        if arguments and arguments != process.arguments:
-            process.arguments = arguments
-            self.note(protocol.PROGRAM, process, arguments)
+            self._find_children(process)
+            if not process.arguments:
+                continue
+            # it was found, maybe right after its fork, and may run another program by now
+            arguments = kernel.command_line(process.pid)
+            if arguments and arguments != process.arguments:
+                process.arguments = arguments
+                self.note(protocol.PROGRAM, process, arguments)
 
     def adopt(self) -> None:
-        """Look for orphans that have not been reported."""
-        self._find_below(posix.getpid(), None)
+        """Look for orphans that have not been reported: they are children of this process."""
+        self._find_children(None)
 
-    def find_children(self, process: Process) -> None:
-        """Look for children of a process that have not been reported."""
-        self._find_below(process.pid, process)
-
-    def _find_below(self, pid: int, parent: Process | None) -> None:
-        for child in kernel.children(pid):
+    def _find_children(self, parent: Process | None) -> None:
+        for child in kernel.children(posix.getpid() if parent is None else parent.pid):
             if child in self.living:
                 continue
             try:
@@ -269,7 +263,7 @@ class Tree:
     def _find_below_living(self) -> None:
         for process in list(self.living.values()):
             if not process.ended:
-                self.find_children(process)
+                self._find_children(process)
 
     # --- clean-up
 

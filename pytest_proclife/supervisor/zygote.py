@@ -27,7 +27,10 @@ def main(requests: int, caller: int) -> None:
     posix.write(requests, "\n".join(missing).encode() or b"\n")
     if missing:
         posix._exit(0)
-    requests = _make_room(requests)
+    # main's payload has a number of its own: keep that free
+    moved = fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1)
+    posix.close(requests)
+    posix.dup2(0, PAYLOAD, inheritable=False)
     gc.disable()  # a supervisor would copy each page that a collection marks
     posix.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
     _handle_signals()
@@ -35,16 +38,8 @@ def main(requests: int, caller: int) -> None:
         caller_handle = posix.pidfd_open(caller)
     except OSError:
         posix._exit(0)  # the caller is gone already
-    Zygote(requests, caller_handle).serve()
+    Zygote(moved, caller_handle).serve()
     posix._exit(0)
-
-
-def _make_room(requests: int) -> int:
-    """Keep the number of main's payload free; returns the new descriptor of the requests."""
-    moved = fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1)
-    posix.close(requests)
-    posix.dup2(0, PAYLOAD, inheritable=False)
-    return moved
 
 
 def _handle_signals() -> None:
