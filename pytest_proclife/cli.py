@@ -164,10 +164,9 @@ def _run(namespace: argparse.Namespace, command: list[str]) -> int:
     for fact in run.main.evidence:
         if isinstance(fact, LeftOut):
             print(fact, file=sys.stderr)
-    status = _exit_status(run)
     if namespace.json and not _write(run, namespace.json):
         return FAILED
-    return status
+    return _exit_status(run)
 
 
 def _observe(options: Options) -> Run:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 TIMEOUT = 30.0  # for main, and for each wait of a main that was started
 LINGER = 1.0
 
 _REPR = 60  # characters of a wrong value in the message
 
 
-@overload
-def check_seconds(name: str, value: object, *, finite: bool = False) -> float: ...
-@overload
-def check_seconds(name: str, value: object, *, or_none: Literal[True]) -> float | None: ...
 def check_seconds(
     name: str, value: object, *, finite: bool = False, or_none: bool = False
-) -> float | None:
-    """Return `value`. ValueError, which names the argument, if it is not a number of seconds."""
+) -> float:
+    """Return `value`, infinity for None. ValueError if it is not a number of seconds."""
     __tracebackhide__ = True
     if value is None and or_none:
-        return None
+        return float("inf")
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)

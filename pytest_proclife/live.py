@@ -111,11 +111,6 @@ class OutputWritten:
         return self.pattern.pattern if isinstance(self.pattern, re.Pattern) else self.pattern
 
     @property
-    def letters(self) -> str:
-        """The text that the pattern matches if nothing in it has a special meaning."""
-        return re.sub(r"\\([^0-9A-Za-z])", r"\1", self.text)
-
-    @property
     def failure(self) -> str:
         times = "" if self.times == 1 else f" {self.times} times"
         return f"{self.text!r} was not in the output{times}"
@@ -127,9 +122,11 @@ class OutputWritten:
         return next(itertools.islice(found, self.times - 1, None), None)
 
     def _found(self, text: str, ended: bool) -> Iterator[re.Match[str]]:
+        # what the pattern matches if nothing in it has a special meaning
+        letters = re.sub(r"\\([^0-9A-Za-z])", r"\1", self.text)
         for match in re.finditer(self.pattern, text):
             whole = match.end() < len(text) or match.group().endswith("\n")
-            if whole or ended or match.group() == self.letters:
+            if whole or ended or match.group() == letters:
                 yield match
 
     def actual(self, run: Run) -> str:
@@ -371,8 +368,8 @@ class RunningMain:
         if found is not None:
             return found
         run = self._snapshot()
-        account = f"{condition.actual(run)}\n\n{run}{_output(run)}"
+        details = f"{condition.actual(run)}\n\n{run}{_output(run)}"
         if not self._session.over:
-            raise RunTimeout(f"{condition.failure} within {limit} s: {account}", run)
+            raise RunTimeout(f"{condition.failure} within {limit} s: {details}", run)
         end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"
-        raise RunOver(f"{condition.failure}: {end}, {account}", run)
+        raise RunOver(f"{condition.failure}: {end}, {details}", run)

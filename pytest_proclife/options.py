@@ -37,7 +37,7 @@ class Options:
     # main's three standard streams; empty: `input`, and output is only captured
     streams: tuple[int, ...] = ()
     group: int = 0  # the process group that main joins; 0: one of its own
-    cause_hook: CauseHook | None = None  # asked for the final account only
+    cause_hook: CauseHook | None = None  # called for the final `Run`, not for snapshots
 
     @property
     def folder(self) -> str:

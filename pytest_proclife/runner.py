@@ -119,7 +119,7 @@ def open_session(options: Options) -> Session:
 
 
 def finish(session: Session, options: Options) -> Run:
-    """Wait until no process of the run is left; the account. RunTimeout as `run()` raises it."""
+    """Wait until no process of the run is left; returns the run. RunTimeout as for `run()`."""
     session.wait()
     run = session.assemble(options.cause_hook, last=True)
     if run.timed_out and not options.allow_timeout:

@@ -178,14 +178,14 @@ class Session:
             raise
 
     def receive(self, seconds: float) -> bool:
-        """Receive the next message; False if none arrives within so many seconds."""
+        """Receive the next message; False if none arrives within `seconds`."""
         poll = select.poll()
         poll.register(self.connection, select.POLLIN)
         if not poll.poll(max(0.0, seconds) * 1000):
             return False
         try:
             self._process(self.connection.receive())
-        except BaseException:  # half of a message may be lost, and the account would be wrong
+        except BaseException:  # half of a message may be lost, and the log would be wrong
             self.end()
             raise
         return True

@@ -96,10 +96,9 @@ class _WithoutRewriting:
 
 
 def _is_given(config: pytest.Config, name: str) -> bool:
-    if config.getoption(f"proclife_{name}") is not None:
-        return True
+    name = f"proclife_{name}"
     try:
-        return config.getini(f"proclife_{name}") is not None
+        return config.getoption(name) is not None or config.getini(name) is not None
     except (TypeError, ValueError, pytest.UsageError):
         return True
 

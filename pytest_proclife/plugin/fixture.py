@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -78,7 +78,6 @@ class Proclife:
         """
         __tracebackhide__ = True
         self._active.check()
-        session = None
         try:
             options = Options(
                 target=target,
@@ -93,18 +92,16 @@ class Proclife:
                 input=input,
                 cause_hook=cause_hook(self._item),
             )
-            session = self._active.add(open_session(options))
-            run = finish(session, options)
+            session = open_session(options)
+            with self._active.waiting(session):
+                run = finish(session, options)
         except (RunTimeout, ValueError, SupervisorLost) as error:
             error.__traceback__ = None  # pytest shows the line of the test
             if isinstance(error, RunTimeout):
                 self._finish(error.run)
             raise
-        else:
-            self._finish(run)
-            return run
-        finally:
-            self._active.remove(session)
+        self._finish(run)
+        return run
 
     def start(
         self,
@@ -144,7 +141,8 @@ class Proclife:
         except (ValueError, SupervisorLost) as error:
             error.__traceback__ = None  # pytest shows the line of the test
             raise
-        return self._active.add_main(main)
+        self._active.add(main)
+        return main
 
     def close(self) -> None:
         """End the runs that are active; the fixture does that when the test is over."""
@@ -179,29 +177,31 @@ class ActiveRuns:
     def check(self) -> None:
         """RuntimeError if the test is over."""
         if self._over:
-            raise self._error()
+            raise RuntimeError(f"the fixture proclife is over: {self._test} has ended")
 
-    def add(self, session: Session) -> Session:
+    @contextmanager
+    def waiting(self, session: Session) -> Iterator[None]:
+        """The run is active while a thread waits for its end."""
         with self._changed:
-            if not self._over:
-                self._sessions.append(session)
-                return session
-        session.end()
-        raise self._error()
-
-    def remove(self, session: Session | None) -> None:
-        with self._changed:
-            if session in self._sessions:
+            over = self._over
+            self._sessions.append(session)
+        try:
+            if over:
+                session.end()
+                self.check()
+            yield
+        finally:
+            with self._changed:
                 self._sessions.remove(session)
                 self._changed.notify_all()
 
-    def add_main(self, main: RunningMain) -> RunningMain:
+    def add(self, main: RunningMain) -> None:
         with self._changed:
             if not self._over:
                 self.mains.append(main)
-                return main
+                return
         with main:
-            raise self._error()
+            self.check()
 
     def end(self) -> None:
         """End every run, even if ending one of them fails, and wait until they have ended."""
@@ -215,9 +215,6 @@ class ActiveRuns:
                 session.connection.send(protocol.END)  # the thread that waits receives the rest
             with self._changed:
                 self._changed.wait_for(lambda: not self._sessions, _ENDING)
-
-    def _error(self) -> RuntimeError:
-        return RuntimeError(f"the fixture proclife is over: {self._test} has ended")
 
 
 def cause_hook(item: pytest.Item) -> CauseHook | None:
@@ -240,20 +237,14 @@ def cause_hook(item: pytest.Item) -> CauseHook | None:
             caller = manager.subset_hook_caller(_HOOK, others)
             answer = caller(run=run, process=process)
             if answer is not None:
-                return _cause(answer, impl, item), _plugin_name(impl, item)
+                name = _plugin_name(impl, item)
+                if str(answer) not in list(Cause):
+                    wrong = f"{name} answered {_HOOK} with {answer!r}, which is not a cause"
+                    raise ValueError(f"{wrong}: these are {', '.join(Cause)}")
+                return Cause(str(answer)), name
         return None
 
     return call
-
-
-def _cause(answer: object, impl: pluggy.HookImpl, item: pytest.Item) -> Cause:
-    try:
-        return Cause(str(answer))
-    except ValueError:
-        name, causes = _plugin_name(impl, item), ", ".join(Cause)
-        raise ValueError(
-            f"{name} answered {_HOOK} with {answer!r}, which is not a cause: these are {causes}"
-        ) from None
 
 
 def _plugin_name(impl: pluggy.HookImpl, item: pytest.Item) -> str:

@@ -16,8 +16,8 @@ _RUNS = 3  # the last runs of a test that are shown
 _ROWS = 12  # processes of each run
 _LINES, _COLUMNS = 20, 200  # of the end of main's standard error
 
-_FIXTURE = pytest.StashKey[Proclife]()
-_SHOWN = pytest.StashKey[set[tuple[int, float]]]()
+# the fixture, and the keys of its runs that have been shown
+_FIXTURE = pytest.StashKey[tuple[Proclife, set[tuple[int, float]]]]()
 _NOUNS: dict[type[enum.StrEnum], str] = {
     Cause: "a cause",
     Ending: "an ending",
@@ -27,8 +27,7 @@ _NOUNS: dict[type[enum.StrEnum], str] = {
 
 def show_on_failure(item: pytest.Item, proclife: Proclife) -> None:
     """Show the runs of the fixture if the test fails."""
-    item.stash[_FIXTURE] = proclife
-    item.stash[_SHOWN] = set()
+    item.stash[_FIXTURE] = proclife, set()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,11 +36,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and _FIXTURE in item.stash:
-        shown = item.stash[_SHOWN]
+        proclife, shown = item.stash[_FIXTURE]
         failed = getattr(call.excinfo.value, "run", None) if call.excinfo is not None else None
         if isinstance(failed, Run):
             shown.add(_key(failed))  # the message of the exception has it
-        runs = item.stash[_FIXTURE].runs
+        runs = proclife.runs
         for number, run in list(enumerate(runs, 1))[-_RUNS:]:
             if _key(run) not in shown:
                 shown.add(_key(run))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -24,20 +24,13 @@ class Defaults:
 
 NAMES = tuple(field.name for field in fields(Defaults))
 
-_CONFIGURED = pytest.StashKey[Mapping[str, object]]()
 
-
-def configured(config: pytest.Config) -> Mapping[str, object]:
+def configured(config: pytest.Config) -> dict[str, Any]:
     """The defaults that the command line, or else the settings file, gives, by their names.
 
     UsageError if one makes no sense.
     """
-    if _CONFIGURED not in config.stash:
-        config.stash[_CONFIGURED] = dict(_configured(config))
-    return config.stash[_CONFIGURED]
-
-
-def _configured(config: pytest.Config) -> Iterator[tuple[str, object]]:
+    found = {}
     for name in NAMES:
         source = "--proclife-" + name.replace("_", "-")
         value = config.getoption(f"proclife_{name}")
@@ -52,9 +45,10 @@ def _configured(config: pytest.Config) -> Iterator[tuple[str, object]]:
                 value = [method for text in texts for method in text.split(",")]
             else:
                 value = float(value)
-            yield name, checked(name, value)
+            found[name] = checked(name, value)
         except (TypeError, ValueError, pytest.UsageError) as error:  # the last by getini()
             raise pytest.UsageError(f"{source}: {error}") from None
+    return found
 
 
 def checked(name: str, value: object) -> object:
@@ -94,7 +88,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 def defaults_of(item: pytest.Item) -> Defaults:
     """The defaults of a test: from the nearest marker that has one, else as configured."""
-    values: dict[str, Any] = dict(configured(item.config))
+    values = configured(item.config)
     for mark in reversed(list(item.iter_markers("proclife"))):
         for name in mark.kwargs.keys() & set(NAMES):  # `check_markers` reports other names
             values[name] = checked(name, mark.kwargs[name])
