@@ -198,6 +198,6 @@ def _write(run: Run, path: str) -> bool:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        print(f"proclife: the account could not be written to {path!r}: {error}", file=sys.stderr)
+        print(f"proclife: the run could not be written to {path!r}: {error}", file=sys.stderr)
         return False
     return True
