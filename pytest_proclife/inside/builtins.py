@@ -82,9 +82,8 @@ _borrowed: "dict[str, ModuleType]" = {}
 class _Spec:
     """As much of a module's spec as the functions of `_imp` use."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.origin = "built-in"
+    def __init__(self, name: str, origin: str) -> None:
+        self.name, self.origin = name, origin
 
 
 def borrow(name: str) -> "ModuleType":
@@ -98,14 +97,13 @@ def borrow(name: str) -> "ModuleType":
 
 
 def _load(name: str) -> "ModuleType":
-    spec, before = _Spec(name), sys.modules.get(name)
+    before = sys.modules.get(name)
     module: ModuleType
     if _imp.is_builtin(name):
-        module = _imp.create_builtin(spec)  # type: ignore[arg-type]
+        module = _imp.create_builtin(_Spec(name, "built-in"))  # type: ignore[arg-type]
         _imp.exec_builtin(module)
     else:
-        spec.origin = _file(name)
-        module = _imp.create_dynamic(spec)  # type: ignore[arg-type]
+        module = _imp.create_dynamic(_Spec(name, _file(name)))  # type: ignore[arg-type]
         _imp.exec_dynamic(module)
     sys.modules.pop(name, None)  # a C module with single-phase initialization puts itself there
     if before is not None:

@@ -11,8 +11,14 @@ TYPE_CHECKING = False
 
 if sys.version_info >= (3, 12):
     from pytest_proclife.inside import monitoring
+
+    def _ended_by_exit() -> "bool | None":
+        return True  # its return would have been seen
+
 else:  # 3.11:
     from pytest_proclife.inside import rewrite
+
+    _ended_by_exit = rewrite.main.ended_by_exit
 if TYPE_CHECKING:
     from types import CodeType, FrameType, TracebackType
     from typing import Any
@@ -62,11 +68,11 @@ class _OwnCode:
         # by report_end(); False again in a fork, and when a child of multiprocessing begins
         self.is_reported = False
         # number of the signal whose handler is about to leave by SystemExit, which leaves no
-        # trace in main: set and cleared by handler_exits()
+        # trace in main: set by `signals`, and cleared if the handler returns
         self.exit_signal = ""
 
 
-_own = _OwnCode()
+own = _OwnCode()
 
 # These functions call os._exit for a child of Process: popen_fork.py, forkserver.py
 _LAUNCHERS = ("_launch", "main", "_serve_one")
@@ -82,7 +88,7 @@ def install(kind: str) -> None:
         path = getattr(code, "co_filename", None)
         if path is None:
             return
-        if _own.code is None and _runs_main(handlers.outside(sys._getframe())):
+        if own.code is None and _runs_main(handlers.outside(sys._getframe())):
             _main_begins(code, is_program)
         watch.module_runs(code, path)
 
@@ -92,34 +98,29 @@ def install(kind: str) -> None:
     # the last event: `interpreter_clear` (Python/pystate.c), after exit handlers and modules
     watch.on_event("cpython.PyInterpreterState_Clear", _on_interpreter_end)
     if sys.version_info < (3, 12):  # 3.11:
-        watch.on_event(rewrite.TEXT_ENDED, lambda arguments: report_end(RETURNED))
-        watch.on_event("cpython.run_module", _on_run_module)
-        watch.on_event(rewrite.MAIN_GONE, _on_main_gone)
+
+        def on_main_gone(arguments: "tuple[Any, ...]") -> None:
+            main_exits()
+            rewrite.main.release()
+
+        watch.on_event(rewrite.TEXT_ENDED, _main_returned)
+        watch.on_event("cpython.run_module", lambda _: rewrite.main.watch_runpy(_main_returned))
+        watch.on_event(rewrite.MAIN_GONE, on_main_gone)
     stand_in(posix, "_exit", _os_exit)
 
 
 def after_fork() -> None:
     """In a forked child: its own code has not ended."""
-    _own.is_reported = False
-    _own.exit_signal = ""
-    if _own.state is _BEGUN:
-        _own.state = _INHERITED
+    own.is_reported = False
+    own.exit_signal = ""
+    if own.state is _BEGUN:
+        own.state = _INHERITED
 
 
 def child_begins() -> None:
     """A child of multiprocessing: the end of its run() counts, not that of __main__."""
     after_fork()
-    _own.state = _REPLACED
-
-
-def handler_exits(signal: str) -> None:
-    """The handler of that signal is about to leave by SystemExit; "": a handler has returned."""
-    _own.exit_signal = signal
-
-
-def is_reported() -> bool:
-    """Whether this process has reported how its own code ended."""
-    return _own.is_reported
+    own.state = _REPLACED
 
 
 # --- the code of __main__
@@ -135,20 +136,25 @@ def _runs_main(caller: "FrameType | None") -> bool:
 
 
 def _main_begins(code: "CodeType", is_program: bool) -> None:
-    _own.code = code
-    if _own.state is not _REPLACED:
-        _own.state = _BEGUN
+    own.code = code
+    if own.state is not _REPLACED:
+        own.state = _BEGUN
     if is_program:
         recorder.report(wire.RUN, "", "", "", "", "")
-    if sys.version_info < (3, 12):  # 3.11:
+    if sys.version_info >= (3, 12):
+        monitoring.watch_end(code, _main_returned)
+    else:  # 3.11:
         rewrite.main.watch(is_pyc=False)
-    watch.watch(code, end=lambda: report_end(RETURNED))
+
+
+def _main_returned(*_: object) -> None:
+    report_end(RETURNED)
 
 
 def _on_run_file(arguments: "tuple[Any, ...]") -> None:
     """A script; if it is bytecode, the only way to run __main__ without an event `exec`."""
     if not str(arguments[0]).endswith(".pyc"):
-        _own.state = _NOT_OPENED
+        own.state = _NOT_OPENED
     elif sys.version_info >= (3, 12):
         monitoring.find_main(lambda code: _main_begins(code, is_program=True))
     else:  # 3.11:
@@ -166,24 +172,25 @@ def _on_excepthook(arguments: "tuple[Any, ...]") -> None:
 
 def _unseen_end() -> "str | None":
     """How main's code ended, if neither its return nor an uncaught exception was seen."""
-    if _own.state is _NOT_OPENED or _own.state is _REPLACED or watch.is_blind():
+    if own.state is _NOT_OPENED or own.state is _REPLACED or watch.is_blind():
         return None
-    return _unwatched_end()
+    by_exit = _ended_by_exit()
+    return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
 
 
-def main_exits() -> None:
+def main_exits(handled: "str | None" = None) -> None:
     """The interpreter is exiting: report how main's code ended while its state is intact."""
     how = _unseen_end()
     if how is not None:
-        report_end(how)
+        report_end(how, handled=handled)
 
 
 def report_end_of_main() -> None:
     """Report how main's code ended, if it has: in an exit handler, or a thread that outlives it."""
-    if _own.is_reported:
+    if own.is_reported:
         return
     how = _unseen_end()
-    ended_here = _own.state is _BEGUN and not _is_running(_own.code)
+    ended_here = own.state is _BEGUN and not _is_running(own.code)
     if how == RETURNED or (how == SYS_EXIT and ended_here):
         report_end(how)
 
@@ -198,40 +205,23 @@ def _is_running(code: "CodeType | None") -> bool:
     return False
 
 
-if sys.version_info >= (3, 12):
-
-    def _unwatched_end() -> "str | None":
-        return SYS_EXIT
-
-else:  # 3.11:
-
-    def _unwatched_end() -> "str | None":
-        if rewrite.main.end_is_seen:
-            return SYS_EXIT
-        by_exit = rewrite.main.ended_by_exit()
-        return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
-
-    def _on_run_module(arguments: "tuple[Any, ...]") -> None:
-        rewrite.main.watch_runpy(returned=lambda frame, value: report_end(RETURNED))
-
-    def _on_main_gone(arguments: "tuple[Any, ...]") -> None:
-        main_exits()
-        rewrite.main.release()
-
-
 # --- the reports
 
 
 def report_end(
-    how: str, error: "BaseException | None" = None, trace: "TracebackType | None" = None
+    how: str,
+    error: "BaseException | None" = None,
+    trace: "TracebackType | None" = None,
+    handled: "str | None" = None,
 ) -> None:
     """Report, once, how this process's own code ended."""
-    if _own.is_reported:
+    if own.is_reported:
         return
-    _own.is_reported = True
-    handled = handlers.handled()
+    own.is_reported = True
+    if handled is None:
+        handled = handlers.handled()
     if error is None:
-        signal = _own.exit_signal if how == SYS_EXIT else ""
+        signal = own.exit_signal if how == SYS_EXIT else ""
         recorder.report(wire.FINISHED, how, "", "", "", signal, handled)
         return
     kind = type(error)
@@ -275,11 +265,7 @@ def _on_interpreter_end(arguments: "tuple[Any, ...]") -> None:
     Our own modules are whole, since the audit hook refers to them. The signal handlers are
     cleared too (`_PySignal_Fini`, Modules/signalmodule.c), hence `last_handled`.
     """
-    if not _own.is_reported:
-        how = _unseen_end()
-        if how is not None:
-            signal = _own.exit_signal if how == SYS_EXIT else ""
-            recorder.report(wire.FINISHED, how, "", "", "", signal, handlers.last_handled)
+    main_exits(handlers.last_handled)
     recorder.report(wire.EXITING, "exit", "")
 
 

@@ -20,13 +20,7 @@ def handled() -> str:
     return " ".join(str(int(n)) for n in _EXIT_REQUESTS if callable(_signal.getsignal(n)))
 
 
-last_handled = handled()  # as of the last change, for the interpreter's end
-
-
-def changed() -> None:
-    """Note that a handler was set."""
-    global last_handled
-    last_handled = handled()
+last_handled = handled()  # as of the last call of signal.signal(), for the interpreter's end
 
 
 def outside(frame: "FrameType | None") -> "FrameType | None":
@@ -43,13 +37,6 @@ def code_of(handler: object) -> "CodeType | None":
         function = getattr(type(function), "__call__", None)  # noqa: B004 - needed, not asked for
     code: CodeType | None = getattr(function, "__code__", None)
     return code
-
-
-def is_set(code: "CodeType", number: int) -> None:
-    """Note that a function becomes the handler of a signal."""
-    numbers = codes.setdefault(code, [])
-    if number not in numbers:
-        numbers.append(number)
 
 
 def number_of(frame: "FrameType", numbers: "list[int]") -> int:

@@ -14,12 +14,10 @@ from pytest_proclife.inside.handlers import is_ours
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, FrameType
+    from types import CodeType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
-
-    Handlers = dict[CodeType, Callable[..., object]]
 
 _IDS = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, profilers
 # What a program calls first with a tool that it has not got. The others are left alone: a tool
@@ -27,16 +25,16 @@ _IDS = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, pro
 _FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
 
 _id = -1  # of our tool; -1 if the program uses all of them
-_starts: "Handlers" = {}
-_returns: "Handlers" = {}
-_calls: "Handlers" = {}
-_ends: "Handlers" = {}
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
+_without_frame: "set[CodeType]" = set()  # their handlers get no arguments
 
 if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
     _START, _RETURN = _monitoring.events.PY_START, _monitoring.events.PY_RETURN
     _CALL = _monitoring.events.CALL
+    _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL}
+    _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
+    _handlers = {_START: {}, _RETURN: {}, _CALL: {}}
     _set_global = _monitoring.set_events
     _use, _free = _monitoring.use_tool_id, _monitoring.free_tool_id
     _register, _set_local = _monitoring.register_callback, _monitoring.set_local_events
@@ -47,22 +45,20 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         for name in _FUNCTIONS:
             stand_in(_monitoring, name, _tool_function)
 
-    def watch(
-        code: "CodeType",
-        start: "Callable[[FrameType], object] | None",
-        returned: "Callable[[FrameType, object], object] | None",
-        call: "Callable[[FrameType, object], object] | None",
-        end: "Callable[[], object] | None" = None,
-    ) -> None:
-        """Call these as the code runs: see `watch.watch`."""
-        given = (_starts, start), (_returns, returned), (_calls, call), (_ends, end)
-        for handlers, handler in given:
-            if handler is not None:
-                handlers[code] = handler
-        returns = code in _returns or code in _ends
-        _events[code] = (code in _starts) * _START | returns * _RETURN | (code in _calls) * _CALL
+    def watch(code: "CodeType", **handlers: "Callable[..., object]") -> None:
+        """Have the handlers called as the code runs: see `watch.watch`."""
+        _events.setdefault(code, 0)
+        for name, handler in handlers.items():
+            event = _NAMES[name]
+            _handlers[event][code] = handler
+            _events[code] |= event
         if _id >= 0:
             _set_local(_id, code, _events[code])
+
+    def watch_end(code: "CodeType", end: "Callable[[], object]") -> None:
+        """Have `end()` called as the code returns. Audit hooks would see us ask for the frame."""
+        _without_frame.add(code)
+        watch(code, returned=end)
 
     def is_blind() -> bool:
         """Whether the program uses all tools, so that nothing can be watched any more."""
@@ -74,42 +70,28 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         def on_start(code: "CodeType", offset: int) -> None:
             if code.co_name == "<module>" and sys._getframe(1).f_back is None:
                 _set_global(_id, 0)
-                _register(_id, _START, _on_start)
+                _register(_id, _START, _callbacks[_START])
                 found(code)
 
         _register(_id, _START, on_start)
         _set_global(_id, _START)
 
-    def _on_start(code: "CodeType", offset: int) -> None:
-        handler = _starts.get(code)
-        if handler is not None:
-            try:
-                handler(sys._getframe(1))
-            except BaseException as error:
-                if not is_ours(error):
-                    raise
-
-    def _on_return(code: "CodeType", offset: int, value: object) -> None:
-        handler, end = _returns.get(code), _ends.get(code)
-        try:
+    def _callback(handlers: "dict[CodeType, Callable[..., object]]") -> "Callable[..., None]":
+        def on_event(code: "CodeType", offset: int, *values: object) -> None:
+            handler = handlers.get(code)
             if handler is not None:
-                handler(sys._getframe(1), value)
-            if end is not None:
-                end()
-        except BaseException as error:
-            if not is_ours(error):
-                raise
+                try:
+                    if code in _without_frame:
+                        handler()
+                    else:
+                        handler(sys._getframe(1), *values[:1])
+                except BaseException as error:
+                    if not is_ours(error):
+                        raise
 
-    def _on_call(code: "CodeType", offset: int, function: object, argument: object) -> None:
-        handler = _calls.get(code)
-        if handler is not None:
-            try:
-                handler(sys._getframe(1), function)
-            except BaseException as error:
-                if not is_ours(error):
-                    raise
+        return on_event
 
-    _CALLBACKS = (_START, _on_start), (_RETURN, _on_return), (_CALL, _on_call)
+    _callbacks = {event: _callback(handlers) for event, handlers in _handlers.items()}
 
     def _take_tool() -> None:
         global _id
@@ -122,7 +104,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             break
         else:
             raise RuntimeError("no free tool of sys.monitoring")
-        for event, callback in _CALLBACKS:
+        for event, callback in _callbacks.items():
             _register(_id, event, callback)
         for code, events in _events.items():
             _set_local(_id, code, events)
@@ -144,6 +126,6 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
         for code in _events:
             _set_local(old, code, 0)
-        for event, _ in _CALLBACKS:
+        for event in _callbacks:
             _register(old, event, None)
         _free(old)

@@ -1,10 +1,17 @@
 """Calls of multiprocessing: start, run, join; and its exit path."""
 
-import posix
 import sys
 
 from pytest_proclife import wire
-from pytest_proclife.inside import callsite, exit, handlers, process_target, recorder, watch
+from pytest_proclife.inside import (
+    callsite,
+    exit,
+    handlers,
+    process_target,
+    recorder,
+    signals,
+    watch,
+)
 from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
@@ -71,7 +78,10 @@ def install(start_method: str, kind: str) -> None:
     watch.on_module("multiprocessing/popen_fork.py", _popen)
     watch.on_module("multiprocessing/popen_forkserver.py", _popen)
     if kind == "forkserver":
-        watch.on_module("multiprocessing/forkserver.py", _forkserver)
+        watch.on_module(
+            "multiprocessing/forkserver.py",
+            lambda code: watch.watch_in_module(code, "main", call=_server_calls),
+        )
     if start_method:
         # before the program can ask for the default
         watch.on_module(
@@ -80,25 +90,19 @@ def install(start_method: str, kind: str) -> None:
 
 
 def _process(code: "CodeType") -> None:
-    watch.watch_in_module(code, ("BaseProcess", "start"), start=_starts, returned=_started)
-    watch.watch_in_module(code, ("BaseProcess", "join"), returned=_join_returned)
+    watch.watch_in_module(code, "BaseProcess", "start", start=_starts, returned=_started)
+    watch.watch_in_module(code, "BaseProcess", "join", returned=_join_returned)
     watch.watch_in_module(
-        code, ("BaseProcess", "_bootstrap"), start=_bootstrap_begins, call=_bootstrap_calls
+        code, "BaseProcess", "_bootstrap", start=_bootstrap_begins, call=_bootstrap_calls
     )
 
 
 def _util(code: "CodeType") -> None:
-    watch.watch_in_module(
-        code, ("_exit_function",), start=_exit_path_begins, returned=_exit_path_ends
-    )
+    watch.watch_in_module(code, "_exit_function", start=_exit_path_begins, returned=_exit_path_ends)
 
 
 def _popen(code: "CodeType") -> None:
-    watch.watch_in_module(code, ("Popen", "poll"), start=_polls, returned=_polled)
-
-
-def _forkserver(code: "CodeType") -> None:
-    watch.watch_in_module(code, ("main",), call=_server_calls)
+    watch.watch_in_module(code, "Popen", "poll", start=_polls, returned=_polled)
 
 
 def _set_default() -> None:
@@ -147,20 +151,20 @@ def _polled(frame: "FrameType", value: object) -> None:
     if value is None:
         return
     pid = frame.f_locals["self"].pid
-    if pid in _collected:
-        return
-    _collected[pid] = how = _joined_how(frame)
-    recorder.report(wire.COLLECTED, str(pid), str(value), how, callsite.where(frame))
+    if pid not in _collected:
+        _report_collected(pid, value, frame)
 
 
 def _join_returned(frame: "FrameType", value: object) -> None:
     """A join of a process whose status a start() or is_alive() has collected before."""
     popen = frame.f_locals["self"]._popen
-    if popen is None or popen.returncode is None or _collected.get(popen.pid) != "":
-        return
-    _collected[popen.pid] = how = _joined_how(frame)
-    code = str(popen.returncode)
-    recorder.report(wire.COLLECTED, str(popen.pid), code, how, callsite.where(frame))
+    if popen is not None and popen.returncode is not None and _collected.get(popen.pid) == "":
+        _report_collected(popen.pid, popen.returncode, frame)
+
+
+def _report_collected(pid: int, code: object, frame: "FrameType") -> None:
+    _collected[pid] = how = _joined_how(frame)
+    recorder.report(wire.COLLECTED, str(pid), str(code), how, callsite.where(frame))
 
 
 def _joined_how(frame: "FrameType") -> str:
@@ -190,13 +194,10 @@ def _is_alive(popen: "Any") -> bool:
     """Whether a child is running, without collecting its status."""
     if popen.returncode is not None:
         return False
-    try:
-        flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
-        return posix.waitid(posix.P_PID, popen.pid, flags) is None
-    except ChildProcessError:
-        pass  # the child of a fork server, or its status has been collected
-    if getattr(popen, "method", None) != "forkserver":
-        return False
+    is_running = signals.child_runs(popen.pid)
+    if is_running is not None or getattr(popen, "method", None) != "forkserver":
+        return bool(is_running)
+    # the child of a fork server
     select = borrow("select")
     poll = select.poll()
     poll.register(popen.sentinel, select.POLLIN)
@@ -229,7 +230,7 @@ def _bootstrap_calls(frame: "FrameType", function: object) -> None:
     elif function is watch.AFTER_RUN:
         _run_returned()
         return
-    if not exit.is_reported():
+    if not exit.own.is_reported:
         error = sys.exc_info()[1]
         if error is not None:
             exit.report_exception(error)
@@ -279,8 +280,7 @@ def _run_returned() -> None:
 def _server_calls(frame: "FrameType", function: object) -> None:
     """A call by the fork server's `main`: case F, an exception that it only shows."""
     error = sys.exc_info()[1]
-    is_child = _child.run is _NOT_CALLED and recorder.identity.parent_key and _in_child(frame)
-    if error is not None and is_child:
+    if error is not None and _child.run is _NOT_CALLED and _in_child(frame):
         exit.report_exception(error)
 
 

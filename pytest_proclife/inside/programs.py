@@ -136,11 +136,11 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
     except Exception as error:
         if not is_ours(error):
             raise
-    recorder.identity.becomes_program = True  # for the child, which runs a preexec_fn
+    recorder.identity.will_exec = True  # for the child, which runs a preexec_fn
     try:
         pid = real(*changed, **kwargs)
     finally:
-        recorder.identity.becomes_program = False
+        recorder.identity.will_exec = False
         if before:
             _restore_environment(before)
     if arguments and kind != "process":  # the start() of a Process reports it

@@ -45,15 +45,7 @@ _USED = "used"  # perhaps not, but this process's pidfd is on the way: the first
 class _Identity:
     """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
 
-    __slots__ = (
-        "address",
-        "becomes_program",
-        "introduced",
-        "key",
-        "next_number",
-        "parent_key",
-        "pid",
-    )
+    __slots__ = "address", "introduced", "key", "next_number", "parent_key", "pid", "will_exec"
 
     def __init__(self) -> None:
         self.address = ""  # abstract name of the supervisor's listening socket
@@ -66,7 +58,7 @@ class _Identity:
         # True while fork_exec runs, set and cleared in the parent by `programs`: the fork executes
         # a program in a moment, which introduces itself. So the fork does it only if it has to
         # report something else before, as a preexec_fn may bring about
-        self.becomes_program = False
+        self.will_exec = False
 
 
 class _Connection:
@@ -164,35 +156,41 @@ def to_hand_down() -> str:
     return f"{connection.descriptor}{'' if connection.state == _ACCEPTED else _PENDING}"
 
 
-def report(kind: str, *fields: str) -> None:
-    """Write one report at once. Errors are swallowed: the program must not see them."""
+def report(kind: str, *fields: str, pidfd: int = -1) -> None:
+    """Write one report at once, with a pidfd of the process that it is about if one is given.
+
+    Errors are swallowed: the program must not see them.
+    """
     if connection.is_lost:
         return
-    if not identity.introduced:
-        _introduce_fork()
     number = -1
     try:
+        if not identity.introduced:
+            _introduce_fork()
         number = identity.next_number()
         data = wire.pack(kind, number, identity.pid, _now(), fields)
         descriptor = usable_descriptor()
-        if connection.state == _UNUSED and _pidfd_open is not None:
+        if pidfd >= 0:
+            _send(data, pidfd)
+        elif connection.state == _UNUSED and _pidfd_open is not None:
             _send_with_own_pidfd(data)
         else:
             _write(descriptor, data)
     except _BaseException as error:
         if not handlers.is_ours(error):
-            _write_again(kind, number, fields)
+            # the handler of a signal interrupted it: the reader drops a second copy
+            if number < 0:
+                number = identity.next_number()
+            data = wire.pack(kind, number, identity.pid, _now(), fields)
+            _write(usable_descriptor(), data)
             raise
         # The number was used up, so the reader sees the gap. If the supervisor is gone, no
         # further report tries to connect: each attempt would cost time.
-        connection.is_lost = not _reachable()
-
-
-def _write_again(kind: str, number: int, fields: "tuple[str, ...]") -> None:
-    """Write a report that a signal's handler interrupted; the reader drops a second copy."""
-    if number < 0:
-        number = identity.next_number()
-    _write(usable_descriptor(), wire.pack(kind, number, identity.pid, _now(), fields))
+        if pidfd < 0:  # else the pidfd may be the cause
+            try:
+                _connect()
+            except _Exception:
+                connection.is_lost = True
 
 
 def _send_with_own_pidfd(data: bytes) -> None:
@@ -231,32 +229,9 @@ def report_about(kind: str, pid: int, *fields: str) -> None:
         report(kind, *fields)
         raise
     try:
-        report_with(kind, pidfd, *fields)
+        report(kind, *fields, pidfd=pidfd)
     finally:
         _close(pidfd)
-
-
-def report_with(kind: str, pidfd: int, *fields: str) -> None:
-    """Write a report with an open pidfd of the process that it is about."""
-    number = -1
-    try:
-        if not identity.introduced:
-            _introduce_fork()
-        number = identity.next_number()
-        _send(wire.pack(kind, number, identity.pid, _now(), fields), pidfd)
-    except BaseException as error:
-        if not handlers.is_ours(error):
-            _write_again(kind, number, fields)
-            raise
-        # as in report(): the gap in the numbers shows it
-
-
-def _reachable() -> bool:
-    try:
-        _connect()
-    except Exception:
-        return False
-    return True
 
 
 def introduce(kind: str) -> None:
@@ -276,7 +251,7 @@ def after_fork() -> None:
     identity.introduced = False
     if connection.state == _USED:
         connection.state = _UNUSED
-    if not identity.becomes_program:
+    if not identity.will_exec:
         _introduce_fork()
 
 

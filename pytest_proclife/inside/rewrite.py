@@ -82,7 +82,7 @@ def find(path: str, names: "tuple[str, ...]") -> "Any":
 
 
 def _first_that_runs(tree: "Any") -> int:
-    """The index of a function's first statement that has code: no docstring, no `global`."""
+    """The index of a function's first statement that has code: not its docstring or `global`."""
     for index, node in enumerate(tree.body):
         value = getattr(getattr(node, "value", None), "value", None)
         if type(node).__name__ != "Global" and not isinstance(value, str):
@@ -230,13 +230,8 @@ class MainModule:
     `handle_system_exit` has called `Py_Exit` before.
     """
 
-    __slots__ = ("_had_file", "_names", "_reference", "end_is_seen")
-
-    def __init__(self) -> None:
-        self.end_is_seen = False  # its return cannot be missed
-        self._had_file = False  # it had a __file__ when its code began
-        self._names: dict[str, Any] = {}
-        self._reference: object = None
+    end_is_seen = False  # its return cannot be missed
+    _had_file = False  # it had a __file__ when its code began
 
     def watch(self, is_pyc: bool) -> None:
         """Have MAIN_GONE raised, which is before the module's names are gone.
@@ -245,7 +240,7 @@ class MainModule:
         """
         module = sys.modules.get("__main__")
         if module is not None:
-            self._names = module.__dict__
+            self._names: dict[str, Any] = module.__dict__
             self._had_file = is_pyc or "__file__" in self._names
             self._reference = _weakref.ref(module, audit_function(MAIN_GONE))
 
@@ -254,12 +249,14 @@ class MainModule:
         self._names = {}
 
     def ended_by_exit(self) -> "bool | None":
-        """Whether SystemExit left the code; None if that is not known."""
+        """Whether SystemExit left the code, if its return was not seen; None if unknown."""
+        if self.end_is_seen:
+            return True
         if self._had_file and "__name__" in self._names:
             return "__file__" in self._names or "__cached__" in self._names
         return None
 
-    def watch_runpy(self, returned: "Callable[[FrameType, object], object]") -> None:
+    def watch_runpy(self, returned: "Handler") -> None:
         """See the end of `python -m`, which is that of `_run_module_as_main` (runpy.py).
 
         At the audit event `cpython.run_module`: the interpreter imports runpy right after it. To

@@ -30,19 +30,21 @@ def install() -> None:
     """Watch from here on which signals are sent, and which handlers are set and run."""
     _check_sigchld()
     watch.on_event("os.kill", _on_kill)
-    watch.on_event("os.killpg", _on_killpg)
-    watch.on_event("signal.pthread_kill", _on_pthread_kill)
+    watch.on_event("os.killpg", lambda arguments: _to_group(*arguments))
+    watch.on_event(  # of a thread of this process
+        "signal.pthread_kill", lambda arguments: _on_kill((recorder.identity.pid, arguments[1]))
+    )
     if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
         stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
     if sys.version_info >= (3, 12):
         version = sys.version_info
         watch.on_module(f"python{version[0]}.{version[1]}/signal.py", _signal_module)
     else:  # 3.11: a handler that runs cannot be seen without a frame of ours
-        rewrite.after(_signal, "signal", _handlers_changed)
+        rewrite.after(_signal, "signal", _signal_returned)
 
 
 def _signal_module(code: "CodeType") -> None:
-    watch.watch_in_module(code, ("signal",), start=_signal_called, returned=_signal_returned)
+    watch.watch_in_module(code, "signal", start=_signal_called, returned=_signal_returned)
 
 
 # --- sending
@@ -55,12 +57,10 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
     elif number in _SIGNALS:
         if pid == recorder.identity.pid:
             exit.report_end_of_main()
-        via, where = _origin()
-        alive = wire.flag(_child_lives(pid))
-        recorder.report_about(wire.KILL, pid, str(pid), str(int(number)), via, where, alive)
+        recorder.report_about(wire.KILL, pid, *_fields(pid, number))
 
 
-def _child_lives(pid: int) -> "bool | None":
+def child_runs(pid: int) -> "bool | None":
     """Whether a child of ours is running; None for other processes. Does not collect its status."""
     try:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
@@ -69,16 +69,11 @@ def _child_lives(pid: int) -> "bool | None":
         return None
 
 
-def _on_killpg(arguments: "tuple[Any, ...]") -> None:
-    _to_group(*arguments)
-
-
 def _to_group(group: int, number: int) -> None:
     if number not in _SIGNALS:
         return
-    via, where = _origin()
     children = _children_in(group)
-    fields = str(group), str(int(number)), via, where, " ".join(children)
+    fields = str(group), str(int(number)), *_origin(), " ".join(children)
     if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
     else:
@@ -96,7 +91,7 @@ def _children_in(group: int) -> "list[str]":
         for thread in posix.listdir("/proc/self/task"):
             for word in _text(f"/proc/self/task/{thread}/children").split():
                 pid = int(word)
-                if (wanted == _EVERY_GROUP or posix.getpgid(pid) == wanted) and _child_lives(pid):
+                if (wanted == _EVERY_GROUP or posix.getpgid(pid) == wanted) and child_runs(pid):
                     found.append(word)
     except OSError:
         pass
@@ -106,16 +101,12 @@ def _children_in(group: int) -> "list[str]":
 def _text(path: str) -> str:
     file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        parts = []
+        data = b""
         while part := posix.read(file, 65536):
-            parts.append(part)
-        return b"".join(parts).decode()
+            data += part
+        return data.decode()
     finally:
         posix.close(file)
-
-
-def _on_pthread_kill(arguments: "tuple[Any, ...]") -> None:
-    _on_kill((recorder.identity.pid, arguments[1]))  # a thread of this process
 
 
 def _pidfd_send_signal(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
@@ -132,9 +123,11 @@ def _on_pidfd(handle: object, number: object, info: object = None, flags: object
     elif pid == recorder.identity.pid:
         _on_kill((pid, number))
     else:
-        via, where = _origin()
-        alive = wire.flag(_child_lives(pid))
-        recorder.report_with(wire.KILL, handle, str(pid), str(int(number)), via, where, alive)
+        recorder.report(wire.KILL, *_fields(pid, number), pidfd=handle)
+
+
+def _fields(pid: int, number: int) -> "tuple[str, ...]":
+    return str(pid), str(int(number)), *_origin(), wire.flag(child_runs(pid))
 
 
 def _pid_of(handle: int) -> int:
@@ -175,16 +168,15 @@ def _signal_called(frame: "FrameType") -> None:
     """`signal.signal` is called: watch the handler, if it is a function of Python."""
     code = handlers.code_of(frame.f_locals.get("handler"))
     if code is not None:
-        handlers.is_set(code, int(frame.f_locals["signalnum"]))
+        numbers = handlers.codes.setdefault(code, [])
+        number = int(frame.f_locals["signalnum"])
+        if number not in numbers:
+            numbers.append(number)
         watch.watch(code, start=_handler_runs, returned=_handler_returned, call=_handler_calls)
 
 
-def _signal_returned(frame: "FrameType", value: object) -> None:
-    _handlers_changed()
-
-
-def _handlers_changed() -> None:
-    handlers.changed()
+def _signal_returned(*_: object) -> None:
+    handlers.last_handled = handlers.handled()
     _check_sigchld()
 
 
@@ -204,8 +196,9 @@ def _handler_runs(frame: "FrameType") -> None:
 
 def _handler_calls(frame: "FrameType", function: object) -> None:
     if function is _exit or (isinstance(function, type) and issubclass(function, SystemExit)):
-        exit.handler_exits(str(handlers.number_of(frame, handlers.codes[frame.f_code])))
+        number = handlers.number_of(frame, handlers.codes[frame.f_code])
+        exit.own.exit_signal = str(number)
 
 
 def _handler_returned(frame: "FrameType", value: object) -> None:
-    exit.handler_exits("")
+    exit.own.exit_signal = ""

@@ -17,11 +17,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
-    from typing import Any
+    from typing import Any, TypedDict, Unpack
 
-    Start = Callable[[FrameType], object]
-    Returned = Callable[[FrameType, object], object]
-    Call = Callable[[FrameType, object], object]
+    class Handlers(TypedDict, total=False):
+        start: Callable[[FrameType], object]
+        returned: Callable[[FrameType, object], object]  # with the value
+        call: Callable[[FrameType, object], object]  # with the function that it calls
+
 
 if sys.version_info >= (3, 12):
     from pytest_proclife.inside import monitoring
@@ -43,7 +45,6 @@ _LOADED = "_proclife.loaded"  # an audit event: the index of an action in `_load
 _modules: "dict[str, Callable[[CodeType], object]]" = {}  # by "folder/file.py"
 _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit event's name
 _loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
-_is_ensured = False
 
 
 def on_event(event: str, handler: "Callable[[tuple[Any, ...]], object]") -> None:
@@ -58,7 +59,7 @@ def on_module(tail: str, handler: "Callable[[CodeType], object]") -> None:
 
 def begin() -> "Callable[[str, tuple[Any, ...]], None]":
     """Begin to watch; returns the audit hook, which is the caller's to install."""
-    on_event(_LOADED, _on_loaded)
+    on_event(_LOADED, lambda arguments: _loaded[arguments[0]][1]())
     if sys.version_info >= (3, 12):
         monitoring.begin()
     else:  # 3.11:
@@ -68,9 +69,7 @@ def begin() -> "Callable[[str, tuple[Any, ...]], None]":
 
 def ensure() -> None:
     """Begin to watch once, in a process that needs functions only and no audit events."""
-    global _is_ensured
-    if not _is_ensured:
-        _is_ensured = True
+    if _LOADED not in _events:
         hook = begin()
         if sys.version_info < (3, 12):  # 3.11: an instrumented function raises one
             sys.addaudithook(hook)
@@ -93,57 +92,31 @@ def module_runs(code: "CodeType", path: str) -> None:
         handler(code)
 
 
-def watch(
-    code: "CodeType | None",
-    *,
-    start: "Start | None" = None,
-    returned: "Returned | None" = None,
-    call: "Call | None" = None,
-    end: "Callable[[], object] | None" = None,
-) -> None:
-    """Call `start(frame)`, `returned(frame, value)`, `call(frame, callable)` as `code` runs.
-
-    `end()` is `returned` without the frame, which the program's audit hooks see us ask for.
-    """
+def watch(code: "CodeType | None", **handlers: "Unpack[Handlers]") -> None:
+    """Have the handlers called as `code` runs."""
     if sys.version_info >= (3, 12):  # 3.11: a code object alone cannot be watched
         if code is not None:
-            monitoring.watch(code, start, returned, call, end)
+            monitoring.watch(code, **handlers)
 
 
-def watch_function(
-    function: "Any",
-    *,
-    start: "Start | None" = None,
-    returned: "Returned | None" = None,
-    call: "Call | None" = None,
-) -> None:
+def watch_function(function: "Any", **handlers: "Unpack[Handlers]") -> None:
     """Watch a function of Python, as `watch` does."""
     if sys.version_info >= (3, 12):
-        monitoring.watch(function.__code__, start, returned, call)
+        monitoring.watch(function.__code__, **handlers)
     else:  # 3.11:
-        rewrite.instrument(function, start, returned, call)
+        rewrite.instrument(function, **handlers)
 
 
-def watch_in_module(
-    module_code: "CodeType",
-    names: "tuple[str, ...]",
-    *,
-    start: "Start | None" = None,
-    returned: "Returned | None" = None,
-    call: "Call | None" = None,
-) -> None:
+def watch_in_module(module: "CodeType", *names: str, **handlers: "Unpack[Handlers]") -> None:
     """Watch a function that will be defined when the module has run whose code this is."""
-    code = _nested(module_code, names)
+    code = _nested(module, names)
     if code is None:
         return
     if sys.version_info >= (3, 12):
-        monitoring.watch(code, start, returned, call)
+        monitoring.watch(code, **handlers)
     else:  # 3.11:
         path = code.co_filename
-        when_loaded(
-            module_code,
-            lambda: rewrite.instrument(rewrite.find(path, names), start, returned, call),
-        )
+        when_loaded(module, lambda: rewrite.instrument(rewrite.find(path, names), **handlers))
 
 
 def _nested(code: "CodeType", names: "tuple[str, ...]") -> "CodeType | None":
@@ -165,9 +138,4 @@ def when_loaded(module_code: "CodeType", action: "Callable[[], object]") -> None
     (`importlib._bootstrap_external._LoaderBasics.exec_module`), so a weak reference to it dies
     at that very moment; an audit event comes only when a module begins.
     """
-
     _loaded.append((_weakref.ref(module_code, audit_function(_LOADED, len(_loaded))), action))
-
-
-def _on_loaded(arguments: "tuple[Any, ...]") -> None:
-    _loaded[arguments[0]][1]()

@@ -33,22 +33,8 @@ def _undo_option() -> None:
         del arguments[1:3]
 
 
-def _wait(event: str, arguments: "tuple[Any, ...]") -> None:
-    if event.startswith("cpython.run_"):
-        _step[0] = _ignore
-        try:
-            _undo_option()
-            _enter()
-        except Exception:
-            pass  # the observed program must never see a fault of the recorder
-        _step[0](event, arguments)
-
-
-def _ignore(event: str, arguments: "tuple[Any, ...]") -> None:
-    pass
-
-
 def _enter() -> None:
+    global _recorder
     ticket = posix.environ.pop(b"_PROCLIFE", None)
     if ticket is None:
         return
@@ -57,14 +43,24 @@ def _enter() -> None:
     source_loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
     names: dict[str, Any] = {}
     exec(source_loader("loader", path).get_code("loader"), names)
-    _step[0] = names["load"](INSIDE).enter(ticket.decode(), f"{INSIDE}/site")
+    _recorder = names["load"](INSIDE).enter(ticket.decode(), f"{INSIDE}/site")
 
 
-_step: "list[Callable[[str, tuple[Any, ...]], None]]" = [_wait]
+_is_waiting = True
+_recorder: "Callable[[str, tuple[Any, ...]], None] | None" = None  # its audit hook
 
 
 def _hook(event: str, arguments: "tuple[Any, ...]") -> None:
-    _step[0](event, arguments)
+    global _is_waiting
+    if _is_waiting and event.startswith("cpython.run_"):
+        _is_waiting = False
+        try:
+            _undo_option()
+            _enter()
+        except Exception:
+            pass  # the observed program must never see a fault of the recorder
+    if _recorder is not None:
+        _recorder(event, arguments)
 
 
 _undo_option()
