@@ -13,12 +13,12 @@ What a program can still tell, if it looks for it:
 - the type of `os._exit`, `os.closerange`, `os.execv`, `os.execve`, `os.posix_spawn`,
   `os.posix_spawnp`, `signal.pidfd_send_signal` and `_posixsubprocess.fork_exec` (by `type()`;
   `isinstance` and `inspect` take them for builtin), and of `use_tool_id`, `free_tool_id`,
-  `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A trace function is told of their
+  `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A trace function sees their
   frames, and what runs below them (a `preexec_fn`, a handler of a signal to oneself) has these
   on its stack;
 - an audit hook of its own sees the events of what the recorder asks for (`sys._getframe`,
   `object.__getattr__`); `-X importtime` and `-v` show the way in, `tracemalloc` its memory;
-- where a handler of its own raises in the very moment in which a forked child announces itself,
-  that is lost ("Exception ignored in"), as in the hooks that `threading` has for forks;
+- if a handler of its own raises while a forked child announces itself, the exception is lost
+  ("Exception ignored in"), as in the hooks that `threading` has for forks;
 - on 3.11, the bytecode of the functions of multiprocessing and runpy that are rewritten.
 """

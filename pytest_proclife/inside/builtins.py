@@ -8,7 +8,7 @@ import _imp
 import posix
 import sys
 
-from pytest_proclife.inside.handlers import beyond
+from pytest_proclife.inside.handlers import without_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _BUILTIN = type(sys.exit)
 
 
 class builtin_function_or_method:  # noqa: N801 - the name that the type of the real ones shows
+    __module__ = "builtins"
+
     def __init__(self, real: "Real", instead: "Instead") -> None:
         self._real, self._instead = real, instead
         self.__module__ = real.__module__
@@ -36,7 +38,7 @@ class builtin_function_or_method:  # noqa: N801 - the name that the type of the 
         try:
             return self._instead(self._real, sys._getframe().f_back, args, kwargs)
         except BaseException as error:
-            error.__traceback__ = beyond(error.__traceback__)
+            error.__traceback__ = without_ours(error.__traceback__)
             raise  # a bare one, which does not enter this frame into the traceback
 
     def __getattr__(self, name: str) -> "Any":
@@ -55,9 +57,6 @@ class builtin_function_or_method:  # noqa: N801 - the name that the type of the 
         return self._real.__reduce__()
 
     __class__ = property(lambda self: _BUILTIN)  # for isinstance()
-
-
-builtin_function_or_method.__module__ = "builtins"
 
 
 def stand_in(module: object, name: str, instead: "Instead") -> None:

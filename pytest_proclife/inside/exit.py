@@ -8,6 +8,11 @@ from pytest_proclife.inside import handlers, recorder, watch
 from pytest_proclife.inside.builtins import stand_in
 
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType, TracebackType
+    from typing import Any
+
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
 if sys.version_info >= (3, 12):
     from pytest_proclife.inside import monitoring
@@ -19,11 +24,6 @@ else:  # 3.11:
     from pytest_proclife.inside import rewrite
 
     _ended_by_exit = rewrite.main.ended_by_exit
-if TYPE_CHECKING:
-    from types import CodeType, FrameType, TracebackType
-    from typing import Any
-
-    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
 RETURNED, RAISED, SYS_EXIT = "returned", "raised", "sys_exit"
 

@@ -31,15 +31,13 @@ def replace(instead: "Instead") -> None:
 
 def kind_of(caller: "FrameType | None") -> str:
     """The kind of process that a call starts."""
-    if caller is None:
+    if caller is None or caller.f_code.co_name != "spawnv_passfds" or caller.f_back is None:
         return "subprocess"
-    if caller.f_code.co_name == "spawnv_passfds" and caller.f_back is not None:
-        path = caller.f_back.f_code.co_filename
-        for kind in SERVICES:
-            if path.endswith(f"/{kind}.py"):
-                return kind
-        return "process"
-    return "subprocess"
+    path = caller.f_back.f_code.co_filename
+    for kind in SERVICES:
+        if path.endswith(f"/{kind}.py"):
+            return kind
+    return "process"
 
 
 def text(path: "Path") -> str:

@@ -65,7 +65,7 @@ def current() -> "dict[CodeType, list[int]]":
     return found
 
 
-def beyond(trace: "TracebackType | None") -> "TracebackType | None":
+def without_ours(trace: "TracebackType | None") -> "TracebackType | None":
     """A traceback without our frames at its head."""
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OWN):
         trace = trace.tb_next
@@ -78,7 +78,7 @@ def is_ours(error: BaseException) -> bool:
     Python runs signal handlers between any two instructions, ours too. An exception that the
     program's handler raised there goes on to the program, without our frames.
     """
-    trace = beyond(error.__traceback__)
+    trace = without_ours(error.__traceback__)
     if isinstance(error, Exception) and (trace is None or trace.tb_frame.f_code not in current()):
         return True
     error.__traceback__ = trace

@@ -27,83 +27,64 @@ _EMPTY = b"/."  # stands behind the path of `site` if PYTHONPATH was set, and em
 
 
 class Plan:
-    """How a program is started.
+    """How a program is started."""
 
-    arguments: the ones to use
-    observed: it will report
-    by_path: it is entered through PYTHONPATH
-    exists: there is such a program
-    """
+    exists = True  # there is such a program
+    observed = False  # it will report
+    by_path = False  # it is entered through PYTHONPATH
 
-    __slots__ = ("arguments", "by_path", "exists", "observed")
-
-    def __init__(
-        self,
-        arguments: "list[Any]",
-        observed: bool = False,
-        by_path: bool = False,
-        exists: bool = True,
-    ) -> None:
-        self.exists = exists
-        self.arguments = arguments
-        self.observed = observed
-        self.by_path = by_path
+    def __init__(self, arguments: "list[Any]") -> None:
+        self.arguments = arguments  # the ones to use
 
 
 class _Options:
     """The options of an interpreter, as far as they matter here."""
 
-    __slots__ = ("has_prefix", "ignores_path", "runs", "text")
-
-    def __init__(self) -> None:
-        self.ignores_path = False  # it ignores PYTHONPATH, or does not run `site`
-        self.runs = True  # it runs a program, and not only shows help or its version
-        self.has_prefix = False  # they name a folder for bytecode already
-        self.text: int | None = None  # the index of the text of -c
+    ignores_path = False  # it ignores PYTHONPATH, or does not run `site`
+    runs = True  # it runs a program, and not only shows help or its version
+    has_prefix = False  # they name a folder for bytecode already
+    text: "int | None" = None  # the index of the text of -c
 
 
 def plan(
     executables: "Iterable[Path]", arguments: "Sequence[Path]", cwd: "Path | None" = None
 ) -> Plan:
     """Decide for a command line; `executables` are the paths to be tried in turn."""
-    arguments = list(arguments)
+    found = Plan(list(arguments))
     path = _first_executable(executables, cwd)
     if path is None:
-        return Plan(arguments, exists=False)
+        found.exists = False
+        return found
     if not is_interpreter(path):
-        line = _shebang(path)
+        shebang = _shebang(path)
         # the kernel makes a script's command line: no option can be added to it
-        if line is None or _options(line).ignores_path:
-            return Plan(arguments)
-        return Plan(arguments, observed=True, by_path=True)
+        found.observed = shebang is not None and not _options(shebang).ignores_path
+        found.by_path = found.observed
+        return found
     options = _options([text(argument) for argument in arguments[1:]])
     if not options.runs:
-        return Plan(arguments)
+        return found
     is_same = _same_file(path, sys.executable)
     folder = None
     if options.ignores_path:
         folder = None if options.has_prefix or not is_same else planted_folder()
         if folder is None:
-            return Plan(arguments)
+            return found
+    found.observed = True
+    found.by_path = folder is None
     if sys.version_info < (3, 12) and options.text is not None and is_same:  # 3.11:
-        arguments[1 + options.text] = rewrite.with_end(text(arguments[1 + options.text]))
-    if folder is None:
-        return Plan(arguments, observed=True, by_path=True)
-    return Plan([arguments[0], *planted_options(folder), *arguments[1:]], observed=True)
+        found.arguments[1 + options.text] = rewrite.with_end(text(arguments[1 + options.text]))
+    if folder is not None:
+        # right behind the interpreter's name
+        found.arguments[1:1] = "-X", f"{_PREFIX_OPTION}={folder}"
+    return found
 
 
 def search_path(before: "bytes | None", site: bytes) -> bytes:
-    """The new PYTHONPATH, from which `search_path_before` can tell the old one."""
+    """The new PYTHONPATH, from which `site/sitecustomize.py` can tell the old one."""
     if before is None:
         return site
     return site + b":" + before if before else site + _EMPTY
-
-
-def search_path_before(now: "bytes | None", site: bytes) -> "bytes | None":
-    """The old PYTHONPATH."""
-    if now is None or now == site:
-        return None
-    return b"" if now == site + _EMPTY else now.removeprefix(site + b":")
 
 
 def candidates(path: "Path", search: bool) -> "list[str]":
@@ -156,31 +137,29 @@ def _shebang(path: str) -> "list[str] | None":
     with open(path, "rb") as file:
         if file.read(2) != b"#!":
             return None
-        words = text(file.readline(500)).split()
-    if words and words[0].endswith("/env"):
-        words = [word for word in words[1:] if word != "-S" and "=" not in word]
-    if not words or not is_interpreter(words[0]):
-        return None
-    return words[1:]
+        parts = text(file.readline(500)).split()
+    if parts and parts[0].endswith("/env"):
+        parts = [part for part in parts[1:] if part != "-S" and "=" not in part]
+    return parts[1:] if parts and is_interpreter(parts[0]) else None
 
 
-def _options(words: "list[str]") -> _Options:
+def _options(arguments: "list[str]") -> _Options:
     found = _Options()
     index = 0
-    while index < len(words):
-        word = words[index]
-        if not word.startswith("-") or word in ("-", "--"):
+    while index < len(arguments):
+        argument = arguments[index]
+        if not argument.startswith("-") or argument in ("-", "--"):
             break
-        if word.startswith("--"):
-            found.runs = found.runs and not word.startswith(("--help", "--version"))
-            index += 2 if word == "--check-hash-based-pycs" else 1
+        if argument.startswith("--"):
+            found.runs = found.runs and not argument.startswith(("--help", "--version"))
+            index += 2 if argument == "--check-hash-based-pycs" else 1
             continue
-        for place, letter in enumerate(word[1:], 1):
-            rest = word[place + 1 :]
+        for place, letter in enumerate(argument[1:], 1):
+            rest = argument[place + 1 :]
             if letter in "IES":
                 found.ignores_path = True
             elif letter == "c":
-                found.text = None if rest or index + 1 == len(words) else index + 1
+                found.text = None if rest or index + 1 == len(arguments) else index + 1
                 return found
             elif letter == "m":
                 return found
@@ -189,7 +168,7 @@ def _options(words: "list[str]") -> _Options:
             elif letter in _OPTIONS_WITH_VALUE:
                 if not rest:
                     index += 1
-                    rest = words[index] if index < len(words) else ""
+                    rest = arguments[index] if index < len(arguments) else ""
                 found.has_prefix = found.has_prefix or rest.startswith(_PREFIX_OPTION)
                 break
         index += 1
@@ -204,11 +183,6 @@ _BOOT = f"{_INSIDE}/site/boot.py"
 _OPTIMIZED = ("", ".opt-1", ".opt-2")
 
 _folder: "str | None" = None  # of the last call
-
-
-def planted_options(folder: str) -> "list[str]":
-    """The options to put right behind the interpreter's name."""
-    return ["-X", f"{_PREFIX_OPTION}={folder}"]
 
 
 def planted_folder() -> "str | None":

@@ -66,13 +66,10 @@ _child = _Child()
 # pid -> how its status was collected; "" in passing, which a later join makes good
 _collected: "dict[int, str]" = {}
 _kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
-_start_method = ""
 
 
 def install(start_method: str, kind: str) -> None:
     """Watch multiprocessing in a new interpreter; a start method becomes the default."""
-    global _start_method
-    _start_method = start_method
     watch.on_module("multiprocessing/process.py", _process)
     watch.on_module("multiprocessing/util.py", _util)
     watch.on_module("multiprocessing/popen_fork.py", _popen)
@@ -85,7 +82,8 @@ def install(start_method: str, kind: str) -> None:
     if start_method:
         # before the program can ask for the default
         watch.on_module(
-            "multiprocessing/context.py", lambda code: watch.when_loaded(code, _set_default)
+            "multiprocessing/context.py",
+            lambda code: watch.when_loaded(code, lambda: _set_default(start_method)),
         )
 
 
@@ -105,9 +103,9 @@ def _popen(code: "CodeType") -> None:
     watch.watch_in_module(code, "Popen", "poll", start=_polls, returned=_polled)
 
 
-def _set_default() -> None:
+def _set_default(start_method: str) -> None:
     context = sys.modules["multiprocessing.context"]
-    context._default_context._default_context = context._concrete_contexts[_start_method]
+    context._default_context._default_context = context._concrete_contexts[start_method]
 
 
 # --- in the parent

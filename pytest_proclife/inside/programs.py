@@ -30,9 +30,9 @@ _is_replaced = False  # fork_exec
 def install(site: str) -> None:
     """From here on put the recorder into the Pythons that this process starts."""
     global _site, _environment
-    _site = site.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    _site = _bytes(site)
     _environment = dict(posix.environ)
-    watch.on_event("os.putenv", _putenv)
+    watch.on_event("os.putenv", lambda arguments: _environment.update([arguments]))
     watch.on_event("os.unsetenv", lambda arguments: _environment.pop(arguments[0], None))
     watch.on_event("os.fork", lambda arguments: recorder.prepare())
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
@@ -49,11 +49,6 @@ def install(site: str) -> None:
     stand_in(posix, "execve", _execve)
     stand_in(posix, "posix_spawn", _posix_spawn)
     stand_in(posix, "posix_spawnp", _posix_spawn)
-
-
-def _putenv(arguments: "tuple[bytes, bytes]") -> None:
-    name, value = arguments
-    _environment[name] = value
 
 
 def _close_range(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
@@ -102,9 +97,9 @@ def _bytes(value: "Any") -> bytes:
 def _report_start(
     pid: int, kind: str, observed: str, args: "Sequence[Any]", caller: "Caller"
 ) -> None:
-    words = fork_exec.texts(args)
-    name = words[0].rsplit("/", 1)[-1] if words else ""
-    fields = str(pid), kind, name, "", "", observed, callsite.where(caller), *words
+    argv = fork_exec.texts(args)
+    name = argv[0].rsplit("/", 1)[-1] if argv else ""
+    fields = str(pid), kind, name, "", "", observed, callsite.where(caller), *argv
     recorder.report_about(wire.STARTED, pid, *fields)
 
 
@@ -123,7 +118,9 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
         if plan.observed:
             descriptor = recorder.usable_descriptor()
             keep = tuple(sorted({*keep, descriptor}))
-            given = dict(_environment) if env is None else dict(_split(item) for item in env)
+            given = dict(_environment)
+            if env is not None:
+                given = dict(item.partition(b"=")[::2] for item in env)
             given = _with_ticket(given, kind, recorder.to_hand_down(), plan)
             if env is None and rest[_PREEXEC] is not None:
                 before = _change_environment(given)
@@ -163,11 +160,6 @@ def _restore_environment(before: "dict[bytes, bytes | None]") -> None:
             posix.unsetenv(name)
         else:
             posix.putenv(name, value)
-
-
-def _split(item: bytes) -> "tuple[bytes, bytes]":
-    name, _, value = item.partition(b"=")
-    return name, value
 
 
 # --- posix_spawn, also as subprocess calls it

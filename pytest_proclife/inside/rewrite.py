@@ -47,27 +47,27 @@ def instrument(
     `call(frame, what)` comes with BEFORE_RUN and AFTER_RUN around the statement `self.run()`, if
     there is one, and with None at the head of each `except` and `finally`.
     """
-
-    def edit(tree: "Any", put: "Put") -> None:
-        for node in list(walk(tree)):
-            kind = type(node).__name__
-            if kind == "Return" and returned is not None and node.value is not None:
-                node.value = put.through(notifying(returned), node.value)
-            elif kind == "Try" and call is not None:
-                for block in [handler.body for handler in node.handlers] + [node.finalbody]:
-                    if block:
-                        block.insert(0, put.statement(notifying(call, None)))
-        if call is not None:
-            for block, index in _statements_of_run(tree):
-                block.insert(index, put.statement(notifying(call, BEFORE_RUN)))
-                block.insert(index + 2, put.statement(notifying(call, AFTER_RUN)))
-        if returned is not None and type(tree.body[-1]).__name__ != "Return":
-            tree.body.append(put.statement(notifying(returned, None)))
-        if start is not None:
-            index = _first_that_runs(tree)
-            tree.body.insert(index, put.statement(notifying(start), tree.body[index]))
-
-    _recompile(function, edit, source)
+    put = _Put()
+    code = function.__code__
+    tree = _parse(code, source or code.co_filename)
+    for node in list(_walk(tree)):
+        kind = type(node).__name__
+        if kind == "Return" and returned is not None and node.value is not None:
+            node.value = put.through(_notifying(returned), node.value)
+        elif kind == "Try" and call is not None:
+            for block in [handler.body for handler in node.handlers] + [node.finalbody]:
+                if block:
+                    block.insert(0, put.statement(_notifying(call, None)))
+    if call is not None:
+        for block, index in _statements_of_run(tree):
+            block.insert(index, put.statement(_notifying(call, BEFORE_RUN)))
+            block.insert(index + 2, put.statement(_notifying(call, AFTER_RUN)))
+    if returned is not None and type(tree.body[-1]).__name__ != "Return":
+        tree.body.append(put.statement(_notifying(returned, None)))
+    if start is not None:
+        index = _first_that_runs(tree)
+        tree.body.insert(index, put.statement(_notifying(start), tree.body[index]))
+    function.__code__ = put.compiled(tree, code)
 
 
 def find(path: str, names: "tuple[str, ...]") -> "Any":
@@ -94,7 +94,7 @@ def _statements_of_run(tree: "Any") -> "list[tuple[list[Any], int]]":
     """The statement `self.run()`, as its block and the index in it; empty if there is none."""
     return [
         (block, index)
-        for node in walk(tree)
+        for node in _walk(tree)
         for block in (getattr(node, "body", None), getattr(node, "finalbody", None))
         if isinstance(block, list)
         for index, line in enumerate(block)
@@ -113,17 +113,17 @@ def on_instrumented(arguments: "tuple[Any, ...]") -> None:
     handler(handlers.outside(sys._getframe()), *extra, *value)
 
 
-def notifying(handler: "Handler", *extra: object) -> "Callable[..., object]":
+def _notifying(handler: "Handler", *extra: object) -> "Callable[..., object]":
     """A function of C that has `handler(frame, *extra, *arguments)` called."""
     _handlers.append((handler, extra))
     return audit_function(EVENT, len(_handlers) - 1)
 
 
-class Put:
-    """The nodes that are put in."""
+class _Put:
+    """The nodes that are put into a syntax tree."""
 
-    def __init__(self, ast: "Any") -> None:
-        self.ast = ast
+    def __init__(self) -> None:
+        self.ast: Any = borrow("_ast")  # the C classes; ast.py costs an import of 4 ms
         self.constants: dict[str, object] = {}  # by the text that stands for it until compiled
 
     def statement(self, function: "Callable[..., object]", place: "Any" = None) -> "Any":
@@ -157,26 +157,17 @@ class Put:
         node.col_offset = node.end_col_offset = -1 if place is None else place.col_offset
         return node
 
-
-def _recompile(
-    function: "Any", edit: "Callable[[Any, Put], None]", source: "str | None" = None
-) -> None:
-    """Let `edit(tree, put)` change the function's syntax tree, and swap its code."""
-    ast = borrow("_ast")  # the C classes; ast.py costs an import of 4 ms
-    code = function.__code__
-    put = Put(ast)
-    tree = _parse(code, source or code.co_filename)
-    edit(tree, put)
-    module = ast.Module(body=[tree], type_ignores=[])
-    compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
-    new = next(c for c in compiled.co_consts if getattr(c, "co_name", None) == code.co_name)
-    function.__code__ = new.replace(
-        co_qualname=code.co_qualname,
-        co_consts=tuple(
-            put.constants.get(value, value) if isinstance(value, str) else value
+    def compiled(self, tree: "Any", old: "CodeType") -> "CodeType":
+        """The code object of a changed tree, as that of the function that it was."""
+        module = self.ast.Module(body=[tree], type_ignores=[])
+        compiled = compile(module, old.co_filename, "exec", dont_inherit=True)
+        new = next(c for c in compiled.co_consts if getattr(c, "co_name", None) == old.co_name)
+        constants = tuple(
+            self.constants.get(value, value) if isinstance(value, str) else value
             for value in new.co_consts
-        ),
-    )
+        )
+        code: CodeType = new.replace(co_qualname=old.co_qualname, co_consts=constants)
+        return code
 
 
 def _parse(code: "CodeType", source: str) -> "Any":
@@ -206,14 +197,14 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def walk(node: "Any") -> "Iterator[Any]":
+def _walk(node: "Any") -> "Iterator[Any]":
     """Every node of a syntax tree below `node`, itself first."""
     yield node
     for name in node._fields:
         value = getattr(node, name, None)
         for item in value if isinstance(value, list) else [value]:
             if hasattr(item, "_fields"):
-                yield from walk(item)
+                yield from _walk(item)
 
 
 # --- how the code of __main__ ended

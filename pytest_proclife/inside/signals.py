@@ -10,7 +10,7 @@ from pytest_proclife.inside.builtins import stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import FrameType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
@@ -20,7 +20,7 @@ if sys.version_info < (3, 12):  # 3.11:
 _SIGNALS = range(1, 65)  # the kernel refuses others, and 0 only asks whether a process exists
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
 _EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
-_MOST = 1000  # children that a report names
+_CHILDREN_LIMIT = 1000  # named in a report
 _exit = sys.exit  # the program may replace it
 
 _ignores_sigchld = False
@@ -37,14 +37,14 @@ def install() -> None:
     if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
         stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
     if sys.version_info >= (3, 12):
-        version = sys.version_info
-        watch.on_module(f"python{version[0]}.{version[1]}/signal.py", _signal_module)
+        watch.on_module(
+            f"python{sys.version_info[0]}.{sys.version_info[1]}/signal.py",
+            lambda code: watch.watch_in_module(
+                code, "signal", start=_signal_called, returned=_signal_returned
+            ),
+        )
     else:  # 3.11: a handler that runs cannot be seen without a frame of ours
         rewrite.after(_signal, "signal", _signal_returned)
-
-
-def _signal_module(code: "CodeType") -> None:
-    watch.watch_in_module(code, "signal", start=_signal_called, returned=_signal_returned)
 
 
 # --- sending
@@ -89,13 +89,13 @@ def _children_in(group: int) -> "list[str]":
     try:
         wanted = group or posix.getpgid(0)
         for thread in posix.listdir("/proc/self/task"):
-            for word in _text(f"/proc/self/task/{thread}/children").split():
-                pid = int(word)
+            for text in _text(f"/proc/self/task/{thread}/children").split():
+                pid = int(text)
                 if (wanted == _EVERY_GROUP or posix.getpgid(pid) == wanted) and child_runs(pid):
-                    found.append(word)
+                    found.append(text)
     except OSError:
         pass
-    return found[:_MOST]
+    return found[:_CHILDREN_LIMIT]
 
 
 def _text(path: str) -> str:

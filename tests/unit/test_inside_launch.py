@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,6 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
         script.chmod(0o755)
         plan = launch.plan([script], [str(script)])
         assert (plan.observed, plan.by_path) == (observed, observed), first
-    planting = launch.planted_options(ours)
     for options, way in (
         ([], "path"),
         (["-c", "1"], "path"),
@@ -61,11 +61,19 @@ def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
         plan = launch.plan([python], [python, *options])
         assert (plan.observed, plan.by_path) == (way != "none", way == "path"), options
         if way == "planted":
-            assert plan.arguments[1:3] == planting
+            assert plan.arguments[1:3] == ["-X", f"pycache_prefix={ours}"]
             assert len(plan.arguments) == 3 + len(options)
 
 
 @pytest.mark.parametrize("before", [None, b"", b"/a", b"/a:", b":", b"/a:/b"])
-def test_the_search_path_can_be_given_back(before: bytes | None) -> None:
-    now = launch.search_path(before, b"/site")
-    assert launch.search_path_before(now, b"/site") == before
+def test_the_search_path_can_be_given_back(
+    before: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(launch.__file__).parent / "site/sitecustomize.py"
+    text, *_ = source.read_text(encoding="utf-8").partition("\ntry:")
+    names: dict[str, Any] = {"__file__": "/site/sitecustomize.py"}
+    exec(text, names)  # without the import of the next sitecustomize
+    environment = {"PYTHONPATH": launch.search_path(before, b"/site").decode()}
+    monkeypatch.setattr("os.environ", environment)
+    names["_enter"]()
+    assert environment.get("PYTHONPATH") == (None if before is None else before.decode())

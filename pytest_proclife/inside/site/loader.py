@@ -72,7 +72,9 @@ def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
     except Exception:
         found, codes = None, []  # it does not exist, or is broken
     if found != stamp:
-        codes = [_code(name, path) for name, path in zip(_MODULES, files, strict=True)]
+        source_loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+        named = zip(_MODULES, files, strict=True)
+        codes = [source_loader(name, path).get_code(name) for name, path in named]
         if not sys.dont_write_bytecode:
             _keep(bundle, marshal.dumps((stamp, codes)))
     return list(zip(_MODULES, files, codes, strict=True))
@@ -81,12 +83,6 @@ def _codes(root: str, folder: str) -> "list[tuple[str, str, CodeType]]":
 def _file(root: str, name: str) -> str:
     path = f"{root}/{name.replace('.', '/')}"
     return f"{path}/__init__.py" if name == "inside" else f"{path}.py"
-
-
-def _code(name: str, path: str) -> "CodeType":
-    source_loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
-    code: CodeType = source_loader(name, path).get_code(name)
-    return code
 
 
 def _keep(path: str, data: bytes) -> None:
