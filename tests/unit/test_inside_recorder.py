@@ -66,6 +66,19 @@ def test_ctrl_c_in_a_report_about_a_child_goes_on_and_the_report_is_written(
     assert [number for _, number, _ in received()] == [1]  # none is missing
 
 
+def test_ctrl_c_as_a_fork_announces_itself_goes_on_and_its_report_is_written(
+    monkeypatch: pytest.MonkeyPatch, received: Received
+) -> None:
+    recorder.identity.introduced = False
+    interrupt(monkeypatch, "_introduce_fork", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        recorder.report(wire.EXIT_PATH)
+    assert [(kind, number) for kind, number, _ in received()] == [
+        (wire.HELLO, 0),
+        (wire.EXIT_PATH, 1),
+    ]
+
+
 def test_a_report_that_is_written_twice_counts_once() -> None:
     log = Log()
     child = log.child(name="child")
