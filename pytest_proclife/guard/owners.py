@@ -10,11 +10,11 @@ from __future__ import annotations
 import _thread
 import posix
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from pytest_proclife.guard import proc
 from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
-from pytest_proclife.guard.starts import NewMaker, Notes, Start, Starts
+from pytest_proclife.guard.starts import NewMaker, Start, Starts
 from pytest_proclife.inside.fork_exec import SERVICES
 from pytest_proclife.inside.guard import hooks, tags
 from pytest_proclife.supervisor import kernel
@@ -40,7 +40,7 @@ class OwnedProcess:
     __slots__ = "exact", "is_helper", "is_reported", "owner", "start", "stat"
 
     def __init__(
-        self, *, stat: proc.Stat, owner: Owner, start: Start | None, exact: bool, is_helper: bool
+        self, stat: proc.Stat, owner: Owner, start: Start | None, *, exact: bool, is_helper: bool
     ) -> None:
         self.stat = stat
         self.owner = owner
@@ -65,6 +65,8 @@ _ROUNDS = 10  # of a look, if something starts processes all the time
 _FEW, _MANY = 256, 1 << 16  # bytes; to read the many costs the mapping of their pages
 _LINKS = 2  # of a folder in /proc, besides one for each folder in it
 
+OwnerOf = Callable[[int], Owner]  # of what a thread starts now; the current one for 0
+
 
 class Register:
     """The existing processes that this process has started, each with its owner."""
@@ -74,10 +76,9 @@ class Register:
         # opened first, for the lowest number: what closes the guard's others closes it too
         self._children_file = self._open_children()
         self.children_text = b""  # as of the last look
-        self.notes = Notes()
-        self.starts = Starts(self.notes)
+        self.starts = Starts()
         self.processes: dict[tuple[int, int], OwnedProcess] = {}
-        self._carriers = proc.TagCarriers(self.notes.tag, self.notes.link)
+        self._carriers = proc.TagCarriers()
         self._by_pid: dict[int, OwnedProcess] = {}
         self._owner_of_tag: dict[int, Owner] = {}
         self._owner_of_pid: dict[int, Owner] = {}
@@ -88,8 +89,8 @@ class Register:
 
     def reopen(self) -> None:
         """Replace the descriptors after something has closed them."""
-        self.notes.reopen()
-        self._carriers = proc.TagCarriers(self.notes.tag, self.notes.link)
+        self.starts.reopen()
+        self._carriers = proc.TagCarriers()
 
     def _open_children(self) -> int:
         path = f"/proc/self/task/{self.pid}/children"
@@ -104,7 +105,7 @@ class Register:
             if posix.getpid() != self.pid:
                 return self.children_text  # a fork that goes on as pytest checks nothing
             self._children_file = self._open_children()
-            self.notes.check()
+            self.starts.check()
             return posix.pread(self._children_file, _MANY, 0)
 
     # --- leaks
@@ -133,36 +134,35 @@ class Register:
         """
         if not self.of_fork_server:
             return []
-        owners, unjoined = set(owners), unjoined_pids()
-        found = [
-            (start, owner)
-            for pid, (start, owner) in self.of_fork_server.items()
-            if pid in unjoined and owner in owners
-        ]
-        self.of_fork_server = {
-            pid: pair
-            for pid, pair in self.of_fork_server.items()
-            if pair not in found and (pid in unjoined or pid in self._by_pid)
-        }
+        owners, unjoined, found = set(owners), unjoined_pids(), []
+        for pid, (start, owner) in list(self.of_fork_server.items()):
+            if pid in unjoined and owner in owners:
+                found.append((start, owner))
+                del self.of_fork_server[pid]
+            elif pid not in unjoined and pid not in self._by_pid:
+                del self.of_fork_server[pid]  # it has been joined
         return found
 
     # --- a look at all processes
 
-    def look(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> None:
-        """Bring the register up to date. New processes belong to the current owner, unless their
-        parent, their Pool or executor, or the thread that started them has another.
+    def look(self, owner_of: OwnerOf) -> None:
+        """Bring the register up to date. New processes belong to the owner of their parent, their
+        Pool or executor, or the thread that started them.
         """
         if posix.getpid() != self.pid:
             return  # in a fork that goes on as pytest: the parent checks what that starts
-        existing = self._find_all(current, owner_of_thread)
+        existing = self._find_all(owner_of)
         processes: dict[tuple[int, int], OwnedProcess] = {}
         self._by_pid = {}
         for stat in existing:
             process = self.processes.get(stat.identity)
             if process is None:
-                process = self._new_process(stat, current)
+                process = self._new_process(stat, owner_of(0))
             elif not process.exact or (process.start is not None and process.start.has_no_pid_yet):
-                self._find_start(process)  # a fork's note may come after the look that found it
+                start = self._own_start(stat)  # a fork's note may come after the look that found it
+                if start is not None:
+                    process.start, process.exact = start, True
+                    process.owner = self._owner_of_pid.get(stat.pid, process.owner)
             process.stat = stat
             processes[stat.identity] = self._by_pid[stat.pid] = process
         self.processes = processes
@@ -170,7 +170,7 @@ class Register:
         self.starts.keep_only(self._by_pid)
         self.is_empty = not (processes or self.of_fork_server or self._owner_of_maker)
 
-    def _find_all(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> list[proc.Stat]:
+    def _find_all(self, owner_of: OwnerOf) -> list[proc.Stat]:
         """All existing processes. A fork notes its pid before it can lose the tag, so the note of
         a process that no longer carries the tag is there by then. Hence another round as long as
         there are new notes.
@@ -178,22 +178,22 @@ class Register:
         new: list[Start] = []
         carriers: set[int] = set()
         for _ in range(_ROUNDS):
-            new += self._read_starts(current, owner_of_thread)
+            new += self._read_starts(owner_of)
             self.children_text = self.read_children()
             if self._may_lack_notes(new):
                 carriers.update(self._carriers.find_new())
             # these need not be our children; a child of ours that is not found is gone
             elsewhere = {s.pid for s in new if s.by != self.pid or s.method == "forkserver"}
             existing = self._find(carriers | elsewhere - {0})
-            if not self.notes.has_new():
+            if not self.starts.has_new():
                 break
         return existing
 
-    def _read_starts(self, current: Owner, owner_of_thread: Mapping[int, Owner]) -> list[Start]:
+    def _read_starts(self, owner_of: OwnerOf) -> list[Start]:
         """The starts noted since the last call; the owner of each is remembered."""
         new = []
         for start in self.starts.read_new():
-            owner = self._owner_of_start(start, current, owner_of_thread)
+            owner = self._owner_of_start(start, owner_of)
             if isinstance(start, NewMaker):
                 if start.by == self.pid:
                     self._owner_of_maker[start.maker] = owner
@@ -209,29 +209,22 @@ class Register:
                 self.of_fork_server[start.pid] = start, owner
         return new
 
-    def _owner_of_start(
-        self, start: Start | NewMaker, current: Owner, owner_of_thread: Mapping[int, Owner]
-    ) -> Owner:
-        """The owner of the process that started it; or that of the Pool, executor or thread, if
-        it is not over; or the current one.
+    def _owner_of_start(self, start: Start | NewMaker, owner_of: OwnerOf) -> Owner:
+        """The owner of the process that started it; or that of the Pool or executor, if it is not
+        over; or that of the thread.
         """
         if start.by != self.pid:
             parent = self._by_pid.get(start.by)
-            if parent is not None:
-                return parent.owner
-            return self._owner_of_pid.get(start.by, current)
-        older = [owner_of_thread.get(start.thread)]
-        if isinstance(start, Start):
-            older.insert(0, self._owner_of_maker.get(start.maker))
-        return next((owner for owner in older if owner is not None and not owner.is_over), current)
+            return self._owner_of_pid.get(start.by, owner_of(0)) if parent is None else parent.owner
+        owner = self._owner_of_maker.get(start.maker) if isinstance(start, Start) else None
+        return owner_of(start.thread) if owner is None or owner.is_over else owner
 
     def _find(self, pids: set[int]) -> list[proc.Stat]:
         """The processes below this one, those known before, and those with these pids. Parents
         before their children; zombies only if it is up to us to wait for them.
         """
-        found = {
-            stat.identity: stat for stat in proc.descendants(self.pid, self._pids_of_children())
-        }
+        below = proc.descendants(self.pid, self._pids_of_children())
+        found = {stat.identity: stat for stat in below}
         elsewhere = {p.stat.pid for key, p in self.processes.items() if key not in found}
         done = {self.pid, *(stat.pid for stat in found.values())}
         for pid in elsewhere | pids:
@@ -250,33 +243,33 @@ class Register:
 
     def _has_kept_its_pid(self, stat: proc.Stat) -> bool:
         """Whether it is the process that had this pid before, and not a later one."""
-        if stat.identity in self.processes or proc.read_tag(stat.pid, self.notes.tag):
-            return True
+        is_known = stat.identity in self.processes or proc.read_tag(stat.pid)
+        return bool(is_known or self._own_start(stat))
+
+    def _own_start(self, stat: proc.Stat) -> Start | None:
+        """The start of this very process; None if there is no note of it."""
         start = self.starts.by_pid.get(stat.pid)
-        return start is not None and stat.started_before(start.at)
+        return start if start is not None and stat.started_before(start.at) else None
 
     def _may_lack_notes(self, new: list[Start]) -> bool:
         """Whether a process may exist that has neither a note nor a parent that is known."""
-        for start in new:
-            last = self.starts.by_tag.get(start.tag) or start
-            if not last.notes_its_starts and last.kind not in SERVICES:
-                return True
-        return any(process.may_start_unnoted for process in self.processes.values())
+        last = [self.starts.by_tag.get(start.tag) or start for start in new]
+        return any(
+            not start.notes_its_starts and start.kind not in SERVICES for start in last
+        ) or any(process.may_start_unnoted for process in self.processes.values())
 
     def _new_process(self, stat: proc.Stat, current: Owner) -> OwnedProcess:
-        start = self.starts.by_pid.get(stat.pid)
-        if start is not None and stat.started_before(start.at):
+        start = self._own_start(stat)
+        if start is not None:
             is_helper = start.kind in SERVICES or proc.is_helper_command(start.argv)
             owner = self._owner_of_pid.get(stat.pid, current)
-            return OwnedProcess(
-                stat=stat, owner=owner, start=start, exact=True, is_helper=is_helper
-            )
+            return OwnedProcess(stat, owner, start, exact=True, is_helper=is_helper)
         is_helper, is_fork = proc.is_helper_command(kernel.command_line(stat.pid)), False
         parent = self._by_pid.get(stat.parent)
         if parent is not None and not parent.is_helper:
             start, owner = parent.start, parent.owner
         else:
-            tag = proc.read_tag(stat.pid, self.notes.tag)
+            tag = proc.read_tag(stat.pid)
             start, owner = self.starts.by_tag.get(tag), self._owner_of_tag.get(tag, current)
             if start is not None and start.has_no_pid_yet and not owner.is_over:
                 # the first process with this tag is that fork; further ones were started by it
@@ -285,13 +278,7 @@ class Register:
             if stat.parent == self.pid and not is_fork and not proc.adopts_orphans(self.pid):
                 # forked by C code: it has inherited the tag of an earlier start
                 start, owner = None, current
-        return OwnedProcess(stat=stat, owner=owner, start=start, exact=is_fork, is_helper=is_helper)
-
-    def _find_start(self, process: OwnedProcess) -> None:
-        start = self.starts.by_pid.get(process.stat.pid)
-        if start is not None and process.stat.started_before(start.at):
-            process.start, process.exact = start, True
-            process.owner = self._owner_of_pid.get(process.stat.pid, process.owner)
+        return OwnedProcess(stat, owner, start, exact=is_fork, is_helper=is_helper)
 
 
 class Ownership:
@@ -319,12 +306,16 @@ class Ownership:
 
     def look(self) -> None:
         """Bring the register up to date."""
-        self.register.look(self.current, self._owner_of_thread)
+        self.register.look(self._owner_of)
+
+    def _owner_of(self, thread: int) -> Owner:
+        owner = self._owner_of_thread.get(thread)
+        return self.current if owner is None or owner.is_over else owner
 
     def update(self) -> None:
         """Bring the register up to date if anything has happened."""
         register = self.register
-        if register.notes.has_new() or register.read_children() != register.children_text:
+        if register.starts.has_new() or register.read_children() != register.children_text:
             self.look()
 
     def begin_test(self, name: str) -> None:
@@ -353,7 +344,7 @@ class Ownership:
             or tags.fork_noted[0]
             or (number and not self._are_forks(tags.notes[:number]))
             or register.read_children()
-            or register.notes.is_lost
+            or register.starts.is_lost
         ):
             return False
         del tags.notes[:number]

@@ -165,7 +165,7 @@ class Guard:
             ownership.replace_by(self.outer)
             for owner in checked:
                 owner.is_over = owner is not self.outer
-            if ownership.register.notes.is_lost:
+            if ownership.register.starts.is_lost:
                 ownership.register.reopen()
                 self.reports.mark_incomplete(item)
 

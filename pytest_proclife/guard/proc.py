@@ -3,6 +3,7 @@
 import posix
 import time
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pytest_proclife.inside.guard import tags
 from pytest_proclife.supervisor import kernel
@@ -23,18 +24,15 @@ _HELPERS = (
 )
 
 
-class Stat:
+class Stat(NamedTuple):
     """A process that exists: proc_pid_stat(5). Its pid may be used again later; pid and start
     together identify it.
     """
 
-    __slots__ = "parent", "pid", "started", "state"
-
-    def __init__(self, *, pid: int, parent: int, state: str, started: int) -> None:
-        self.pid = pid
-        self.parent = parent
-        self.state = state
-        self.started = started  # clock ticks since the system's start
+    pid: int
+    parent: int
+    state: str
+    started: int  # clock ticks since the system's start
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -104,16 +102,13 @@ def is_helper_command(argv: Iterable[str]) -> bool:
 class TagCarriers:
     """Finds the processes that have inherited the tag, whoever their parent is now."""
 
-    def __init__(self, tag: int, link: str) -> None:
-        self.tag = tag
-        self.link = link
+    def __init__(self) -> None:
         # its last word is the pid given last: proc_loadavg(5)
         flags = posix.O_RDONLY | posix.O_CLOEXEC
         self._loadavg = tags.moved_up(posix.open("/proc/loadavg", flags))
         # (time, last pid) of the last look and of the one before it: a process whose pid was
         # given just before a look may not have been visible yet
-        self._last: tuple[float, int] = (float("-inf"), 0)
-        self._before = self._last
+        self._last = self._before = float("-inf"), 0
 
     def find_new(self) -> list[int]:
         """The pids of the carriers that were started since the last look."""
@@ -134,15 +129,15 @@ class TagCarriers:
 
     def _carries(self, pid: int) -> bool:
         try:
-            link = posix.readlink(f"/proc/{pid}/fd/{self.tag}")
+            link = posix.readlink(f"/proc/{pid}/fd/{tags.tag}")
         except OSError:
             return False  # it has exited, or belongs to another user
-        return link == self.link and is_process(pid)
+        return link == tags.link and is_process(pid)
 
 
-def read_tag(pid: int, tag: int) -> int:
+def read_tag(pid: int) -> int:
     """The number of the start that a process inherited with the tag; 0 if it cannot be read."""
     try:
-        return int(kernel.contents(f"/proc/{pid}/fdinfo/{tag}").split()[1])
+        return int(kernel.contents(f"/proc/{pid}/fdinfo/{tags.tag}").split()[1])
     except (OSError, IndexError, ValueError):
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 from pytest_proclife import wire
@@ -39,101 +39,45 @@ class Start(NamedTuple):
         return self.method == "fork"
 
 
-class NewMaker:
+class NewMaker(NamedTuple):
     """A Pool or an executor was made."""
 
-    __slots__ = "by", "maker", "thread"
-
-    def __init__(self, *, by: int, maker: str, thread: int) -> None:
-        self.by = by  # pid of the process that made it
-        self.maker = maker
-        self.thread = thread
+    by: int  # pid of the process that made it
+    maker: str
+    thread: int
 
 
-class Notes:
-    """The new notes of this process and its forks. One object a process, made at first use."""
+class Starts:
+    """The starts that this process and its forks have noted, by pid and by tag. One object a
+    process, made at first use.
+    """
 
     def __init__(self) -> None:
         hooks.install()
-        self._open()
-
-    def _open(self) -> None:
-        self.tag, self.link = tags.tag, tags.link
-        status = posix.fstat(self.tag)
-        self._identity = status.st_ino, status.st_dev
-        self.is_lost = False  # something closed the descriptor: forks' notes cannot be read
+        self.is_lost = False  # something closed the tag: forks' notes cannot be read
         self._read = 0  # bytes of the ledger
+        self.by_tag: dict[int, Start] = {}
+        self.by_pid: dict[int, Start] = {}
+        self._where_made: dict[tuple[int, str], str] = {}  # by the pid, and the maker
 
     def reopen(self) -> None:
         """Begin a new ledger. The notes of forks in a lost one stay unknown."""
         tags.open_ledger()
-        self._open()
+        self.is_lost, self._read = False, 0
 
     def has_new(self) -> bool:
         """Whether this process or a fork of it has noted anything."""
         return bool(tags.notes or tags.fork_noted[0])
 
     def check(self) -> bool:
-        """Whether the descriptor is still ours; if it is not, the notes are lost for good."""
-        try:
-            status = posix.fstat(self.tag)
-            self.is_lost |= (status.st_ino, status.st_dev) != self._identity
-        except OSError:
-            self.is_lost = True
+        """Whether the tag is still ours; if it is not, forks' notes are lost for good."""
+        self.is_lost |= not tags.is_ledger(tags.tag)
         return not self.is_lost
-
-    def read_new(self) -> list[Note]:
-        """The new notes, in the order of time. This process's own are read last: it notes a fork
-        before the fork can note anything, so a fork in the ledger is among them.
-        """
-        of_forks = self._of_forks()
-        own = tags.notes[:]
-        del tags.notes[: len(own)]
-        return sorted(_unpack(_pack(own)) + of_forks, key=lambda note: note.at)
-
-    def _of_forks(self) -> list[Note]:
-        tags.fork_noted[0] = 0  # before they are read: a note that comes meanwhile is new again
-        if not self.check():
-            return []
-        # exactly the size: to read a megabyte costs the mapping of its pages
-        data = posix.pread(self.tag, posix.fstat(self.tag).st_size - self._read, self._read)
-        packed, start = [], 0
-        while start + tags.LENGTH < len(data):
-            size = int.from_bytes(data[start : start + tags.LENGTH], "little")
-            end = start + tags.LENGTH + size
-            packed.append(data[start + tags.LENGTH : end])
-            start = end
-        self._read += len(data)
-        return _unpack(packed)
-
-
-def _pack(notes: list[Note]) -> Iterator[bytes]:
-    """Without those that fail: the name of a Process may have any type, and raise an error."""
-    for note in notes:
-        try:
-            yield tags.packed(note)
-        except Exception:  # noqa: BLE001
-            continue
-
-
-def _unpack(packed: Iterable[bytes]) -> list[Note]:
-    found = (wire.unpack(data) for data in packed)
-    return [Note(kind, pid, at, fields) for kind, _, pid, at, fields in filter(None, found)]
-
-
-class Starts:
-    """The starts that the notes tell of, by pid and by tag."""
-
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
-        self.by_tag: dict[int, Start] = {}
-        self.by_pid: dict[int, Start] = {}
-        self._where_made: dict[tuple[int, str], str] = {}  # by the pid, and the maker
 
     def read_new(self) -> list[Start | NewMaker]:
         """The starts noted since the last call. A fork that has noted its pid comes twice."""
         new = []
-        for note in self._notes.read_new():
+        for note in self._new_notes():
             try:
                 start = self._add(note.kind, note.pid, note.at, note.fields)
             except ValueError:
@@ -141,6 +85,32 @@ class Starts:
             if start is not None:
                 new.append(start)
         return new
+
+    def _new_notes(self) -> list[Note]:
+        """The new notes, in the order of time. This process's own are read last: it notes a fork
+        before the fork can note anything, so a fork in the ledger is among them.
+        """
+        of_forks = self._notes_of_forks()
+        own = tags.notes[:]
+        del tags.notes[: len(own)]
+        found = filter(None, map(wire.unpack, [*_packed(own), *of_forks]))
+        notes = [Note(kind, pid, at, fields) for kind, _, pid, at, fields in found]
+        return sorted(notes, key=lambda note: note.at)
+
+    def _notes_of_forks(self) -> list[bytes]:
+        tags.fork_noted[0] = 0  # before they are read: a note that comes meanwhile is new again
+        if not self.check():
+            return []
+        # exactly the size: to read a megabyte costs the mapping of its pages
+        data = posix.pread(tags.tag, posix.fstat(tags.tag).st_size - self._read, self._read)
+        packed, start = [], 0
+        while start + tags.LENGTH < len(data):
+            size = int.from_bytes(data[start : start + tags.LENGTH], "little")
+            end = start + tags.LENGTH + size
+            packed.append(data[start + tags.LENGTH : end])
+            start = end
+        self._read += len(data)
+        return packed
 
     def keep_only(self, pids: Container[int]) -> None:
         """Forget the pids of processes that are gone: they will be used again."""
@@ -189,3 +159,12 @@ class Starts:
         if start.pid:
             self.by_pid[start.pid] = start
         return start
+
+
+def _packed(notes: list[Note]) -> Iterator[bytes]:
+    """Pack notes. Skip those that fail: the name of a Process may have any type, and raise."""
+    for note in notes:
+        try:
+            yield tags.packed(note)
+        except Exception:  # noqa: BLE001
+            continue

@@ -59,7 +59,7 @@ def two_programs(how: str) -> Facts:
     guarded = Guarded()
     reader, writer = os.pipe()
     both = [subprocess.Popen(**POPENS[each], stdin=reader) for each in ("path", how)]
-    numbers = [read_tag(process.pid, tags.tag) for process in both]
+    numbers = [read_tag(process.pid) for process in both]
     found = guarded.starts()
     by_tag = [guarded.register.starts.by_tag.get(number) for number in numbers]
     os.close(writer)
@@ -167,7 +167,7 @@ def closed_descriptors() -> Facts:
     status = os.waitpid(child, 0)[1]
     is_clean = guarded.ownership.end_if_clean(guarded.owner)
     guarded.ownership.update()
-    is_lost = guarded.register.notes.is_lost
+    is_lost = guarded.register.starts.is_lost
     return {"code": code, "status": status, "is_clean": is_clean, "is_lost": is_lost}
 
 

@@ -96,10 +96,11 @@ def moved_up(file: int, inherited: bool = False) -> int:
 
 def inherited_number() -> int:
     """The number of this process's own start, until it starts something itself."""
-    return posix.lseek(tag, 0, 1) if _is_ours(tag) else 0
+    return posix.lseek(tag, 0, 1) if is_ledger(tag) else 0
 
 
-def _is_ours(number: int) -> bool:
+def is_ledger(number: int) -> bool:
+    """Whether this descriptor is still one of the ledger, and not closed or replaced."""
     try:
         status = posix.fstat(number)
     except OSError:
@@ -126,7 +127,7 @@ def add(note: Note) -> None:
     if note.pid == _pid:
         notes.append(note)
         return
-    if _is_ours(ledger):
+    if is_ledger(ledger):
         data = packed(note)
         posix.write(ledger, len(data).to_bytes(LENGTH, "little") + data)
     fork_noted[0] = 1  # after the note; without a ledger too, so that the loss is noticed
@@ -146,7 +147,7 @@ def new_tag() -> int:
     """
     global _count, _position
     try:
-        if posix.lseek(tag, 0, 1) != _position and not _is_ours(tag):
+        if posix.lseek(tag, 0, 1) != _position and not is_ledger(tag):
             return 0
         fresh = posix.open(_path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
