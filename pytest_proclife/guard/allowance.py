@@ -43,15 +43,11 @@ def allowance(*, allow: object = None, reason: object = None) -> Allowance:
         raise ValueError('reason="..." must say why the leak is allowed')
     if isinstance(allow, int) and not isinstance(allow, bool) and allow > 0:
         return Allowance(count=allow, reason=reason)
-    patterns = [allow] if isinstance(allow, str) else allow
-    if (
-        not isinstance(patterns, Sequence)
-        or not patterns
-        or not all(isinstance(p, str) and p for p in patterns)
-    ):
-        values = "the name or command line of a process (or several), or a number of processes"
-        raise ValueError(f"allow must be {values}, not {allow!r}")
-    return Allowance(patterns=tuple(patterns), reason=reason)
+    texts = [allow] if isinstance(allow, str) else allow
+    if isinstance(texts, Sequence) and texts and all(isinstance(t, str) and t for t in texts):
+        return Allowance(patterns=tuple(texts), reason=reason)
+    values = "the name or command line of a process (or several), or a number of processes"
+    raise ValueError(f"allow must be {values}, not {allow!r}")
 
 
 Key = tuple[str, str, str]  # owner, kind, name

@@ -14,13 +14,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pytest_proclife.guard import pools
 from pytest_proclife.guard.owners import OwnedProcess, Owner, Ownership
-from pytest_proclife.guard.pools import any_replaces_workers, executors, maker_of, pools, workers
 from pytest_proclife.guard.proc import monotonic, read_stat
+from pytest_proclife.supervisor import kernel
 
 _KILLING = 5.0  # s for SIGKILL to take effect
 _CLOSING = 1.0  # s for the workers of a closed Pool to exit by themselves
@@ -51,7 +51,7 @@ def _left(ownership: Ownership, owners: list[Owner]) -> list[OwnedProcess]:
     makers = register.makers_of(owners)
     until = monotonic() + _REPLACING
     while True:
-        are_replacing = bool(makers) and any_replaces_workers(makers)
+        are_replacing = bool(makers) and pools.any_replaces_workers(makers)
         if makers:
             ownership.update()  # asked before, so that this finds each new worker
         left = register.left_by(owners)
@@ -96,45 +96,38 @@ def _open_pidfd(process: OwnedProcess) -> int | None:
     return None
 
 
-# --- closing
+# --- killing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
-    """Pools that were closed, and the threads that manage the workers of closed executors."""
-
-    pools: tuple[Any, ...]
-    threads: tuple[Any, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.pools or self.threads)
-
-    def before_the_kill(self) -> None:
-        for pool in self.pools:
-            pool._worker_handler._state = "TERMINATE"  # else it replaces workers that are killed
-
-    def after_the_kill(self) -> None:
-        for thread in self.threads:
-            thread.join(_CLOSING_CALL)
-
-
-def _close(pids: set[int], makers: set[str]) -> Closed:
-    """Close the Pools and executors that have one of these workers, or are one of these makers: a
-    new worker may not be in a Pool's list yet.
-    """
-    closed_pools = [p for p in pools() if pids & workers(p) or maker_of(p) in makers]
-    closed_executors = [
-        (thread, executor)
-        for thread, executor, its_workers in executors()
-        if pids & its_workers or str(id(executor)) in makers
-    ]
+def kill(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
+    """Kill these and all below them, after their Pools and executors have been closed."""
+    closed_pools, managing_threads = _close_makers(leaked)
+    if closed_pools or managing_threads:
+        _await_workers(ownership, {process.stat.identity for process in leaked})
     for pool in closed_pools:
+        pool._worker_handler._state = "TERMINATE"  # else it replaces workers that are killed
+    _kill_all(ownership, leaked)
+    for thread in managing_threads:
+        thread.join(_CLOSING_CALL)
+
+
+def _close_makers(leaked: list[OwnedProcess]) -> tuple[list[Any], list[Any]]:
+    """Close the Pools and executors of these workers: the Pools, and the threads that manage the
+    executors' workers. A new worker has its maker in its note, but is not in a Pool's list yet.
+    """
+    pids = {process.stat.pid for process in leaked}
+    makers = {p.start.maker for p in leaked if p.start is not None and p.start.maker}
+    closed = [p for p in pools.pools() if pids & pools.workers(p) or pools.maker_of(p) in makers]
+    executors = [
+        (thread, executor)
+        for thread, executor, workers in pools.executors()
+        if pids & workers or str(id(executor)) in makers
+    ]
+    for pool in closed:
         _call_within_bounds(pool.close)
-    for _, executor in closed_executors:
+    for _, executor in executors:
         _call_within_bounds(partial(executor.shutdown, wait=False))
-    return Closed(
-        pools=tuple(closed_pools), threads=tuple(thread for thread, _ in closed_executors)
-    )
+    return closed, [thread for thread, _ in executors]
 
 
 def _call_within_bounds(call: Callable[[], object]) -> None:
@@ -145,26 +138,10 @@ def _call_within_bounds(call: Callable[[], object]) -> None:
 
 def _await_workers(ownership: Ownership, workers: set[tuple[int, int]]) -> None:
     until = monotonic() + _CLOSING
-    while True:
-        processes = ownership.register.processes
-        left = [process for identity, process in processes.items() if identity in workers]
-        if not left or not _wait_for_change(left, until - monotonic()):
+    while left := [p for p in ownership.register.processes.values() if p.stat.identity in workers]:
+        if not _wait_for_change(left, until - monotonic()):
             return
         ownership.look()
-
-
-# --- killing
-
-
-def kill(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
-    """Kill these and all below them, after their Pools and executors have been closed."""
-    makers = {p.start.maker for p in leaked if p.start is not None and p.start.maker}
-    closed = _close({process.stat.pid for process in leaked}, makers)
-    if closed:
-        _await_workers(ownership, {process.stat.identity for process in leaked})
-        closed.before_the_kill()
-    _kill_all(ownership, leaked)
-    closed.after_the_kill()
 
 
 def _kill_all(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
@@ -176,24 +153,18 @@ def _kill_all(ownership: Ownership, leaked: list[OwnedProcess]) -> None:
             process
             for identity, process in ownership.register.processes.items()
             if not process.stat.is_zombie
-            and (identity in doomed or (process.owner in owners and not process.is_helper))
-            and not (process.is_reported and identity not in doomed)
+            and (
+                identity in doomed
+                or (process.owner in owners and not (process.is_helper or process.is_reported))
+            )
         ]
         if not alive:
             return
         for process in alive:
             doomed.add(process.stat.identity)
-            _send_sigkill(process)
+            pidfd = _open_pidfd(process)
+            if pidfd is not None:
+                kernel.send(pidfd, signal.SIGKILL)  # in vain if it has exited, or changed its user
+                posix.close(pidfd)
         _wait_for_change(alive, until - monotonic())
         ownership.look()
-
-
-def _send_sigkill(process: OwnedProcess) -> None:
-    pidfd = _open_pidfd(process)
-    if pidfd is not None:
-        try:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:
-            pass  # it has exited, or belongs to another user by now
-        finally:
-            posix.close(pidfd)

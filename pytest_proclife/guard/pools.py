@@ -16,18 +16,13 @@ _RUN = ("RUN", 0)  # the state of a Pool of multiprocessing, and of one of billi
 
 def pools() -> list[Any]:
     """The Pools that have not been terminated."""
-    kinds = tuple(
-        kind
-        for name in _POOLS
-        if (kind := getattr(sys.modules.get(name), "Pool", None)) is not None
-    )
-    found: list[Any] = []
+    kinds = tuple(filter(None, (getattr(sys.modules.get(n), "Pool", None) for n in _POOLS)))
+    found = []
     for name in _FINALIZERS:
         registry: Any = getattr(sys.modules.get(name), "_finalizer_registry", None)
         for finalizer in list((registry or {}).values()):
             reference = getattr(finalizer, "_weakref", None)
-            pool = reference() if reference is not None else None
-            if isinstance(pool, kinds):
+            if reference is not None and isinstance(pool := reference(), kinds):
                 found.append(pool)
     return found
 
@@ -57,20 +52,16 @@ def any_replaces_workers(makers: set[str]) -> bool:
     """Whether a thread of one of these makers starts a new worker for each that exits. If workers
     exit after some tasks, such a Pool has none for a moment.
     """
-    return any(maker_of(pool) in makers and _pool_replaces(pool) for pool in pools()) or any(
-        str(id(executor)) in makers and _executor_replaces(thread, executor)
+    handlers = [(p, p._worker_handler) for p in pools() if maker_of(p) in makers]
+    return any(
+        handler.is_alive() and (handler._state in _RUN or pool._cache) for pool, handler in handlers
+    ) or any(
+        getattr(executor, "_max_tasks_per_child", None) is not None
+        and thread.is_alive()
+        and not executor._shutdown_thread
         for thread, executor, _ in executors()
+        if str(id(executor)) in makers
     )
-
-
-def _pool_replaces(pool: Any) -> bool:
-    handler = pool._worker_handler
-    return bool(handler.is_alive() and (handler._state in _RUN or pool._cache))
-
-
-def _executor_replaces(thread: Any, executor: Any) -> bool:
-    has_limit = getattr(executor, "_max_tasks_per_child", None) is not None
-    return bool(has_limit and thread.is_alive() and not executor._shutdown_thread)
 
 
 def dropped_pids() -> set[int]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,23 +13,31 @@ MODES = ("error", "warn", "off")
 MARKER = "proclife_guard"
 
 
-class Settings:
-    """`wait` is in seconds. A plain class, since each guarded suite pays for its import."""
+class Settings(NamedTuple):
+    """What is configured. A tuple, since each guarded suite pays for it: a dataclass costs more."""
 
-    def __init__(
-        self, *, mode: str, wait: float, keep: bool, baseline: Path | None, writes_baseline: bool
-    ) -> None:
-        self.mode = mode
-        self.wait = wait
-        self.keep = keep
-        self.baseline = baseline
-        self.writes_baseline = writes_baseline
+    mode: str  # of MODES
+    wait: float  # seconds
+    keep: bool
+    baseline: Path | None
+    writes_baseline: bool
 
 
 def configured(config: pytest.Config) -> Settings:
     """The settings. UsageError if one is wrong, or if the guard cannot run on this platform."""
-    settings, missing = _settings(config), _missing()
-    if missing:
+    baseline = _value(config, "proclife_guard_baseline")
+    settings = Settings(
+        mode=_mode(config),
+        wait=_seconds(config),
+        keep=bool(_value(config, "proclife_guard_keep")),
+        baseline=config.rootpath / str(baseline) if baseline else None,
+        writes_baseline=bool(config.getoption("proclife_guard_write_baseline")),
+    )
+    if settings.writes_baseline and not baseline:
+        raise pytest.UsageError(
+            "--proclife-guard-write-baseline needs a file: --proclife-guard-baseline=FILE"
+        )
+    if missing := _missing():
         raise pytest.UsageError(f"the guard cannot run here: {missing}")
     return settings
 
@@ -42,22 +51,6 @@ def _missing() -> str:
     if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return "/proc is not mounted, or does not list children (CONFIG_PROC_CHILDREN)"
     return ""
-
-
-def _settings(config: pytest.Config) -> Settings:
-    baseline = _value(config, "proclife_guard_baseline")
-    writes = bool(config.getoption("proclife_guard_write_baseline"))
-    if writes and not baseline:
-        raise pytest.UsageError(
-            "--proclife-guard-write-baseline needs a file: --proclife-guard-baseline=FILE"
-        )
-    return Settings(
-        mode=_mode(config),
-        wait=_seconds(config),
-        keep=bool(_value(config, "proclife_guard_keep")),
-        baseline=config.rootpath / str(baseline) if baseline else None,
-        writes_baseline=writes,
-    )
 
 
 def _value(config: pytest.Config, name: str) -> object:
