@@ -11,15 +11,14 @@ import sys
 from pytest_proclife.inside import callsite, fork_exec, process_target, watch
 from pytest_proclife.inside.builtins import stand_in
 from pytest_proclife.inside.guard import makers, tags
-from pytest_proclife.inside.handlers import OWN, is_ours
+from pytest_proclife.inside.handlers import OWN, guarded, is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
-    Real = Callable[..., Any]
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
 _PATIENCE = 1.0  # s for the lock, which is only held for the moment of a start
 _PROCESS = "multiprocessing.process"
@@ -92,9 +91,10 @@ def _before_fork() -> None:
         if _lock.acquire(timeout=_PATIENCE):
             _forks += 1
         _is_process = False
-        number, caller = tags.new_tag(), sys._getframe(1)
-        note = _note_of_process(caller)
-        if note is None:
+        number, caller, note = tags.new_tag(), sys._getframe(1), None
+        if caller.f_code.co_filename.endswith(_POPEN_FORK):
+            note = starting.get(id(caller.f_locals.get("process_obj")))
+        if note is None:  # it is not the fork of a Process
             tags.note(tags.FORKING, str(number), where_of(caller))
             return
         if number:
@@ -104,13 +104,6 @@ def _before_fork() -> None:
     except Exception as error:
         if not is_ours(error):
             raise
-
-
-def _note_of_process(caller: "FrameType") -> "tags.Note | None":
-    """The note of the Process that is forked there; None if it is another fork."""
-    if not caller.f_code.co_filename.endswith(_POPEN_FORK):
-        return None
-    return starting.get(id(caller.f_locals.get("process_obj")))
 
 
 def _after_fork() -> None:
@@ -144,9 +137,7 @@ def _after_fork_in_child() -> None:
 # --- programs
 
 
-def _fork_exec(
-    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
-) -> "Any":
+def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     global _program_thread
     if _is_run_starter(caller):
         return real(*args, **kwargs)
@@ -162,11 +153,11 @@ def _fork_exec(
         _program_thread = before
         if is_locked:
             _lock.release()
-    _note_program(pid, number, kind, args, caller)
+    guarded(_note_program, pid, number, kind, args, caller)
     return pid
 
 
-def _with_tag(args: "tuple[Any, ...]", kind: str) -> "tuple[Any, ...]":
+def _with_tag(args: "Args", kind: str) -> "Args":
     """The arguments, with the tag among the descriptors to keep. Wrong ones are not changed.
 
     Nor are those of a caller of subprocess that lists descriptors to keep (besides the one that
@@ -183,9 +174,7 @@ def _with_tag(args: "tuple[Any, ...]", kind: str) -> "tuple[Any, ...]":
     return args
 
 
-def _posix_spawn(
-    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
-) -> "Any":
+def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     if _is_run_starter(caller):
         return real(*args, **kwargs)
     is_locked = _lock.acquire(timeout=_PATIENCE)
@@ -199,7 +188,7 @@ def _posix_spawn(
             _lock.release()
     by_subprocess = caller is not None and caller.f_code.co_filename.endswith("/subprocess.py")
     kind = "subprocess" if by_subprocess else "posix_spawn"
-    _note_program(pid, number, kind, args[1:], caller)
+    guarded(_note_program, pid, number, kind, args[1:], caller)
     return pid
 
 
@@ -224,34 +213,22 @@ def _kept_open(actions: "Any") -> "Any":
     ]
 
 
-def _system(
-    real: "Real", caller: "FrameType | None", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
-) -> "Any":
+def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     is_locked = _lock.acquire(timeout=_PATIENCE)  # no fork may come while the tag is renewed
     try:
         number = tags.new_tag()
     finally:
         if is_locked:
             _lock.release()
-    try:
-        tags.note(tags.SYSTEM, str(number), where_of(caller))
-    except Exception as error:
-        if not is_ours(error):
-            raise
+    guarded(lambda: tags.note(tags.SYSTEM, str(number), where_of(caller)))
     return real(*args, **kwargs)
 
 
-def _note_program(
-    pid: int, number: int, kind: str, args: "tuple[Any, ...]", caller: "FrameType | None"
-) -> None:
-    try:
-        argv = fork_exec.texts(list(args[0])) if args else []
-        name = argv[0].rsplit("/", 1)[-1] if argv else ""
-        fields = (str(pid), str(number), kind, name, "", where_of(caller), "")
-        tags.note(tags.STARTED, *fields, *argv)
-    except Exception as error:
-        if not is_ours(error):
-            raise
+def _note_program(pid: int, number: int, kind: str, args: "Args", caller: "Caller") -> None:
+    argv = fork_exec.texts(list(args[0])) if args else []
+    name = argv[0].rsplit("/", 1)[-1] if argv else ""
+    fields = (str(pid), str(number), kind, name, "", where_of(caller), "")
+    tags.note(tags.STARTED, *fields, *argv)
 
 
 def _is_run_starter(frame: "FrameType | None") -> bool:

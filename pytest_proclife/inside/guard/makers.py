@@ -60,17 +60,13 @@ def watch_executors() -> bool:
             if not isinstance(executor, type):
                 complete = False
                 continue
-            _watch(executor)
+            watch.ensure()
+            watch.watch_function(executor.__init__, start=_on_init)  # type: ignore[misc]
+            for existing in borrow("gc").get_objects():
+                if executor in type(existing).__mro__:
+                    _note(str(id(existing)), None)
             _watched.add(name)
     return complete
-
-
-def _watch(executor: "Any") -> None:
-    watch.ensure()
-    watch.watch_function(executor.__init__, start=_on_init)
-    for existing in borrow("gc").get_objects():
-        if executor in type(existing).__mro__:
-            _note(str(id(existing)), None)
 
 
 def _on_init(frame: "FrameType") -> None:
