@@ -144,3 +144,16 @@ def test_a_baseline_that_cannot_be_written_at_the_end_fails_the_run(
     result.assert_outcomes(passed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["baseline NOT written: *No such file*"])
+
+
+def test_a_baseline_has_the_leaks_of_a_test_that_was_interrupted(suite: pytest.Pytester) -> None:
+    text = """
+    import signal
+    def test_it():
+        leave()
+        os.kill(os.getpid(), signal.SIGINT)
+    """
+    result = guarded(suite, text, BASE, WRITE)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    entries = Baseline.read(Path(suite.path, "base.json")).entries
+    assert entries == {("test_suite.py::test_it", "subprocess", "sleep"): 1}

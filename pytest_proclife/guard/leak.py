@@ -39,18 +39,13 @@ class Leak:
     # of that, which may be empty, and its pid, or 0.
     ancestor: str | None = None
     ancestor_pid: int = 0
-    reason: str = ""  # why a marker allows it
+    reason: str = ""  # why a marker allows it; empty if none does
     in_baseline: bool = False
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether a marker allows it. A leak that is in the baseline is killed all the same."""
-        return bool(self.reason)
 
     @property
     def is_excused(self) -> bool:
         """Whether it is not an error."""
-        return self.is_allowed or self.in_baseline
+        return bool(self.reason) or self.in_baseline
 
     @property
     def command(self) -> str:
@@ -70,20 +65,19 @@ class Leak:
 def of_process(process: OwnedProcess) -> Leak:
     """The leak of a process that exists."""
     stat, start = process.stat, process.start
-    own = start if process.exact else None
+    own, ancestor = (start, None) if process.exact else (None, start)
     argv = kernel.command_line(stat.pid) if not stat.is_zombie else ()
-    if own is not None and own.argv and not argv:
-        argv = own.argv
-    kind = own.kind if own is not None else "other"
-    program = argv[0].rsplit("/", 1)[-1] if argv else ""
-    name = own.name if own is not None and kind in MULTIPROCESSING_KINDS else program
-    ancestor = start if own is None else None
+    kind, name = "other", ""
+    if own is not None:
+        argv, kind, name = argv or own.argv, own.kind, own.name
+    if argv and kind not in MULTIPROCESSING_KINDS:
+        name = argv[0].rsplit("/", 1)[-1] or name
     return Leak(
         owner=process.owner.name,
         of_fixture=process.owner.is_fixture,
         pid=stat.pid,
         kind=kind,
-        name=name or (own.name if own is not None else "") or _UNNAMED,
+        name=name or _UNNAMED,
         argv=argv,
         state=State.ZOMBIE if stat.is_zombie else State.RUNNING,
         age=round(stat.age, 2),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -13,10 +13,11 @@ from pytest_proclife.guard.allowance import Baseline
 from pytest_proclife.guard.leak import Leak
 from pytest_proclife.guard.settings import Settings
 
-_LEAKS = pytest.StashKey[list[Leak]]()
-_IS_LEAK_ERROR = pytest.StashKey[bool]()  # the error of the teardown is the guard's own
-_IS_INCOMPLETE = pytest.StashKey[bool]()  # the test closed the guard's descriptors
-_SECOND_ERROR = pytest.StashKey[str]()  # text of an error besides that of the teardown
+# Attributes of the report of an item's teardown, which cross to the controller of pytest-xdist:
+# proclife_leaks, as plain values; proclife_leaked, if the error of the teardown is the guard's own;
+# proclife_second_error, the text of another one; proclife_incomplete, if the test closed the
+# guard's descriptors; proclife_checked, the names of owners, if there is a baseline.
+_ATTRIBUTES = pytest.StashKey[dict[str, Any]]()
 
 _SUMMARY = "proclife-guard-summary"
 _SESSION_END = "the end of the session"  # the title of its leaks
@@ -31,7 +32,6 @@ class Reports:
         self.config = config
         self.settings = settings
         self.baseline = baseline
-        self.checked: list[str] = []  # owners, if there is a baseline
 
     def begin(self) -> None:
         """Take part in pytest's reports. Not before there is something to report: hooks cost."""
@@ -39,84 +39,53 @@ class Reports:
         if not manager.is_registered(self):
             manager.register(self, "proclife-guard-reports")
             if not hasattr(self.config, "workerinput"):
-                self._summary().listen(manager)
+                summary_of(self.config, self.settings, self.baseline)
 
-    def _summary(self) -> Summary:
-        return summary_of(self.config, self.settings, self.baseline)
-
-    def mark_incomplete(self, item: pytest.Item) -> None:
-        """Note that leaks of a test may be missing. Not a warning: a filter makes it an error."""
+    def attributes_of(self, item: pytest.Item) -> dict[str, Any]:
+        """The attributes that the report of the item's teardown will have."""
         self.begin()
-        item.stash[_IS_INCOMPLETE] = True
+        return item.stash.setdefault(_ATTRIBUTES, {})
 
-    def report(self, item: pytest.Item, leaks: list[Leak], mode: str) -> None:
-        """Fail or warn after a teardown without errors."""
-        text = self._attach(item, leaks)
-        if not text:
-            return
-        item.stash[_IS_LEAK_ERROR] = True
-        if mode == "warn":
-            item.warn(ProcessLeakWarning(text))  # a filter may make it an error
-        else:
-            pytest.fail(text, pytrace=False)
-
-    def report_after_error(self, item: pytest.Item, leaks: list[Leak], mode: str) -> None:
-        """Add a second error, or warn, after the teardown's own error."""
-        text = self._attach(item, leaks)
-        if text and mode == "warn":
-            try:
-                item.warn(ProcessLeakWarning(text))
-            except ProcessLeakWarning:
-                item.stash[_SECOND_ERROR] = text  # a filter makes it an error
-        elif text:
-            item.stash[_SECOND_ERROR] = text
-
-    def _attach(self, item: pytest.Item, leaks: list[Leak]) -> str:
-        """Attach the leaks to the item. The text for those that are errors."""
-        self.begin()
-        item.stash[_LEAKS] = leaks
+    def report(self, item: pytest.Item, leaks: list[Leak], *, after_error: bool) -> None:
+        """Fail or warn. After an error of the teardown itself, a failure is a second report."""
+        attributes = self.attributes_of(item)
+        attributes["proclife_leaks"] = [leak.to_dict() for leak in leaks]
         for leak in leaks:
             item.user_properties.append(("proclife_leak", leak_text.line(leak)))
-        return self._text(leaks)
+        text = self._text(leaks)
+        try:
+            if text and self.settings.mode == "warn":
+                item.warn(ProcessLeakWarning(text))  # a filter may make it an error
+            elif text:
+                pytest.fail(text, pytrace=False)
+        except (ProcessLeakWarning, pytest.fail.Exception):
+            if not after_error:
+                attributes["proclife_leaked"] = True
+                raise
+            attributes["proclife_second_error"] = text
 
     def _text(self, leaks: list[Leak]) -> str:
         return "" if self.settings.writes_baseline else leak_text.account(leaks)
 
-    def report_at_session_end(self, session: pytest.Session, leaks: list[Leak], mode: str) -> None:
+    def report_at_session_end(self, session: pytest.Session, leaks: list[Leak]) -> None:
         """Report the leaks of fixtures that ended with the session, after its last test."""
-        text = self._text(leaks)
-        has_failed = bool(text) and mode == "error"
-        end = {"leaks": [leak.to_dict() for leak in leaks], "text": text, "failed": has_failed}
+        end = {"leaks": [leak.to_dict() for leak in leaks], "text": self._text(leaks)}
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["proclife_guard"] = end
             return
-        self._summary().add_session_end(end)
-        if has_failed and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        summary = summary_of(self.config, self.settings, self.baseline)
+        summary.add_session_end(end)
+        summary.set_exit_status(session)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, Any]:
         report = yield
-        if call.when != "teardown":
-            return report
-        leaks = item.stash.get(_LEAKS, None)
-        if leaks is not None:
-            del item.stash[_LEAKS]
-            report.proclife_leaks = [leak.to_dict() for leak in leaks]
-            report.proclife_leaked = item.stash.get(_IS_LEAK_ERROR, False) and report.failed
-            item.stash[_IS_LEAK_ERROR] = False
-        if item.stash.get(_IS_INCOMPLETE, False):
-            del item.stash[_IS_INCOMPLETE]
-            report.proclife_incomplete = True
-        if self.checked:
-            report.proclife_checked, self.checked = self.checked, []
-        text = item.stash.get(_SECOND_ERROR, None)
-        if text is not None:
-            del item.stash[_SECOND_ERROR]
-            report.proclife_second_error = text
+        if call.when == "teardown":
+            report.__dict__.update(item.stash.get(_ATTRIBUTES, {}))
+            item.stash[_ATTRIBUTES] = {}
         return report
 
     @pytest.hookimpl(trylast=True)
@@ -140,12 +109,11 @@ class Reports:
 
 def summary_of(config: pytest.Config, settings: Settings, baseline: Baseline | None) -> Summary:
     """The session's summary. The first call registers it as a plugin."""
-    summary: Any = config.pluginmanager.get_plugin(_SUMMARY)
+    summary: Summary | None = config.pluginmanager.get_plugin(_SUMMARY)
     if summary is None:
         summary = Summary(settings, baseline)
         config.pluginmanager.register(summary, _SUMMARY)
-    result: Summary = summary
-    return result
+    return summary
 
 
 class Summary:
@@ -161,87 +129,13 @@ class Summary:
         self.failed_at_end = False
         self.write_error = ""  # why the baseline was not written
 
-    def listen(self, manager: pytest.PytestPluginManager) -> None:
-        """Receive reports from here on."""
-        manager.register(Listener(self), "proclife-guard-listener")
-
-    def add(self, report: Any) -> None:
-        self._add_leaks(getattr(report, "proclife_leaks", ()))
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.leaks += map(Leak.from_dict, getattr(report, "proclife_leaks", ()))
         self.checked.update(getattr(report, "proclife_checked", ()))
         if getattr(report, "proclife_incomplete", False):
             self.incomplete.append(report.nodeid)
         if _is_leak_error(report):
             self.errors.append((report.nodeid, str(report.longrepr)))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        end = getattr(node, "workeroutput", {}).get("proclife_guard")
-        if end is not None:
-            self.add_session_end(end)
-
-    def _add_leaks(self, documents: Iterable[dict[str, Any]]) -> None:
-        self.leaks += map(Leak.from_dict, documents)
-
-    def add_session_end(self, end: dict[str, Any]) -> None:
-        self._add_leaks(end["leaks"])
-        if end["text"]:
-            self.errors.append((_SESSION_END, end["text"]))
-        self.failed_at_end |= end["failed"]
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.settings.writes_baseline and self.settings.baseline is not None:
-            known = Baseline.of(leak for leak in self.leaks if not leak.is_allowed)
-            try:
-                known.write(self.settings.baseline)
-            except OSError as error:
-                self.write_error = str(error)
-        if (self.failed_at_end or self.write_error) and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
-        if self.errors:
-            terminalreporter.write_sep("=", "LEAKS", red=True, bold=True)
-        for title, text in self.errors:
-            terminalreporter.write_sep("_", title, red=True, bold=True)
-            terminalreporter.write_line(text)
-        if not (self.leaks or stale or self.incomplete or self.write_error):
-            return
-        terminalreporter.write_sep("=", "proclife guard")
-        for name in self.incomplete:
-            terminalreporter.write_line(
-                f"{name}: it closed the guard's file descriptors: leaks of it may be missing here"
-            )
-        if self.leaks:
-            self._write_leaks(terminalreporter)
-        if self.write_error:
-            terminalreporter.write_line(f"baseline NOT written: {self.write_error}", red=True)
-        elif self.settings.writes_baseline:
-            terminalreporter.write_line(f"baseline written to {self.settings.baseline}")
-        for (owner, kind, name), count in sorted(stale.items()):
-            terminalreporter.write_line(
-                f"remove from {self.settings.baseline}: {owner}: {count} x {name} ({kind}): "
-                "no longer leaked"
-            )
-
-    def _write_leaks(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for leak in self.leaks:
-            terminalreporter.write_line(f"{leak.owner}: {leak_text.line(leak)}")
-        processes, owners = len(self.leaks), len({leak.owner for leak in self.leaks})
-        excused = sum(leak.is_excused for leak in self.leaks)
-        terminalreporter.write_line(
-            f"{processes} process{'' if processes == 1 else 'es'} leaked by "
-            f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}, "
-            f"{excused} of them allowed or in the baseline"
-        )
-
-
-class Listener:
-    """Passes the reports on to the summary."""
-
-    def __init__(self, summary: Summary) -> None:
-        self.summary = summary
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
@@ -249,8 +143,60 @@ class Listener:
             return "leaked", "L", ("LEAKED", {"red": True})
         return None
 
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        self.summary.add(report)
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        end = getattr(node, "workeroutput", {}).get("proclife_guard")
+        if end is not None:
+            self.add_session_end(end)
+
+    def add_session_end(self, end: dict[str, Any]) -> None:
+        self.leaks += map(Leak.from_dict, end["leaks"])
+        if end["text"]:
+            self.errors.append((_SESSION_END, end["text"]))
+            self.failed_at_end |= self.settings.mode == "error"
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        result = yield  # the guard adds the leaks of an interrupted test
+        if self.settings.writes_baseline and self.settings.baseline is not None:
+            known = Baseline.of(leak for leak in self.leaks if not leak.reason)
+            try:
+                known.write(self.settings.baseline)
+            except OSError as error:
+                self.write_error = str(error)
+        self.set_exit_status(session)
+        return result
+
+    def set_exit_status(self, session: pytest.Session) -> None:
+        """Fail the session for errors that are in no report of a test."""
+        if (self.failed_at_end or self.write_error) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        write = terminalreporter.write_line
+        stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
+        if self.errors:
+            terminalreporter.write_sep("=", "LEAKS", red=True, bold=True)
+        for title, text in self.errors:
+            terminalreporter.write_sep("_", title, red=True, bold=True)
+            write(text)
+        if not (self.leaks or stale or self.incomplete or self.write_error):
+            return
+        terminalreporter.write_sep("=", "proclife guard")
+        for name in self.incomplete:
+            lost = "it closed the guard's file descriptors"
+            write(f"{name}: {lost}: leaks of it may be missing here")
+        for leak in self.leaks:
+            write(f"{leak.owner}: {leak_text.line(leak)}")
+        if self.leaks:
+            write(leak_text.total(self.leaks))
+        if self.write_error:
+            write(f"baseline NOT written: {self.write_error}", red=True)
+        elif self.settings.writes_baseline:
+            write(f"baseline written to {self.settings.baseline}")
+        for (owner, kind, name), count in sorted(stale.items()):
+            entry = f"{owner}: {count} x {name} ({kind})"
+            write(f"remove from {self.settings.baseline}: {entry}: no longer leaked")
 
 
 def _is_leak_error(report: Any) -> bool:

@@ -44,6 +44,16 @@ def account(leaks: Iterable[Leak]) -> str:
     return "\n\n".join(_account_of(owner, list(group)) for owner, group in groups)
 
 
+def total(leaks: Sequence[Leak]) -> str:
+    """How many processes leaked, of how many owners."""
+    processes, owners = len(leaks), len({leak.owner for leak in leaks})
+    return (
+        f"{processes} process{'' if processes == 1 else 'es'} leaked by "
+        f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}, "
+        f"{sum(leak.is_excused for leak in leaks)} of them allowed or in the baseline"
+    )
+
+
 def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
     number = f"{len(leaks)} process{'es' if len(leaks) > 1 else ''}"
     lines = [f"{owner} leaked {number}:"]

@@ -6,6 +6,7 @@ import posix
 import re
 from collections.abc import Generator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,6 @@ _FIXTURES = "proclife-guard-fixtures"  # the name of the plugin `Fixtures`
 
 # the names of the fixtures that pytest makes of these functions of a module or a class
 _XUNIT = r"_(?:xunit|unittest)_(\w+?)_fixture_(.*)"
-_XUNIT_NAMES = {
-    "setup_module": "setup_module/teardown_module",
-    "setup_class": "setup_class/teardown_class",
-    "setUpModule": "setUpModule/tearDownModule",
-    "setUpClass": "setUpClass/tearDownClass",
-}
 
 
 def start(config: pytest.Config, settings: Settings) -> None:
@@ -42,9 +37,7 @@ def start(config: pytest.Config, settings: Settings) -> None:
     if not is_worker and (path is not None or not runs_tests):
         from pytest_proclife.guard import leak_report  # else it is imported at the first leak
 
-        summary = leak_report.summary_of(config, settings, baseline)
-        if not runs_tests:
-            summary.listen(config.pluginmanager)
+        leak_report.summary_of(config, settings, baseline)
     if runs_tests:
         guard = Guard(config, settings, baseline)
         config.pluginmanager.register(guard, "proclife-guard")
@@ -79,18 +72,15 @@ class Guard:
         self.outer = self.ownership.current  # that of a session around this one, or nobody
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.unchecked: list[Owner] = []  # those that are over
-        self._reports: Reports | None = None
         if baseline is not None:
             self.reports.begin()  # each report says which owners were checked
         self.ownership.update()
 
-    @property
+    @cached_property
     def reports(self) -> Reports:
-        if self._reports is None:
-            from pytest_proclife.guard.leak_report import Reports
+        from pytest_proclife.guard.leak_report import Reports
 
-            self._reports = Reports(self.config, self.settings, self.baseline)
-        return self._reports
+        return Reports(self.config, self.settings, self.baseline)
 
     # --- the current owner
 
@@ -138,13 +128,11 @@ class Guard:
         try:
             result = yield
         except (Exception, pytest.fail.Exception, pytest.skip.Exception):
-            leaks = self._check(item)
-            if leaks:
-                self.reports.report_after_error(item, leaks, self.settings.mode)
+            if leaks := self._check(item):
+                self.reports.report(item, leaks, after_error=True)
             raise
-        leaks = self._check(item)
-        if leaks:
-            self.reports.report(item, leaks, self.settings.mode)
+        if leaks := self._check(item):
+            self.reports.report(item, leaks, after_error=False)
         return result
 
     def _check(self, item: pytest.Item) -> list[Leak]:
@@ -158,7 +146,8 @@ class Guard:
         if posix.getpid() != ownership.register.pid:
             return []
         if self.baseline is not None:
-            self.reports.checked += [owner.name for owner in checked]
+            names = [owner.name for owner in checked]
+            self.reports.attributes_of(item)["proclife_checked"] = names
         try:
             return self._leaks_of(checked, item)
         finally:
@@ -167,21 +156,21 @@ class Guard:
                 owner.is_over = owner is not self.outer
             if ownership.register.starts.is_lost:
                 ownership.register.reopen()
-                self.reports.mark_incomplete(item)
+                # not a warning, since a filter could make it an error
+                self.reports.attributes_of(item)["proclife_incomplete"] = True
 
     def _leaks_of(self, checked: list[Owner], item: pytest.Item | None) -> list[Leak]:
         """The leaks of these owners. Those that are not allowed are killed."""
         self.ownership.update()
         register = self.ownership.register
-        if not (
-            register.of_fork_server or register.left_by(checked) or register.makers_of(checked)
-        ):
+        may_be_left = bool(register.left_by(checked) or register.makers_of(checked))
+        if not (may_be_left or register.of_fork_server):
             return []
         if item is not None and not _can_import_reports():
             self.unchecked += checked
             return []
         unjoined = register.take_unjoined(checked)
-        if not (unjoined or register.left_by(checked) or register.makers_of(checked)):
+        if not (may_be_left or unjoined):
             return []
         from pytest_proclife.guard import cleanup
 
@@ -196,7 +185,7 @@ class Guard:
             leaks = _allowed(item, leaks)
         if self.baseline is not None:
             leaks = self.baseline.excuse(leaks)
-        allowed = {leak.pid for leak in leaks if leak.is_allowed}
+        allowed = {leak.pid for leak in leaks if leak.reason}
         doomed = [process for process in left if process.stat.pid not in allowed]
         for process in left:
             process.is_reported = True
@@ -214,7 +203,7 @@ class Guard:
         if self.unchecked and posix.getpid() == self.ownership.register.pid:
             leaks = self._leaks_of(self.unchecked, None)
             if leaks:
-                self.reports.report_at_session_end(session, leaks, self.settings.mode)
+                self.reports.report_at_session_end(session, leaks)
         return result
 
 
@@ -254,5 +243,6 @@ def _name_of(fixturedef: pytest.FixtureDef[Any]) -> str:
     place = fixturedef.baseid or "the suite"
     match = re.fullmatch(_XUNIT, fixturedef.argname)
     if match is not None:
-        return f"{_XUNIT_NAMES.get(match[1], match[1])} of {place}"
+        tear_down = match[1].replace("setup", "teardown").replace("setUp", "tearDown")
+        return f"{match[1]}/{tear_down} of {place}"
     return f"fixture {fixturedef.argname} ({fixturedef.scope}) of {place}"
