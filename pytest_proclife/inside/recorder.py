@@ -171,9 +171,9 @@ def report(kind: str, *fields: str, pidfd: int = -1) -> None:
         data = wire.pack(kind, number, identity.pid, _now(), fields)
         descriptor = usable_descriptor()
         if pidfd >= 0:
-            _send(data, pidfd)
+            _send(descriptor, data, pidfd)
         elif connection.state == _UNUSED and _pidfd_open is not None:
-            _send_with_own_pidfd(data)
+            _send_with_own_pidfd(descriptor, data)
         else:
             _write(descriptor, data)
     except _BaseException as error:
@@ -193,7 +193,7 @@ def report(kind: str, *fields: str, pidfd: int = -1) -> None:
                 connection.is_lost = True
 
 
-def _send_with_own_pidfd(data: bytes) -> None:
+def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
     """A process's first report on a connection that may not be accepted yet.
 
     The kernel makes the sender's pidfd when a report is sent, but on such a connection only when
@@ -203,14 +203,14 @@ def _send_with_own_pidfd(data: bytes) -> None:
     connection.state = _USED
     pidfd = _pidfd_open(identity.pid)
     try:
-        _send(data, pidfd)
+        _send(descriptor, data, pidfd)
     finally:
         _close(pidfd)
 
 
-def _send(data: bytes, pidfd: int) -> None:
+def _send(descriptor: int, data: bytes, pidfd: int) -> None:
     prepare()
-    borrowed = _socket(*_kind, 0, usable_descriptor())
+    borrowed = _socket(*_kind, 0, descriptor)
     try:
         rights = pidfd.to_bytes(4, _BYTE_ORDER)
         borrowed.sendmsg([data], [(*_rights, rights)])
