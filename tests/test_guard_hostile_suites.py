@@ -52,17 +52,28 @@ def test_the_line_of_a_start_is_known_if_no_file_can_be_read(suite: pytest.Pytes
     assert "test_suite.py:9 in test_it" in result.stdout.str()
 
 
-def test_it_changes_no_outcome_if_a_test_has_no_descriptor_left(suite: pytest.Pytester) -> None:
-    text = """
+@pytest.mark.parametrize(
+    "deed",
+    [
+        'FORK.Process(target=len, args=("",)).start()',
+        "threading.Thread(target=stop.wait).start()",
+        "os.closerange(20, 5000); threading.Thread(target=stop.wait).start()",
+    ],
+)
+def test_it_changes_no_outcome_if_a_test_has_no_descriptor_left(
+    suite: pytest.Pytester, deed: str
+) -> None:
+    text = f"""
+    stop = threading.Event()
     @pytest.fixture(scope="module", autouse=True)
     def filled():
         yield
         for number in kept: os.close(number)
     def test_fills():
-        FORK.Process(target=len, args=("",)).start()
+        {deed}
         with pytest.raises(OSError):
             while True: kept.append(os.open("/dev/null", os.O_RDONLY))
-    def test_next(): pass
+    def test_next(): stop.set()
     """
     result = guarded(suite, text, head=FORK_HEAD, wait=0.1)
     result.assert_outcomes(passed=2)

@@ -11,6 +11,7 @@ import _thread
 import posix
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from pytest_proclife.guard import proc
 from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
@@ -88,9 +89,10 @@ class Register:
         self.is_empty = True
 
     def reopen(self) -> None:
-        """Replace the descriptors after something has closed them."""
-        self.starts.reopen()
-        self._carriers = proc.TagCarriers()
+        """Replace the descriptors after something has closed them; later, if none are left."""
+        with suppress(OSError):
+            self.starts.reopen()
+            self._carriers = proc.TagCarriers()
 
     def _open_children(self) -> int:
         path = f"/proc/self/task/{self.pid}/children"
@@ -386,8 +388,11 @@ class Ownership:
         return before
 
     def _update_threads(self) -> None:
-        own = _thread.get_native_id()
-        threads = {int(name) for name in posix.listdir("/proc/self/task")} - {own}
+        try:
+            threads = {int(name) for name in posix.listdir("/proc/self/task")}
+        except OSError:
+            return  # a test has used up all descriptors
+        threads.discard(_thread.get_native_id())
         owners = self._owner_of_thread
         self._owner_of_thread = {thread: owners.get(thread, self.current) for thread in threads}
 

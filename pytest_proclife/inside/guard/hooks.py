@@ -204,13 +204,8 @@ def _kept_open(actions: "Any") -> "Any":
         return actions
     low = last[1]  # this number is closed in any case, so the tag can have it meanwhile
     dup2, close = posix.POSIX_SPAWN_DUP2, posix.POSIX_SPAWN_CLOSE
-    return [
-        *others,
-        (dup2, tags.tag, low),
-        (close_from, low + 1),
-        (dup2, low, tags.tag),
-        (close, low),
-    ]
+    moved = [(dup2, tags.tag, low), (close_from, low + 1), (dup2, low, tags.tag), (close, low)]
+    return [*others, *moved]
 
 
 def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":

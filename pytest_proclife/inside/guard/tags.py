@@ -108,11 +108,6 @@ def is_ledger(number: int) -> bool:
     return (status.st_dev, status.st_ino) == _identity
 
 
-def now() -> int:
-    """Monotonic ns."""
-    return _clock(time.CLOCK_MONOTONIC)
-
-
 def note(kind: str, *fields: str) -> None:
     add(new_note(kind, *fields))
 
