@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
-from pytest_proclife.assertions.violation import Offence, Violation, came_to, named, on_each
-from pytest_proclife.records import Cause, Ending, ProcessRecord
+from pytest_proclife.assertions.violation import (
+    Offence,
+    Records,
+    Violation,
+    came_to,
+    named,
+    on_each,
+)
+from pytest_proclife.records import Cause, Ending, ExceptionInfo, ProcessRecord
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
 from pytest_proclife.render.text import plain
-
-_REQUESTED = (Cause.ABANDONED, Cause.TERMINATED, Cause.KILLED)
-
-
-def about_cause(process: ProcessRecord, wanted: Cause | None) -> str:
-    """A hint for a cause other than `wanted`; None: the cause is right, other facts are not."""
-    hint = _FOR_EVERY_CLAIM.get(process.cause)
-    if hint is not None:
-        return hint(process)
-    if wanted is Cause.ABANDONED:
-        return _about_no_abandonment(process)
-    if process.cause in _REQUESTED:
-        return _about_request(process, wanted)
-    if wanted in (Cause.TERMINATED, Cause.KILLED):
-        return "process.requests lists every signal that was sent to it: none of them ended it"
-    return (
-        "process.ending says how it ended, process.requests lists the signals that were sent to it"
-    )
-
-
-def _about_running(process: ProcessRecord) -> str:
-    return "this is a snapshot: wait for the end of the run"
 
 
 def no_exit_path(process: ProcessRecord) -> bool:
@@ -41,10 +25,34 @@ def no_exit_path(process: ProcessRecord) -> bool:
     return process.ending in (Ending.SIGNALED, Ending.OS_EXIT)
 
 
-def _about_unknown(process: ProcessRecord) -> str:
-    if process.run.witness.missing:
-        return "run.witness.missing says what could not be seen, and of which process"
-    return "process.unknown_reason says which fact is missing"
+def about_cause(process: ProcessRecord, wanted: Cause | None) -> str:
+    """A hint for a cause other than `wanted`; None: the cause is right, other facts are not."""
+    match process.cause:
+        case None:
+            return "this is a snapshot: wait for the end of the run"
+        case Cause.UNKNOWN if process.run.witness.missing:
+            return "run.witness.missing says what could not be seen, and of which process"
+        case Cause.UNKNOWN:
+            return "process.unknown_reason says which fact is missing"
+        case Cause.CLEANED_UP:
+            return _about_clean_up(process)
+        case Cause.RAISED:
+            return _about_exception(process)
+        case Cause.EXITED:
+            return (
+                "it was observed from outside only: its exit code is all that is known of its end"
+            )
+        case _ if wanted is Cause.ABANDONED:
+            return _about_no_abandonment(process)
+        case Cause.ABANDONED | Cause.TERMINATED | Cause.KILLED:
+            return _about_request(process, wanted)
+        case _ if wanted in (Cause.TERMINATED, Cause.KILLED):
+            return "process.requests lists every signal that was sent to it: none of them ended it"
+        case _:
+            return (
+                "process.ending says how it ended, process.requests lists the signals that were "
+                "sent to it"
+            )
 
 
 def _about_clean_up(process: ProcessRecord) -> str:
@@ -61,20 +69,6 @@ def _about_exception(process: ProcessRecord) -> str:
     if not trace:
         return "process.exception has all that is known of the exception"
     return f"process.exception.traceback ends at {plain(trace[-1])}"
-
-
-def _about_exit(process: ProcessRecord) -> str:
-    return "it was observed from outside only: its exit code is all that is known of its end"
-
-
-# For these causes the hint does not depend on the claim.
-_FOR_EVERY_CLAIM: dict[Cause | None, Callable[[ProcessRecord], str]] = {
-    None: _about_running,
-    Cause.UNKNOWN: _about_unknown,
-    Cause.CLEANED_UP: _about_clean_up,
-    Cause.RAISED: _about_exception,
-    Cause.EXITED: _about_exit,
-}
 
 
 def _about_no_abandonment(process: ProcessRecord) -> str:
@@ -124,26 +118,33 @@ _PHRASES = {
 _MESSAGE = 200  # characters of an exception's message in a sentence
 
 
-def caused(processes: tuple[ProcessRecord, ...], wanted: Cause) -> Violation | None:
-    """The cause alone."""
-    return on_each(processes, _PHRASES[wanted], lambda p: _other_cause(p, wanted))
-
-
-def exited(
-    processes: tuple[ProcessRecord, ...], wanted: Cause, code: int | None
+def caused(
+    processes: Records,
+    wanted: Cause,
+    expected: str = "",
+    check: Callable[[ProcessRecord], Offence | None] = lambda process: None,
 ) -> Violation | None:
+    """The cause, and what else is `expected`: `check` finds that in a process with this cause."""
+
+    def both(process: ProcessRecord) -> Offence | None:
+        return check(process) if process.cause is wanted else _other_cause(process, wanted)
+
+    return on_each(processes, expected or _PHRASES[wanted], both)
+
+
+def exited(processes: Records, wanted: Cause, code: int | None) -> Violation | None:
     """sys_exit or os_exit, with an exit code."""
+    if code is None:
+        return caused(processes, wanted)
 
     def check(process: ProcessRecord) -> Offence | None:
-        offence = _other_cause(process, wanted)
-        if offence is not None or code is None or process.exitcode == code:
-            return offence
+        if process.exitcode == code:
+            return None
         known = process.exitcode is not None
         actual = f"its exit code is {process.exitcode if known else 'not known'}"
-        return Offence(process=process, actual=actual, known=known, hint=_code_hint(process))
+        return Offence(process, actual, _code_hint(process), known=known)
 
-    with_code = "" if code is None else f" with exit code {code}"
-    return on_each(processes, _PHRASES[wanted] + with_code, check)
+    return caused(processes, wanted, f"{_PHRASES[wanted]} with exit code {code}", check)
 
 
 def _code_hint(process: ProcessRecord) -> str:
@@ -154,62 +155,53 @@ def _code_hint(process: ProcessRecord) -> str:
     return "sys.exit() and os._exit() keep the lowest eight bits; a string gives 1, None gives 0"
 
 
-def ended_by(
-    processes: tuple[ProcessRecord, ...], wanted: Cause, by: ProcessRecord | str | None
-) -> Violation | None:
+def ended_by(processes: Records, wanted: Cause, by: ProcessRecord | str | None) -> Violation | None:
     """killed or terminated, by a process of the run or by the test."""
+    if by is None:
+        return caused(processes, wanted)
+    sender, name = (by, "the test") if isinstance(by, str) else (by.id, named(by))
 
     def check(process: ProcessRecord) -> Offence | None:
-        offence = _other_cause(process, wanted)
-        if offence is not None or by is None:
-            return offence
-        if process.ended_by == (by if isinstance(by, str) else by.id):
+        if process.ended_by == sender:
             return None
         hint = "process.requests lists every signal that was sent to it, with its sender"
-        return Offence(process=process, actual=came_to(process), hint=hint)
+        return Offence(process, came_to(process), hint)
 
-    who = "" if by is None else " by the test" if isinstance(by, str) else f" by {named(by)}"
-    return on_each(processes, _PHRASES[wanted] + who, check)
+    return caused(processes, wanted, f"{_PHRASES[wanted]} by {name}", check)
 
 
-def signaled(processes: tuple[ProcessRecord, ...], signal: str | None) -> Violation | None:
+def signaled(processes: Records, signal: str | None) -> Violation | None:
     """It died of a signal that it sent itself, or that no process of the run sent."""
 
     def check(process: ProcessRecord) -> Offence | None:
-        offence = _other_cause(process, Cause.SIGNALED)
-        if offence is not None or signal is None or process.signal == signal:
-            return offence
-        return Offence(process=process, actual=came_to(process), hint=about_cause(process, None))
+        if signal is None or process.signal == signal:
+            return None
+        return Offence(process, came_to(process), about_cause(process, None))
 
-    what = signal or "a signal"
-    return on_each(processes, f"to have died of {what} that no process of the run sent", check)
+    expected = f"to have died of {signal or 'a signal'} that no process of the run sent"
+    return caused(processes, Cause.SIGNALED, expected, check)
 
 
 def raised(
-    processes: tuple[ProcessRecord, ...],
-    type: str | type[BaseException] | None,
-    match: re.Pattern[str] | None,
+    processes: Records, type: str | type[BaseException] | None, match: re.Pattern[str] | None
 ) -> Violation | None:
     """An exception left the target, of this type and with a message that matches."""
+    if type is None and match is None:
+        return caused(processes, Cause.RAISED)
 
     def check(process: ProcessRecord) -> Offence | None:
-        offence = _other_cause(process, Cause.RAISED)
-        if offence is not None or (type is None and match is None):
-            return offence
         error = process.exception
         if error is None:
-            actual = "the exception that left it is not known"
             hint = "the report of its finish is missing, or has no exception"
-            return Offence(process=process, actual=actual, known=False, hint=hint)
+            return Offence(process, "the exception that left it is not known", hint, known=False)
         of_type = type is None or _is_of(error.type, type)
         if of_type and (match is None or match.search(error.message)):
             return None
-        return Offence(process=process, actual=_raised(process), hint=about_cause(process, None))
+        return Offence(process, _raised(error), about_cause(process, None))
 
-    name = "an exception" if type is None and match is not None else type
-    what = "" if name is None else f" {name if isinstance(name, str) else name.__qualname__}"
+    name = type if isinstance(type, str) else "an exception" if type is None else type.__qualname__
     like = "" if match is None else f" with a message like {match.pattern!r}"
-    return on_each(processes, _PHRASES[Cause.RAISED] + what + like, check)
+    return caused(processes, Cause.RAISED, f"{_PHRASES[Cause.RAISED]} {name}{like}", check)
 
 
 def _is_of(name: str, wanted: str | type[BaseException]) -> bool:
@@ -233,23 +225,18 @@ def _names(kind: type[BaseException]) -> tuple[str, ...]:
     return tuple(f"{module}.{name}" for module in (kind.__module__, "__main__", "__mp_main__"))
 
 
-def _raised(process: ProcessRecord) -> str:
-    error = process.exception
-    assert error is not None
+def _raised(error: ExceptionInfo) -> str:
     message = plain(error.message)
     if len(message) > _MESSAGE:
         message = f"{message[:_MESSAGE]}..."
     return f"it raised {plain(error.type)}" + (f": {message}" if message else "")
 
 
-def _other_cause(process: ProcessRecord, wanted: Cause) -> Offence | None:
-    if process.cause is wanted:
-        return None
-    known = process.cause not in (None, Cause.UNKNOWN)
-    hint = about_cause(process, wanted)
-    offence = Offence(process=process, actual=came_to(process), known=known, hint=hint)
+def _other_cause(process: ProcessRecord, wanted: Cause) -> Offence:
+    actual = came_to(process)
     if process.cause is Cause.RAISED and process.exception is not None:
         code = f"exit code {'not known' if process.exitcode is None else process.exitcode}"
         end = code if process.signal is None else f"died of {process.signal}"
-        return replace(offence, actual=f"{_raised(process)}, {end}")
-    return offence
+        actual = f"{_raised(process.exception)}, {end}"
+    known = process.cause not in (None, Cause.UNKNOWN)
+    return Offence(process, actual, about_cause(process, wanted), known=known)

@@ -29,11 +29,10 @@ def hold(assertion: str, violation: Violation | None) -> None:
 
 def explain(violation: Violation) -> str:
     """The sentence, a line for each offender, the timeline, the evidence, what to look at."""
-    concerned = list(_concerned(violation.offences))
-    timeline = render(violation.run, rows=_ROWS, first=concerned)
+    concerned = _concerned(violation.offences)
     parts = [
         "\n".join([violation.sentence, *_lines(violation.offences)]),
-        timeline,
+        render(violation.run, rows=_ROWS, first=concerned),
         *(_evidence(process) for process in concerned[:WITNESSES]),
     ]
     if len(concerned) > WITNESSES:
@@ -51,16 +50,11 @@ def _lines(offences: tuple[Offence, ...]) -> Iterator[str]:
         yield f"  ... and {len(offences) - OFFENDERS} more: see the error's .offenders"
 
 
-def _concerned(offences: tuple[Offence, ...]) -> Iterator[ProcessRecord]:
+def _concerned(offences: tuple[Offence, ...]) -> list[ProcessRecord]:
     """The offenders, then the processes whose evidence is shown too; each once."""
-    shown = set()
-    for process in (
-        *(offence.process for offence in offences),
-        *(other for offence in offences for other in offence.others),
-    ):
-        if process.id not in shown:
-            shown.add(process.id)
-            yield process
+    offenders = [offence.process for offence in offences]
+    others = [other for offence in offences for other in offence.others]
+    return list({process.id: process for process in (*offenders, *others)}.values())
 
 
 def _evidence(process: ProcessRecord) -> str:

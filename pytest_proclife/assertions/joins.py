@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_proclife.assertions.causes import about_cause, no_exit_path
 from pytest_proclife.assertions.violation import (
     Offence,
+    Records,
     Violation,
     came_to,
     named,
@@ -33,28 +36,29 @@ _WAYS = {
 _SEE_MISSING = "run.witness.missing lists all that could not be seen"
 
 
-def joined(processes: tuple[ProcessRecord, ...], how: Joined | None) -> Violation | None:
+def joined(processes: Records, how: Joined | None) -> Violation | None:
     """A wait collected the status, and it was not abandoned."""
     way = "" if how is None else f" {_WAYS[how]} ({how})"
     return on_each(processes, f"to have been joined{way}", lambda p: _not_joined(p, how))
 
 
 def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
-    def offence(actual: str, hint: str, *, known: bool = True) -> Offence:
-        return Offence(process=process, actual=actual, hint=hint, known=known)
-
     if process.cause in (None, Cause.ABANDONED):
         known = process.cause is not None
-        return offence(came_to(process), about_cause(process, None), known=known)
+        return Offence(process, came_to(process), about_cause(process, None), known=known)
     if process.joined is None:
         return _never_joined(process)
     if how is not None and process.joined is not how:
         hint = "process.joined says whose wait collected its status, process.evidence in which line"
-        return offence(f"it was joined {_WAYS[process.joined]} ({process.joined})", hint)
+        return Offence(process, _joined_otherwise(process.joined), hint)
     if process.cause is Cause.UNKNOWN and _may_be_daemon(process):
         actual = f"whether it was abandoned is not known: {why_unknown(process)}"
-        return offence(actual, about_cause(process, None), known=False)
+        return Offence(process, actual, about_cause(process, None), known=False)
     return None
+
+
+def _joined_otherwise(joined: Joined) -> str:
+    return f"it was joined {_WAYS[joined]} ({joined})"
 
 
 def _may_be_daemon(process: ProcessRecord) -> bool:
@@ -64,19 +68,12 @@ def _may_be_daemon(process: ProcessRecord) -> bool:
 def _never_joined(process: ProcessRecord) -> Offence:
     parent = process.parent
     if process.role is Role.MAIN:
-        return Offence(
-            process=process,
-            actual="it is main, which no process of the run can wait for",
-            hint="run.children and run.descendants are the processes that can be joined",
-        )
+        hint = "run.children and run.descendants are the processes that can be joined"
+        return Offence(process, "it is main, which no process of the run can wait for", hint)
     reason = "its parent was not seen" if parent is None else unseen(parent)
     if reason is not None:
-        return Offence(
-            process=process,
-            actual=f"no join of it was seen, and one may be missing: {reason}",
-            known=False,
-            hint=_SEE_MISSING,
-        )
+        actual = f"no join of it was seen, and one may be missing: {reason}"
+        return Offence(process, actual, _SEE_MISSING, known=False)
     assert parent is not None
     if process.orphaned:
         hint = f"its parent had ended before it: {parent.name} {describe(parent)}"
@@ -92,47 +89,46 @@ def _never_joined(process: ProcessRecord) -> Offence:
             "an exit path joins only the processes of multiprocessing: wait for this one in the "
             "code"
         )
-    return Offence(process=process, actual="no wait collected its status", hint=hint)
+    return Offence(process, "no wait collected its status", hint)
 
 
-def held_up_by(process: ProcessRecord, children: tuple[ProcessRecord, ...]) -> Violation | None:
+def held_up_by(process: ProcessRecord, children: Records) -> Violation | None:
     """Each of the children ran on, and its parent's exit path waited for it."""
     expected = f"to have held up {named(process)} after its code had finished"
-    return on_each(children, expected, lambda child: _did_not_hold_up(child, process))
+
+    def check(child: ProcessRecord) -> Offence | None:
+        offence = _did_not_hold_up(child, process)
+        return None if offence is None else replace(offence, others=(process,))
+
+    return on_each(children, expected, check)
 
 
 def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | None:
-    def offence(actual: str, hint: str, *, known: bool = True) -> Offence:
-        return Offence(process=child, actual=actual, hint=hint, known=known, others=(process,))
-
     if child.parent_id != process.id:
         parent = child.parent
         whose = "not known" if parent is None else named(parent)
-        return offence(
-            f"its parent is {whose}", "an exit path waits only for the children of its process"
-        )
-    if _holds_up(child, process):
-        if not _perhaps_abandoned(child):
-            return None
-        return offence(came_to(child), about_cause(child, None), known=False)
-    if child.cause is None:
-        return offence(came_to(child), about_cause(child, None), known=False)
+        hint = "an exit path waits only for the children of its process"
+        return Offence(child, f"its parent is {whose}", hint)
+    holds_up = _holds_up(child, process)
+    if holds_up and not _perhaps_abandoned(child):
+        return None
+    if holds_up or child.cause is None:
+        return Offence(child, came_to(child), about_cause(child, None), known=False)
     if process.finished_at is None:
         if no_exit_path(process):
             hint = f"{process.name} had no exit path: {describe(process)}"
-            return offence("its parent's code did not finish", hint)
+            return Offence(child, "its parent's code did not finish", hint)
         hint = f"what is known of the end of {process.name}: {describe(process)}"
-        return offence("when its parent's code finished is not known", hint, known=False)
-    cut_off = _cut_off(process)
-    if child.joined is None and cut_off is not None:
-        return offence("no wait for it succeeded", f"{process.name}'s exit path {cut_off}")
+        return Offence(child, "when its parent's code finished is not known", hint, known=False)
     if child.joined is None:
-        never = _never_joined(child)
-        return offence(never.actual, never.hint, known=never.known)
+        cut_off = _cut_off(process)
+        if cut_off is None:
+            return _never_joined(child)
+        return Offence(child, "no wait for it succeeded", f"{process.name}'s exit path {cut_off}")
     if child.joined is not Joined.IMPLICIT:
-        actual = f"it was joined {_WAYS[child.joined]} ({child.joined})"
-        return offence(actual, "only the joins of multiprocessing's own exit handler are implicit")
-    return offence(came_to(child), "it died of the exit path's signal: it did not run on")
+        hint = "only the joins of multiprocessing's own exit handler are implicit"
+        return Offence(child, _joined_otherwise(child.joined), hint)
+    return Offence(child, came_to(child), "it died of the exit path's signal: it did not run on")
 
 
 def _holds_up(child: ProcessRecord, process: ProcessRecord) -> bool:
@@ -150,11 +146,10 @@ def _perhaps_abandoned(child: ProcessRecord) -> bool:
     return child.cause is Cause.UNKNOWN and died and _may_be_daemon(child)
 
 
-def not_held_up(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+def not_held_up(processes: Records) -> Violation | None:
     """No child made the exit path wait."""
-    return on_each(
-        processes, "not to have been held up by a child after its code had finished", _held_up
-    )
+    expected = "not to have been held up by a child after its code had finished"
+    return on_each(processes, expected, _held_up)
 
 
 def _held_up(process: ProcessRecord) -> Offence | None:
@@ -168,16 +163,16 @@ def _held_up(process: ProcessRecord) -> Offence | None:
         known = not all(map(_perhaps_abandoned, holding))
         actual += "" if known else ", which may have died of its signal"
         hint = _why_it_waited(last) if known else about_cause(last, None)
-        return Offence(process=process, actual=actual, known=known, hint=hint, others=holding)
+        return Offence(process, actual, hint, known=known, others=holding)
     cut_off = _cut_off(process)
     if cut_off is not None:
         hint = "that wait got no status: it was cut off, or another wait had collected it"
-        return Offence(process=process, actual=f"its exit path {cut_off}", hint=hint)
+        return Offence(process, f"its exit path {cut_off}", hint)
     missing = _missing(process)
     if missing is None:
         return None
     hint = _SEE_MISSING if unseen(process) else about_cause(process, None)
-    return Offence(process=process, actual=missing, known=False, hint=hint)
+    return Offence(process, missing, hint, known=False)
 
 
 def _why_it_waited(child: ProcessRecord) -> str:

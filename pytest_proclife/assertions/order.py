@@ -7,37 +7,20 @@ of the other, or by times further apart than an event is ever late.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pytest_proclife.assertions.violation import Offence, Violation, named, on_each
+from pytest_proclife.assertions.violation import Offence, Records, Violation, named, on_each
 from pytest_proclife.records import MULTIPROCESSING_KINDS, ProcessRecord, Source
 from pytest_proclife.render.process import describe
 
-# s; with all cores busy ends were heard up to 20 ms late
+# s; with all cores busy the events of ends arrived up to 20 ms late
 LATENESS = 0.05
 
 _HINT = (
     "an order is proven by `orphaned` of a child, by a report of the later process after the end "
     f"of the other, or by {LATENESS * 1000:g} ms between the two"
 )
-
-
-class Order(enum.Enum):
-    """What is proven of two ends."""
-
-    BEFORE = "before"
-    AFTER = "after"
-    NOT_PROVEN = "not proven"
-
-
-class Proof(enum.Enum):
-    """What is proven of a claim about two processes."""
-
-    HOLDS = "holds"
-    CONTRARY = "contrary"
-    OPEN = "open"
 
 
 class Life(NamedTuple):
@@ -48,54 +31,53 @@ class Life(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim about two processes: how it is proven, and the words for the contrary."""
+    """A claim about two processes: whether it holds (None without proof), and the words for it."""
 
     expected: str
-    prove: Callable[[Life, Life], Proof]
+    holds: Callable[[Life, Life], bool | None]
     actual: Callable[[ProcessRecord, ProcessRecord], str]
     unproven: str
 
 
-def outlived(
-    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
-) -> Violation | None:
+def outlived(processes: Records, others: Records) -> Violation | None:
     """Each ended after each of the others."""
-    return _ends(processes, others, Order.AFTER, "to have outlived")
+    claim = Claim("to have outlived", _ended_after, _both_ends, "the order")
+    return _pairs(processes, others, claim)
 
 
-def ended_before(
-    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
-) -> Violation | None:
+def ended_before(processes: Records, others: Records) -> Violation | None:
     """Each ended before each of the others did."""
-    return _ends(processes, others, Order.BEFORE, "to have ended before")
+    claim = Claim("to have ended before", _ended_before, _both_ends, "the order")
+    return _pairs(processes, others, claim)
 
 
-def overlapped(
-    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...]
-) -> Violation | None:
+def overlapped(processes: Records, others: Records) -> Violation | None:
     """Each was running at a time when each of the others was."""
     claim = Claim("to have overlapped with", _together, _spans, "that both were running")
     return _pairs(processes, others, claim)
 
 
-def order_of_ends(one: Life, other: Life) -> Order:
-    """Which of two processes ended first, as far as it is proven."""
-    end, other_end = one.process.ended_at, other.process.ended_at
+def _ended_after(life: Life, other: Life) -> bool | None:
+    """Whether it ended after the other; None without proof."""
+    end, other_end = life.process.ended_at, other.process.ended_at
     if end is None or other_end is None:
-        if end == other_end:
-            return Order.NOT_PROVEN
-        return Order.AFTER if end is None else Order.BEFORE
-    after = _outlived_ancestor(one.process, other.process)
-    before = _outlived_ancestor(other.process, one.process)
+        return None if end == other_end else end is None
+    after = _outlived_ancestor(life.process, other.process)
     if after is not None:
-        return Order.AFTER if after else Order.BEFORE
+        return after
+    before = _outlived_ancestor(other.process, life.process)
     if before is not None:
-        return Order.BEFORE if before else Order.AFTER
-    if one.sign >= other_end or end - other_end >= LATENESS:
-        return Order.AFTER
+        return not before
+    if life.sign >= other_end or end - other_end >= LATENESS:
+        return True
     if other.sign >= end or other_end - end >= LATENESS:
-        return Order.BEFORE
-    return Order.NOT_PROVEN
+        return False
+    return None
+
+
+def _ended_before(life: Life, other: Life) -> bool | None:
+    after = _ended_after(life, other)
+    return None if after is None else not after
 
 
 def sign_of_life(process: ProcessRecord) -> float:
@@ -121,21 +103,6 @@ def _outlived_ancestor(process: ProcessRecord, ancestor: ProcessRecord) -> bool 
     return answers.pop() if at is not None and len(answers) == 1 else None
 
 
-def _ends(
-    processes: tuple[ProcessRecord, ...],
-    others: tuple[ProcessRecord, ...],
-    wanted: Order,
-    expected: str,
-) -> Violation | None:
-    def prove(one: Life, other: Life) -> Proof:
-        order = order_of_ends(one, other)
-        if order is Order.NOT_PROVEN:
-            return Proof.OPEN
-        return Proof.HOLDS if order is wanted else Proof.CONTRARY
-
-    return _pairs(processes, others, Claim(expected, prove, _both_ends, "the order"))
-
-
 def _both_ends(process: ProcessRecord, other: ProcessRecord) -> str:
     return f"it {_end_of(process)}, and {named(other)} {_end_of(other)}"
 
@@ -146,14 +113,14 @@ def _end_of(process: ProcessRecord) -> str:
     return f"ended at {process.ended_at:.3f} s"
 
 
-def _together(one: Life, other: Life) -> Proof:
-    if other.process.parent_id == one.process.id or one.process.parent_id == other.process.id:
-        return Proof.HOLDS  # a parent is running when it starts a child
-    first, second = (one, other) if _begins_first(one.process, other.process) else (other, one)
+def _together(life: Life, other: Life) -> bool | None:
+    if other.process.parent_id == life.process.id or life.process.parent_id == other.process.id:
+        return True  # a parent is running when it starts a child
+    first, second = (life, other) if _begins_first(life.process, other.process) else (other, life)
     end, begin = first.process.ended_at, second.process.started_at
     if end is None or first.sign >= begin or end - begin >= LATENESS:
-        return Proof.HOLDS
-    return Proof.CONTRARY if end <= begin else Proof.OPEN
+        return True
+    return False if end <= begin else None
 
 
 def _begins_first(process: ProcessRecord, other: ProcessRecord) -> bool:
@@ -174,32 +141,24 @@ def _why_so(process: ProcessRecord, other: ProcessRecord) -> str:
     return f"why {process.name} ended: {describe(process)}"
 
 
-def _pairs(
-    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...], claim: Claim
-) -> Violation | None:
+def _pairs(processes: Records, others: Records, claim: Claim) -> Violation | None:
     lives = [Life(other, sign_of_life(other)) for other in others]
 
     def against_all(process: ProcessRecord) -> Offence | None:
         life = Life(process, sign_of_life(process))
         faults = [
-            (other.process, proof)
+            (other.process, holds is False)
             for other in lives
-            if other.process.id != process.id
-            and (proof := claim.prove(life, other)) is not Proof.HOLDS
+            if other.process.id != process.id and not (holds := claim.holds(life, other))
         ]
         if not faults:
             return None
-        (other, proof), more = faults[0], len(faults) - 1
-        known = proof is Proof.CONTRARY
+        (other, known), more = faults[0], len(faults) - 1
         actual = claim.actual(process, other)
         actual += "" if known else f": nothing proves {claim.unproven}"
-        return Offence(
-            process=process,
-            actual=actual + (f" (and {more} more of them)" if more else ""),
-            known=known,
-            hint=_why_so(process, other) if known else _HINT,
-            others=(other,),
-        )
+        actual += f" (and {more} more of them)" if more else ""
+        hint = _why_so(process, other) if known else _HINT
+        return Offence(process, actual, hint, known=known, others=(other,))
 
-    who = named(others[0]) if len(others) == 1 else f"each of {len(others)} others"
-    return on_each(processes, f"{claim.expected} {who}", against_all)
+    group = named(others[0]) if len(others) == 1 else f"each of {len(others)} others"
+    return on_each(processes, f"{claim.expected} {group}", against_all)

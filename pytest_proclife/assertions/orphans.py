@@ -5,10 +5,10 @@ from __future__ import annotations
 from pytest_proclife.assertions.causes import about_cause
 from pytest_proclife.assertions.violation import (
     Offence,
+    Records,
     Violation,
-    alone,
     came_to,
-    counted,
+    differing,
     named,
     on_each,
     why_unknown,
@@ -17,12 +17,11 @@ from pytest_proclife.records import Cause, CleanUp, ProcessRecord, Role, Run
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain
 
-_NO_PROOF = "it and its parent ended so close together that nothing proves the order"
 _OUTSIDE = ("test", "proclife")  # a process that these end does not end by itself
 _REASONS = 3  # of what the witness missed
 
 
-def orphaned(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+def orphaned(processes: Records) -> Violation | None:
     """It still ran when its parent had ended."""
     return on_each(processes, "to have been orphaned", _not_orphaned)
 
@@ -33,13 +32,9 @@ def _not_orphaned(process: ProcessRecord) -> Offence | None:
     parent = process.parent
     if process.role is Role.MAIN:
         hint = "run.descendants are the processes that can outlive a parent"
-        return Offence(
-            process=process, actual="it is main: its parent is not in the run", hint=hint
-        )
+        return Offence(process, "it is main: its parent is not in the run", hint)
     if process.orphaned is None:
-        return Offence(
-            process=process, actual=_not_known(process), known=False, hint=_make_it_known(process)
-        )
+        return _not_known(process)
     assert parent is not None
     if parent.ended_at is None:
         actual = f"its parent {named(parent)} is still running"
@@ -49,19 +44,18 @@ def _not_orphaned(process: ProcessRecord) -> Offence | None:
         "an exit path waits for the children of multiprocessing: a parent leaves orphans only "
         "if it has no exit path, or if it started them in another way"
     )
-    return Offence(process=process, actual=actual, hint=hint, others=(parent,))
+    return Offence(process, actual, hint, others=(parent,))
 
 
-def _not_known(process: ProcessRecord) -> str:
+def _not_known(process: ProcessRecord) -> Offence:
     if process.parent is None:
-        return "whether it outlived its parent is not known: its parent was not seen"
-    return f"whether it outlived its parent is not known: {_NO_PROOF}"
-
-
-def _make_it_known(process: ProcessRecord) -> str:
-    if process.parent is None:
-        return "run.witness.missing says which processes may have started others unseen"
-    return "make it wait for the end of its parent, for example on a pipe, before it ends"
+        reason = "its parent was not seen"
+        hint = "run.witness.missing says which processes may have started others unseen"
+    else:
+        reason = "it and its parent ended so close together that nothing proves the order"
+        hint = "make it wait for the end of its parent, for example on a pipe, before it ends"
+    actual = f"whether it outlived its parent is not known: {reason}"
+    return Offence(process, actual, hint, known=False)
 
 
 def no_orphans(run: Run, within: float) -> Violation | None:
@@ -80,17 +74,13 @@ def _outlived(process: ProcessRecord, within: float) -> Offence | None:
     if process.orphaned is False:
         return None
     parent = process.parent
-    others = () if parent is None else (parent,)
     after = _time_after_parent(process)
-    by_itself = process.cause not in (None, Cause.CLEANED_UP, Cause.UNKNOWN) and (
-        process.ended_by not in _OUTSIDE
-    )
-    if within > 0 and after is not None and after <= within and by_itself:
+    in_time = within > 0 and after is not None and after <= within
+    by_itself = process.cause not in (None, Cause.CLEANED_UP, Cause.UNKNOWN)
+    if in_time and by_itself and process.ended_by not in _OUTSIDE:
         return None
     if process.orphaned is None:
-        return Offence(
-            process=process, actual=_not_known(process), known=False, hint=_make_it_known(process)
-        )
+        return _not_known(process)
     if process.cause is None:
         actual, hint = "it is still running, and its parent has ended", about_cause(process, None)
     elif after is None:
@@ -99,9 +89,9 @@ def _outlived(process: ProcessRecord, within: float) -> Offence | None:
         actual = f"it outlived {named(parent)} by {after:.3f} s: " if parent is not None else ""
         actual += describe(process, parent_named=True)
         hint = _who_left_it(process, parent)
-    in_time = within > 0 and after is not None and after <= within
     known = not (process.cause is Cause.UNKNOWN and in_time)
-    return Offence(process=process, actual=actual, known=known, hint=hint, others=others)
+    others = () if parent is None else (parent,)
+    return Offence(process, actual, hint, known=known, others=others)
 
 
 def _who_left_it(process: ProcessRecord, parent: ProcessRecord | None) -> str:
@@ -135,26 +125,18 @@ def nothing_left(run: Run) -> Violation | None:
 
 def _was_left(process: ProcessRecord) -> Offence | None:
     if process.cause in (None, Cause.CLEANED_UP):
-        hint = about_cause(process, None)
-        return Offence(process=process, actual=came_to(process), hint=hint)
-    if process.cause is Cause.UNKNOWN and _was_cleaned_up(process):
+        return Offence(process, came_to(process), about_cause(process, None))
+    if process.cause is Cause.UNKNOWN and any(isinstance(e, CleanUp) for e in process.evidence):
         actual = f"whether it ended before the clean-up is not known: {why_unknown(process)}"
-        return Offence(process=process, actual=actual, known=False, hint=about_cause(process, None))
+        return Offence(process, actual, about_cause(process, None), known=False)
     return None
-
-
-def _was_cleaned_up(process: ProcessRecord) -> bool:
-    return any(isinstance(fact, CleanUp) for fact in process.evidence)
 
 
 def _absence(run: Run, expected: str, verb: str, offences: tuple[Offence, ...]) -> Violation | None:
     witness = run.witness
     if offences:
-        if len(offences) == 1:
-            found = alone(offences[0], verb)
-        else:
-            found = counted(offences, verb.replace("was", "were"))
-        return Violation(sentence=f"{expected}, but {found}", run=run, offences=offences)
+        sentence = f"{expected}, but {differing(offences, verb)}"
+        return Violation(sentence=sentence, run=run, offences=offences)
     if witness.complete or witness.backend == "pidfd":
         return None
     reasons = "; ".join(plain(str(reason)) for reason in witness.missing[:_REASONS])

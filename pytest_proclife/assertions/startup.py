@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pytest_proclife.assertions.violation import Offence, Violation, came_to, on_each, unseen
+from pytest_proclife.assertions.violation import (
+    Offence,
+    Records,
+    Violation,
+    came_to,
+    on_each,
+    unseen,
+)
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined, ProcessRecord, Role
 from pytest_proclife.render.text import plain
 
@@ -12,7 +19,7 @@ _MESSAGE = 200  # characters of an exception's message in a sentence
 _NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
 
 
-def target_ran(processes: tuple[ProcessRecord, ...]) -> Violation | None:
+def target_ran(processes: Records) -> Violation | None:
     """The target was reached."""
     return on_each(processes, "to have run its target", _never_ran)
 
@@ -26,13 +33,9 @@ def _never_ran(process: ProcessRecord) -> Offence | None:
         )
         actual = f"whether its target ran is not known: {reason}"
         hint = "run.witness.missing says what could not be seen"
-        return Offence(process=process, actual=actual, known=False, hint=hint)
-    hints = [_why_not(process), _what_join_said(process)]
-    return Offence(
-        process=process,
-        actual=f"its target never ran: {_start_up(process)}",
-        hint="; ".join(hint for hint in hints if hint),
-    )
+        return Offence(process, actual, hint, known=False)
+    hint = "; ".join(hint for hint in (_why_not(process), _what_join_said(process)) if hint)
+    return Offence(process, f"its target never ran: {_start_up(process)}", hint)
 
 
 def _start_up(process: ProcessRecord) -> str:
@@ -76,7 +79,7 @@ def _what_join_said(process: ProcessRecord) -> str:
     )
 
 
-def daemon(processes: tuple[ProcessRecord, ...], wanted: bool) -> Violation | None:
+def daemon(processes: Records, wanted: bool) -> Violation | None:
     """The daemon flag at the start."""
 
     def check(process: ProcessRecord) -> Offence | None:
@@ -84,12 +87,12 @@ def daemon(processes: tuple[ProcessRecord, ...], wanted: bool) -> Violation | No
             return None
         if process.daemon is None:
             return _no_flag(process)
-        return Offence(
-            process=process,
-            actual=f"it was started {'with' if process.daemon else 'without'} the flag",
-            hint="the flag counts as it is when start() is called; a new Process inherits it from "
-            "the process that creates it, and Pool sets it",
+        hint = (
+            "the flag counts as it is when start() is called; a new Process inherits it from the "
+            "process that creates it, and Pool sets it"
         )
+        with_flag = "with" if process.daemon else "without"
+        return Offence(process, f"it was started {with_flag} the flag", hint)
 
     return on_each(processes, "to be a daemon" if wanted else "not to be a daemon", check)
 
@@ -102,4 +105,4 @@ def _no_flag(process: ProcessRecord) -> Offence:
         actual = f"it has no daemon flag: its kind is {process.kind}"
     else:
         actual, hint = "its daemon flag is not known", "the report of its start is missing"
-    return Offence(process=process, actual=actual, known=False, hint=hint)
+    return Offence(process, actual, hint, known=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 from pytest_proclife.records import Cause, ProcessRecord, Run
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain, shortened
+
+Records = tuple[ProcessRecord, ...]
 
 _PREFIXES: dict[Cause | None, str] = {
     **dict.fromkeys((Cause.CLEANED_UP, Cause.ABANDONED, Cause.KILLED, Cause.TERMINATED), "it was "),
@@ -17,19 +19,20 @@ _PREFIXES: dict[Cause | None, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Offence:
     """A process that differs from a claim.
 
-    `actual` is a clause about "it". `known` is false if a missing fact fails the check. `hint` is
-    what to look at next, `others` are the processes whose evidence is shown too.
+    `actual` is a clause about "it", `hint` is what to look at next. `known` is false if a missing
+    fact fails the check. `others` are the processes whose evidence is shown too.
     """
 
     process: ProcessRecord
     actual: str
-    known: bool = True
     hint: str = ""
-    others: tuple[ProcessRecord, ...] = ()
+    _: KW_ONLY
+    known: bool = True
+    others: Records = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +49,7 @@ class Violation:
 
 
 def on_each(
-    processes: tuple[ProcessRecord, ...],
-    expected: str,
-    check: Callable[[ProcessRecord], Offence | None],
+    processes: Records, expected: str, check: Callable[[ProcessRecord], Offence | None]
 ) -> Violation | None:
     """Check each process; `expected` is an infinitive: "to have returned"."""
     offences = tuple(o for o in map(check, processes) if o is not None)
@@ -57,23 +58,23 @@ def on_each(
     if len(processes) == 1:
         sentence = f"expected {named(processes[0])} {expected}, but {offences[0].actual}"
     else:
-        found = counted(offences, "did not")
-        if len(offences) == 1:
-            found = alone(offences[0], "did not")
+        found = differing(offences, "did not")
         sentence = f"expected each of {len(processes)} processes {expected}, but {found}"
     return Violation(sentence=sentence, run=processes[0].run, offences=offences)
 
 
-def alone(offence: Offence, verb: str) -> str:
-    """The only process that differs: "worker-1 (pid 12) did not: it raised ..."."""
-    return f"{named(offence.process)} {verb if offence.known else 'is unknown'}: {offence.actual}"
+def differing(offences: tuple[Offence, ...], verb: str) -> str:
+    """The only process that differs, or how many do.
 
-
-def counted(offences: Iterable[Offence], verb: str) -> str:
-    """How many processes differ, and how many are unknown: "2 did not, 1 is unknown"."""
+    "worker-1 (pid 12) did not: it raised ...", or "2 did not, 1 is unknown".
+    """
+    if len(offences) == 1:
+        offence = offences[0]
+        found = verb if offence.known else "is unknown"
+        return f"{named(offence.process)} {found}: {offence.actual}"
     known = [offence.known for offence in offences]
     differ, unknown = known.count(True), known.count(False)
-    parts = [f"{differ} {verb}"] if differ else []
+    parts = [f"{differ} {verb.replace('was', 'were')}"] if differ else []
     if unknown:
         parts.append(f"{unknown} {'is' if unknown == 1 else 'are'} unknown")
     return ", ".join(parts)
