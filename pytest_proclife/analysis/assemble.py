@@ -6,26 +6,11 @@ Each stage is a function of the values of the stages before it, in the order of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from pytest_proclife import wire
+from pytest_proclife import records, wire
 from pytest_proclife.analysis import cause, evidence, family, gaps, history, joins, log
-from pytest_proclife.records import (
-    HELPER_KINDS,
-    MULTIPROCESSING_KINDS,
-    Cause,
-    CauseNamed,
-    Ending,
-    ExceptionInfo,
-    Missing,
-    ProcessRecord,
-    Request,
-    Run,
-    Source,
-    TargetInfo,
-    Witness,
-    signal_name,
-)
+from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS, Cause, ProcessRecord, Run
 from pytest_proclife.supervisor.protocol import Entry
 
 CauseHook = Callable[[Run, ProcessRecord], "tuple[str, str] | None"]
@@ -38,13 +23,13 @@ def assemble(
     started_at: float,
     duration: float,
     timed_out: bool,
-    target: TargetInfo,
+    target: records.TargetInfo,
     python: str,
     platform: str,
     start_method: str | None,
     backend: str,
     observed: bool | None = None,
-    missing: Sequence[Missing] = (),
+    missing: Sequence[records.Missing] = (),
     stdout: str | None = None,
     stderr: str | None = None,
     output_truncated: bool = False,
@@ -61,10 +46,14 @@ def assemble(
     processes = log.gather(entries, epoch, observed)
     relatives = family.identify(processes)
     found = gaps.find(processes, relatives)
-    parted = joins.find(processes, relatives, found, backend)
-    histories = history.build(processes, relatives, found)
-    clock = evidence.Clock(epoch)
-    records = _Records(processes, relatives, found, parted, histories, clock)
+    stages = _Stages(
+        processes=processes,
+        family=relatives,
+        gaps=found,
+        joins=joins.find(processes, relatives, found, backend),
+        histories=history.build(processes, relatives, found),
+        clock=evidence.Clock(epoch),
+    )
     missing = (*missing, *found.missing)
     version = relatives.identities[0].version
     run = Run(
@@ -72,37 +61,29 @@ def assemble(
         python=".".join(map(str, version)) if len(version) > 1 else python,
         platform=platform,
         start_method=start_method,
-        witness=Witness(backend=backend, complete=not missing, missing=missing),
+        witness=records.Witness(backend=backend, complete=not missing, missing=missing),
         started_at=started_at,
         duration=duration,
         timed_out=timed_out,
         stdout=stdout,
         stderr=stderr,
         output_truncated=output_truncated,
-        processes=tuple(map(records.record, relatives.order)),
+        processes=tuple(map(stages.record, relatives.order)),
     )
     return run if cause_hook is None else _ask_hook(run, cause_hook)
 
 
-class _Records:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stages:
     """The values of all stages, from which each record is made."""
 
-    def __init__(
-        self,
-        processes: Sequence[log.ProcessFacts],
-        relatives: family.Family,
-        found: gaps.Gaps,
-        parted: Sequence[joins.Join],
-        histories: Sequence[history.History],
-        clock: evidence.Clock,
-    ) -> None:
-        self.processes = processes
-        self.family = relatives
-        self.gaps = found
-        self.joins = parted
-        self.histories = histories
-        self.clock = clock
-        self.arguments: dict[tuple[str, ...], tuple[str, ...]] = {}  # one copy of each
+    processes: Sequence[log.ProcessFacts]
+    family: family.Family
+    gaps: gaps.Gaps
+    joins: Sequence[joins.Join]
+    histories: Sequence[history.History]
+    clock: evidence.Clock
+    arguments: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # one copy each
 
     def record(self, number: int) -> ProcessRecord:
         process, identity = self.processes[number], self.family.identities[number]
@@ -111,6 +92,7 @@ class _Records:
         verdict = None if running else cause.decide(known)
         died_of = None if running else known.signal
         finish = process.last_of_program(wire.FINISHED)
+        waits = evidence.open_waits(process, self.processes, self.family, clock)
         argv = identity.argv
         return ProcessRecord(
             id=identity.id,
@@ -126,9 +108,9 @@ class _Records:
             finished_at=None if finish is None else clock.seconds(finish.at),
             ended_at=self._seconds(evidence.end_time(process)),
             exitcode=None if running else known.exitcode,
-            signal=None if died_of is None else signal_name(died_of),
+            signal=None if died_of is None else records.signal_name(died_of),
             cause=None if verdict is None else verdict.cause,
-            ending=Ending.RUNNING if verdict is None else verdict.ending,
+            ending=records.Ending.RUNNING if verdict is None else verdict.ending,
             ended_by=None if verdict is None else verdict.ended_by,
             requests=tuple(map(self._request, (sent for sent in known.sent if sent.certain))),
             joined=join.joined,
@@ -136,19 +118,19 @@ class _Records:
             orphaned=join.orphaned,
             target_ran=self._target_ran(process, identity.kind),
             exception=_exception(finish),
-            waiting_for=evidence.open_waits(process, self.processes, self.family, clock),
+            waiting_for=waits,
             unknown_reason=None if verdict is None else verdict.unknown,
-            evidence=evidence.collect(process, self.processes, self.family, known, verdict, clock),
+            evidence=evidence.collect(process, self.family, known, verdict, waits, clock),
         )
 
     def _seconds(self, at: int | None) -> float | None:
         return None if at is None else self.clock.seconds(at)
 
-    def _request(self, sent: log.Sent) -> Request:
-        return Request(
+    def _request(self, sent: log.Sent) -> records.Request:
+        return records.Request(
             at=self.clock.seconds(sent.at),
             by=sent.by,
-            signal=signal_name(sent.signal),
+            signal=records.signal_name(sent.signal),
             via=self.clock.text(sent.via),
         )
 
@@ -166,22 +148,22 @@ class _Records:
         return None if kind == "os_fork" else False
 
 
-def _exception(finish: log.Report | None) -> ExceptionInfo | None:
+def _exception(finish: log.Report | None) -> records.ExceptionInfo | None:
     if finish is None or not finish.field(1):
         return None
-    return ExceptionInfo(type=finish.field(1), message=finish.field(2), traceback=finish.field(3))
+    return records.ExceptionInfo(
+        type=finish.field(1), message=finish.field(2), traceback=finish.field(3)
+    )
 
 
 def _ask_hook(run: Run, hook: CauseHook) -> Run:
     """Let a plugin name a cause that would be `exited` or `unknown`."""
     processes = []
     for process in run.processes:
-        answer = None
-        if process.cause in (Cause.EXITED, Cause.UNKNOWN):
-            answer = hook(run, process)
+        answer = hook(run, process) if process.cause in (Cause.EXITED, Cause.UNKNOWN) else None
         if answer is not None:
-            named, plugin = Cause(answer[0]), answer[1]
-            fact = CauseNamed(at=None, source=Source.PLUGIN, plugin=plugin, cause=named)
+            named, source = Cause(answer[0]), records.Source.PLUGIN
+            fact = records.CauseNamed(at=None, source=source, plugin=answer[1], cause=named)
             process = replace(process, cause=named, evidence=(*process.evidence, fact))
         processes.append(process)
     return replace(run, processes=tuple(processes))

@@ -27,13 +27,16 @@ class Clock:
     def text(self, value: str) -> str:
         return self._texts.setdefault(value, value)
 
+    def cut(self, value: str) -> str:
+        return self.text(value[:_TEXT_LIMIT])
+
 
 def collect(
     process: ProcessFacts,
-    processes: Sequence[ProcessFacts],
     family: Family,
     history: History,
     verdict: Verdict | None,
+    waits: Sequence[records.Wait],
     clock: Clock,
 ) -> tuple[Evidence, ...]:
     """The facts about a process in the order of their times, what is missing last."""
@@ -41,7 +44,7 @@ def collect(
         *_start(process, family, clock),
         *(_signal(sent, history, verdict, clock) for sent in history.sent),
         *_own(process, history, clock),
-        *_waits(process, processes, family, clock),
+        *_waits(process, waits, clock),
         *_end(process, family, history, clock),
     ]
     found.sort(key=lambda fact: fact.at or 0.0)
@@ -65,11 +68,9 @@ def open_waits(
     process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
 ) -> tuple[records.Wait, ...]:
     """The joins that began to block and whose end was not reported."""
-    waits = [r for r in process.reports if r.kind == wire.WAITING]
-    if not waits:
-        return ()
     over = {r.field(0) for r in process.reports if r.kind == wire.COLLECTED}
-    unfinished = {r.field(0): r for r in waits if r.field(0) not in over}
+    waits = (r for r in process.reports if r.kind == wire.WAITING and r.field(0) not in over)
+    unfinished = {r.field(0): r for r in waits}
     if not unfinished:
         return ()
     children = {str(processes[n].pid): n for n in family.children[process.number]}
@@ -78,7 +79,7 @@ def open_waits(
             at=clock.seconds(report.at),
             pid=report.number(0) or 0,
             process=family.id(children.get(pid)),
-            where=clock.text(report.field(1)[:_TEXT_LIMIT]),
+            where=clock.cut(report.field(1)),
         )
         for pid, report in unfinished.items()
     )
@@ -90,12 +91,11 @@ def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evid
             at=clock.seconds(report.at),
             source=Source.PROCESS,
             about=family.id(by),
-            where=_where(report.field(6), clock),
+            where=clock.cut(report.field(6)),
         )
 
 
 def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock) -> Evidence:
-    decisive = verdict is not None and sent is verdict.request
     return records.SignalSent(
         at=clock.seconds(sent.at),
         source=Source.TEST if isinstance(sent.by, str) else Source.PROCESS,
@@ -105,7 +105,7 @@ def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock)
         disposition=sent.disposition,
         alive=sent.alive,
         certain=sent.certain,
-        decisive=decisive,
+        decisive=verdict is not None and sent is verdict.request,
     )
 
 
@@ -119,8 +119,8 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
             at=clock.seconds(report.at),
             source=Source.ITSELF,
             how=finish.how,
-            exception=clock.text(report.field(1)[:_TEXT_LIMIT]),
-            message=clock.text(report.field(2)[:_TEXT_LIMIT]),
+            exception=clock.cut(report.field(1)),
+            message=clock.cut(report.field(2)),
         )
     last = process.last_of_program(wire.EXITING)
     if last is not None and history.last_report == "os_exit":
@@ -129,14 +129,14 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
 
 
 def _waits(
-    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
+    process: ProcessFacts, waits: Sequence[records.Wait], clock: Clock
 ) -> Iterator[Evidence]:
-    """Joins that blocked and whose end was not seen; an exit path that did not come to its end."""
+    """An exit path whose end was not reported, and joins that blocked for which that holds too."""
     begun = process.last_of_program(wire.EXIT_PATH)
     ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.EXITING)
     if begun is not None and ended is None:
         yield records.ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
-    for wait in open_waits(process, processes, family, clock):
+    for wait in waits:
         yield records.Waiting(
             at=wait.at, source=Source.ITSELF, about=wait.process, pid=wait.pid, where=wait.where
         )
@@ -156,7 +156,7 @@ def _end(
             at=clock.seconds(report.at),
             source=Source.PROCESS,
             about=family.id(by),
-            where=_where(report.field(3), clock),
+            where=clock.cut(report.field(3)),
         )
     if not process.collected and process.reaped is not None and process.number:
         yield records.Reaped(
@@ -171,7 +171,3 @@ def _collections(process: ProcessFacts) -> list[tuple[int, Report]]:
         return first
     later = [collection for collection in process.collected[1:] if collection[1].field(2)]
     return [*first, *later[:1]]
-
-
-def _where(field: str, clock: Clock) -> str:
-    return clock.text(field[:_TEXT_LIMIT])

@@ -67,23 +67,26 @@ def identify(processes: Sequence[ProcessFacts]) -> Family:
     for number, parent in enumerate(search.parents):
         if parent is not None:
             children[parent].append(number)
-    return Family(
-        identities=tuple(
+    identities = []
+    for process in processes:
+        number, kind = process.number, search.kinds[process.number]
+        identities.append(
             Identity(
-                id=ids[process.number],
-                kind=search.kinds[process.number],
-                role=_role(process, search.kinds[process.number]),
-                name=_name(process, search.kinds[process.number], programs[process.number]),
-                parent=search.parents[process.number],
-                parent_certain=search.certain[process.number],
-                forked_from=search.forked_from[process.number],
+                id=ids[number],
+                kind=kind,
+                role=_role(kind),
+                name=_name(process, kind, programs[number]),
+                parent=search.parents[number],
+                parent_certain=search.certain[number],
+                forked_from=search.forked_from[number],
                 daemon=_daemon(process),
                 start_method=_start_method(process),
                 argv=_argv(process),
-                version=versions[process.number] or (0,),
+                version=versions[number] or (0,),
             )
-            for process in processes
-        ),
+        )
+    return Family(
+        identities=tuple(identities),
         children=tuple(map(tuple, children)),
         order=tuple(process.number for process in order),
     )
@@ -114,11 +117,8 @@ class _Search:
     def _kind(self, process: ProcessFacts) -> str:
         if process.number == 0:
             return "main"
-        run, hello = process.last(wire.RUN), process.first(wire.HELLO)
-        reported = [run.field(1)] if run is not None else []
-        reported += [report.field(1) for _, report in process.announcements]
-        if hello is not None:
-            reported.append(hello.field(3))
+        run = process.last(wire.RUN)
+        reported = [*([] if run is None else [run.field(1)]), *_kinds_at_start(process)]
         kind = next((kind for kind in reported if kind in KINDS and kind != "main"), None)
         if kind == "os_fork" and self._below_server(process):
             return "process"  # a fork server forks nothing else
@@ -130,12 +130,7 @@ class _Search:
 
     def _below_server(self, process: ProcessFacts) -> bool:
         parent = self.forked_from[process.number]
-        if parent is None:
-            return False
-        above = self.processes[parent]
-        reported = [report.field(1) for _, report in above.announcements]
-        hello = above.first(wire.HELLO)
-        return "forkserver" in (*reported, hello.field(3) if hello is not None else "")
+        return parent is not None and "forkserver" in _kinds_at_start(self.processes[parent])
 
     def _parent(self, process: ProcessFacts) -> tuple[int | None, bool]:
         """The parent's number, and whether it is certain."""
@@ -209,10 +204,15 @@ def _keys(processes: Sequence[ProcessFacts]) -> dict[str, int]:
     }
 
 
-def _role(process: ProcessFacts, kind: str) -> Role:
-    if process.number == 0:
-        return Role.MAIN
-    return Role.HELPER if kind in HELPER_KINDS else Role.CHILD
+def _kinds_at_start(process: ProcessFacts) -> list[str]:
+    """The kinds by which its parent and then it itself reported its start."""
+    reported = [report.field(1) for _, report in process.announcements]
+    hello = process.first(wire.HELLO)
+    return reported if hello is None else [*reported, hello.field(3)]
+
+
+def _role(kind: str) -> Role:
+    return Role.MAIN if kind == "main" else Role.HELPER if kind in HELPER_KINDS else Role.CHILD
 
 
 def _name(process: ProcessFacts, kind: str, program: tuple[str, ...] | None) -> str:
@@ -241,8 +241,7 @@ def _daemon(process: ProcessFacts) -> bool | None:
 
 def _start_method(process: ProcessFacts) -> str | None:
     run = process.last(wire.RUN)
-    reports = [run] if run is not None else []
-    reports += [report for _, report in process.announcements]
+    reports = [*([] if run is None else [run]), *(report for _, report in process.announcements)]
     return next((r.field(4) for r in reports if r.field(4) in START_METHODS), None)
 
 

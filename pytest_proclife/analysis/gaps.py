@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.log import ProcessFacts, Report
-from pytest_proclife.records import (
-    HELPER_KINDS,
-    MULTIPROCESSING_KINDS,
-    Missing,
-    MissingKind,
-)
+from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS, Missing, MissingKind
 
 Gap = tuple[float, float]  # monotonic ns: a report that is missing was written between these
 
@@ -87,10 +82,7 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
             (low, high, family.identities[process.number].id)
             for process in processes
             if not _never_reported(process)
-            for low, high in (
-                *of_process[process.number],
-                *((at, at) for at in process.lost_groups),
-            )
+            for low, high in (*of_process[process.number], *((t, t) for t in process.lost_groups))
         ),
         unobserved=Spans(
             (start, _end(processes[number]), family.identities[number].id)
@@ -147,8 +139,7 @@ def _is_observed(process: ProcessFacts, family: Family, since: dict[int, float])
         return process.entered
     if family.identities[process.number].parent in since:
         return False
-    program = process.argv[0].rsplit("/", 1)[-1] if process.argv else "python"
-    return program.startswith("python")
+    return not process.argv or process.argv[0].rsplit("/", 1)[-1].startswith("python")
 
 
 def _ran_nothing(process: ProcessFacts) -> bool:

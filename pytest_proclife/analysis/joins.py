@@ -16,19 +16,19 @@ from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined
 class Join:
     """How a process and its parent came apart. `joined_at` is in monotonic ns."""
 
-    joined: Joined | None = None
-    joined_at: int | None = None
-    orphaned: bool | None = None
+    joined: Joined | None
+    joined_at: int | None
+    orphaned: bool | None
 
 
 def find(
     processes: Sequence[ProcessFacts], family: Family, gaps: Gaps, backend: str
 ) -> tuple[Join, ...]:
     """Find out who waited for each process, by number."""
-    alive = {
-        process.number: _alive_in_exit_path(process)
+    alive = {  # the pids of the children that were alive when a process's exit path began
+        process.number: frozenset(report.fields)
         for process in processes
-        if process.last(wire.EXIT_PATH) is not None
+        if (report := process.last(wire.EXIT_PATH)) is not None
     }
     joins = []
     for process in processes:
@@ -83,12 +83,6 @@ def _reaped_by_kernel(
         visited.add(number)
         number, at = family.identities[number].forked_from, above.began
     return False
-
-
-def _alive_in_exit_path(process: ProcessFacts) -> frozenset[str]:
-    """The pids of the children that were alive when a process's exit path began."""
-    report = process.last(wire.EXIT_PATH)
-    return frozenset(() if report is None else report.fields)
 
 
 # --- orphaned

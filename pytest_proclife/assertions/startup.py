@@ -18,6 +18,11 @@ _MESSAGE = 200  # characters of an exception's message in a sentence
 # What a spawned child raises if it cannot find its target.
 _NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
 
+_ABOUT_THE_FLAG = (
+    "the flag counts as it is when start() is called; a new Process inherits it from the process "
+    "that creates it, and Pool sets it"
+)
+
 
 def target_ran(processes: Records) -> Violation | None:
     """The target was reached."""
@@ -87,12 +92,8 @@ def daemon(processes: Records, wanted: bool) -> Violation | None:
             return None
         if process.daemon is None:
             return _no_flag(process)
-        hint = (
-            "the flag counts as it is when start() is called; a new Process inherits it from the "
-            "process that creates it, and Pool sets it"
-        )
-        with_flag = "with" if process.daemon else "without"
-        return Offence(process, f"it was started {with_flag} the flag", hint)
+        actual = f"it was started {'with' if process.daemon else 'without'} the flag"
+        return Offence(process, actual, _ABOUT_THE_FLAG)
 
     return on_each(processes, "to be a daemon" if wanted else "not to be a daemon", check)
 

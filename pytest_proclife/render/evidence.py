@@ -6,15 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_proclife import records
-from pytest_proclife.records import (
-    Evidence,
-    EvidenceKind,
-    MissingKind,
-    Run,
-    Source,
-    UnknownKind,
-    signal_name,
-)
+from pytest_proclife.records import Evidence, EvidenceKind, MissingKind, Run, UnknownKind
 
 
 def fact_words(fact: Evidence, run: Run | None = None) -> str:
@@ -26,7 +18,7 @@ def source_words(fact: Evidence, run: Run) -> str:
     """The name of whoever states a fact."""
     if isinstance(fact, records.CauseNamed):
         return fact.plugin
-    if fact.source is Source.PROCESS and fact.about is not None:
+    if fact.source is records.Source.PROCESS and fact.about is not None:
         return run.processes[fact.about].name
     return str(fact.source)
 
@@ -70,7 +62,7 @@ def _ended(fact: records.Ended, run: Run | None) -> str:
     if fact.exitcode is None:
         return "ended; its wait status was not seen"
     if fact.exitcode < 0:
-        return f"died of {signal_name(-fact.exitcode)}"
+        return f"died of {records.signal_name(-fact.exitcode)}"
     return f"exited with {fact.exitcode}"
 
 
@@ -118,32 +110,21 @@ def unknown_words(reason: records.UnknownReason) -> str:
     return _UNKNOWN[reason.kind].format(signal=reason.signal or "a signal")
 
 
+_OWN = "some of its reports are missing: "
+_OTHERS = "reports of other processes are missing, which could be of "
+
 _UNKNOWN = {
     UnknownKind.WAIT_STATUS: "its wait status could not be read",
     UnknownKind.NO_END_REPORTED: "it exited without a report of its finish or of os._exit()",
     UnknownKind.FINISH_REPORT: "the report of how its code finished is missing",
-    UnknownKind.REPLACEMENT: (
-        "some of its reports are missing: another program may have replaced it"
-    ),
-    UnknownKind.PARENTS_EXIT: (
-        "some of its reports are missing: its parent's exit path may have ended it"
-    ),
-    UnknownKind.FINISHED_FIRST: (
-        "some of its reports are missing: it may have finished before {signal} came"
-    ),
-    UnknownKind.FINISHED_BEFORE_OS_EXIT: (
-        "some of its reports are missing: its code may have finished before os._exit()"
-    ),
-    UnknownKind.FINISHED_BEFORE_SIGNAL: (
-        "some of its reports are missing: its code may have finished before the signal"
-    ),
-    UnknownKind.FINISHED_BEFORE_EXIT_PATH: (
-        "some of its reports are missing: its target may have finished before"
-    ),
+    UnknownKind.REPLACEMENT: _OWN + "another program may have replaced it",
+    UnknownKind.PARENTS_EXIT: _OWN + "its parent's exit path may have ended it",
+    UnknownKind.FINISHED_FIRST: _OWN + "it may have finished before {signal} came",
+    UnknownKind.FINISHED_BEFORE_OS_EXIT: _OWN + "its code may have finished before os._exit()",
+    UnknownKind.FINISHED_BEFORE_SIGNAL: _OWN + "its code may have finished before the signal",
+    UnknownKind.FINISHED_BEFORE_EXIT_PATH: _OWN + "its target may have finished before",
     UnknownKind.REACTION: "what it did with {signal} could not be seen",
-    UnknownKind.REACTION_REPORT: (
-        "some of its reports are missing: one could say what it did with {signal}"
-    ),
+    UnknownKind.REACTION_REPORT: _OWN + "one could say what it did with {signal}",
     UnknownKind.CAUGHT: "whether it caught {signal} could not be seen",
     UnknownKind.LEFT_BY_HANDLER: "whether it left by its handler of {signal} could not be seen",
     UnknownKind.DIED_OF_IGNORED: "it ignored {signal}, and yet it died of it",
@@ -155,12 +136,8 @@ _UNKNOWN = {
     UnknownKind.UNCERTAIN_EARLIER_REQUEST: (
         "an earlier signal was sent to it or to another process"
     ),
-    UnknownKind.REQUEST_REPORT: (
-        "reports of other processes are missing, which could be of a signal to it"
-    ),
-    UnknownKind.EARLIER_REQUEST_REPORT: (
-        "reports of other processes are missing, which could be of an earlier signal to it"
-    ),
+    UnknownKind.REQUEST_REPORT: _OTHERS + "a signal to it",
+    UnknownKind.EARLIER_REQUEST_REPORT: _OTHERS + "an earlier signal to it",
     UnknownKind.UNOBSERVED_SENDER: (
         "a program that does not report was running, and may have sent {signal}"
     ),
@@ -172,9 +149,8 @@ _UNKNOWN = {
 
 def missing_words(missing: records.Missing) -> str:
     """What may have happened unseen, in a sentence."""
-    process = (
-        "a process" if missing.process is None else str(missing.run.processes[missing.process])
-    )
+    id = missing.process
+    process = "a process" if id is None else missing.run.processes[id]
     return _MISSING[missing.kind].format(process=process, what=missing.what)
 
 

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_proclife.records import (
-    Cause,
-    Ending,
-    ExitPathUnfinished,
-    Joined,
-    ProcessRecord,
-    Role,
-    Run,
-    SignalSent,
-)
+from pytest_proclife import records
+from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Role, Run
 from pytest_proclife.render.evidence import wait_words
 from pytest_proclife.render.text import plain, seconds, shortened
 
@@ -37,9 +29,10 @@ def describe(
         words.append(f"died of {process.signal}")
     if process.joined is not None:
         words.append(_join_words(process, process.joined))
-    if process.orphaned and process.role is not Role.HELPER and not parent_named:
+    is_helper = process.role is Role.HELPER
+    if process.orphaned and not is_helper and not parent_named:
         words.append("outlived its parent")
-    if process.target_ran is False and process.role is not Role.HELPER and not start_named:
+    if process.target_ran is False and not is_helper and not start_named:
         words.append("its target never ran")
     return ", ".join(words)
 
@@ -95,9 +88,9 @@ def _signal(process: ProcessRecord) -> str | None:
     return process.signal if request is None else request.signal
 
 
-def request_that_ended(process: ProcessRecord) -> SignalSent | None:
+def request_that_ended(process: ProcessRecord) -> records.SignalSent | None:
     """The signal that a process ended of, if its cause is one; None if it is not known."""
-    sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    sent = (fact for fact in process.evidence if isinstance(fact, records.SignalSent))
     return next((fact for fact in sent if fact.decisive), None)
 
 
@@ -120,18 +113,18 @@ def _join_words(process: ProcessRecord, joined: Joined) -> str:
         case Joined.IMPLICIT:
             return "joined by the exit path"
         case Joined.LIBRARY:
-            words = {
-                "pool_worker": "its pool",
-                "executor_worker": "its executor",
-                "manager": "its manager",
-            }
-            return f"joined by {words.get(process.kind, 'the library')}"
+            its = {"pool_worker": "pool", "executor_worker": "executor", "manager": "manager"}
+            return (
+                f"joined by its {its[process.kind]}"
+                if process.kind in its
+                else "joined by the library"
+            )
 
 
 def waiting_for(run: Run) -> str:
     """What main was doing when the run was ended at its timeout, in one sentence's words."""
     main = run.main
-    in_exit_path = any(isinstance(fact, ExitPathUnfinished) for fact in main.evidence)
+    in_exit_path = any(isinstance(fact, records.ExitPathUnfinished) for fact in main.evidence)
     wait = main.waiting_for[-1] if main.waiting_for else None
     ended = main.ended_at if main.ended_at is not None else run.duration
     running = [p for p in main.children if p.ended_at is None or p.cause is Cause.CLEANED_UP]

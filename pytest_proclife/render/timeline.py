@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pytest_proclife.records import Cause, ProcessRecord, Role, Run
-from pytest_proclife.render.process import cause_words, describe, waiting_for
+from pytest_proclife.render.process import cause_words, describe
 from pytest_proclife.render.text import plain, seconds, shortened, width
 
-__all__ = ["describe", "render", "waiting_for"]
-
 _BAR = 32  # columns of the bar
-_LEVELS = 5  # of indentation; who is deeper in the tree stands there too
+_LEVELS = 5  # of indentation at most
 ROWS = 40  # processes shown, helpers left out
 _REASONS = 5  # of what was not seen
 
-# What a reader looks for first, where not all can be shown.
+# What a reader looks for first, if not all can be shown.
 _UNUSUAL = (
     *(Cause.UNKNOWN, Cause.CLEANED_UP, Cause.SIGNALED, Cause.KILLED, Cause.RAISED),
     *(Cause.ABANDONED, Cause.TERMINATED, Cause.OS_EXIT, Cause.EXITED, Cause.SYS_EXIT),
@@ -26,8 +24,8 @@ _UNUSUAL = (
 def render(run: Run, *, rows: int = ROWS, first: Iterable[ProcessRecord] = ()) -> str:
     """The timeline: a line for main, one for each process, and what was not seen.
 
-    Of more than `rows` processes those asked for and those with unusual causes are shown `first`,
-    the others counted.
+    Of more than `rows` processes, those of `first` and those with unusual causes are shown, and
+    the others are counted.
     """
     processes = [p for p in run.processes if p.role is not Role.HELPER]
     shown = _selected(processes, rows, frozenset(p.id for p in first))
@@ -61,10 +59,8 @@ class _Table:
         return self._line("pid", "process", "daemon" if self.flag else "", scale, "why it ended")
 
     def row(self, process: ProcessRecord, name: str) -> str:
-        flag = "daemon" if process.daemon else ""
-        return self._line(
-            str(process.pid), name, flag, _bar(process, self.duration), describe(process)
-        )
+        flag, bar = "daemon" if process.daemon else "", _bar(process, self.duration)
+        return self._line(str(process.pid), name, flag, bar, describe(process))
 
     def _line(self, pid: str, name: str, flag: str, bar: str, words: str) -> str:
         name += " " * (self.name - width(name))
@@ -89,11 +85,10 @@ def _selected(
         return processes
 
     def rank(process: ProcessRecord) -> tuple[bool, bool, int, int]:
-        main = process.role is Role.MAIN
-        return not main, process.id not in first, _rank(process), process.id
+        not_main = process.role is not Role.MAIN
+        return not_main, process.id not in first, _rank(process), process.id
 
-    ranked = sorted(processes, key=rank)
-    return ranked[:rows]
+    return sorted(processes, key=rank)[:rows]
 
 
 def _rank(process: ProcessRecord) -> int:
@@ -103,7 +98,7 @@ def _rank(process: ProcessRecord) -> int:
 
 
 def _depths(run: Run) -> dict[int, int]:
-    """How far below main each process stands; one whose parent is not known, as main's child."""
+    """How far below main each process is; without a known parent, it counts as main's child."""
     depths = {run.main.id: 0}
     for start in run.processes:
         path = []
@@ -121,9 +116,8 @@ def _tree(run: Run, shown: Iterable[ProcessRecord]) -> list[ProcessRecord]:
     """Each parent before its children, siblings in the order of their starts."""
     wanted = {p.id for p in shown}
     strays = [p for p in run.processes[1:] if p.parent is None and p.role is not Role.HELPER]
-    waiting = [*reversed(strays), run.main]
     below_helpers = [p for h in run.helpers for p in h.children]
-    waiting[:0] = reversed(below_helpers)
+    waiting = [*reversed(below_helpers), *reversed(strays), run.main]
     order = []
     while waiting:
         process = waiting.pop()

@@ -10,7 +10,8 @@ from histories import Log
 from pytest_proclife import wire
 from pytest_proclife.analysis.log import process_number
 from pytest_proclife.records import TargetInfo
-from pytest_proclife.render.timeline import describe, render, waiting_for
+from pytest_proclife.render.process import describe, waiting_for
+from pytest_proclife.render.timeline import render
 from pytest_proclife.supervisor import protocol
 
 
