@@ -6,6 +6,7 @@ import re
 import signal as signals
 from collections.abc import Iterable
 
+from pytest_proclife.errors import LifecycleError
 from pytest_proclife.records import Joined, ProcessRecord, Run, signal_name
 
 _REPR = 60  # characters of what was given instead
@@ -14,7 +15,7 @@ _PASS = "pass a process of a run (run.main, run['Process-1']) or several of them
 
 
 def records(given: object) -> tuple[ProcessRecord, ...]:
-    """The processes that an assertion was given, each once. TypeError for anything else."""
+    """The processes that an assertion was given, each once. LifecycleError if there are none."""
     __tracebackhide__ = True
     if isinstance(given, ProcessRecord):
         return (given,)
@@ -26,6 +27,8 @@ def records(given: object) -> tuple[ProcessRecord, ...]:
     for process in found:
         if not isinstance(process, ProcessRecord):
             raise TypeError(f"{_PASS}, not {_shown(process)}")
+    if not found:
+        raise LifecycleError("no processes given: the assertion would prove nothing")
     for process in found[1:]:
         _of_one_run(found[0], process)
     return tuple({process.id: process for process in found}.values())
@@ -48,15 +51,17 @@ def a_run(given: object) -> Run:
 
 
 def sides(
-    processes: tuple[ProcessRecord, ...], others: tuple[ProcessRecord, ...], *, apart: bool
-) -> None:
-    """Check that two groups can be compared. `apart`: no process may be in both."""
+    p: object, q: object, *, apart: bool
+) -> tuple[tuple[ProcessRecord, ...], tuple[ProcessRecord, ...]]:
+    """Two groups of processes that can be compared. `apart`: no process may be in both."""
     __tracebackhide__ = True
+    processes, others = records(p), records(q)
     _of_one_run(processes[0], others[0])
     both = {p.id for p in processes} & {p.id for p in others}
     if both and (apart or len(processes) == len(others) == 1):
         name = str(next(p for p in processes if p.id in both))
         raise ValueError(f"{name} is on both sides: a process has no order with itself")
+    return processes, others
 
 
 def how_joined(how: object) -> Joined | None:
@@ -117,13 +122,13 @@ def pattern(match: object) -> re.Pattern[str] | None:
         raise ValueError(f"match is not a regular expression: {error} in {match!r}") from None
 
 
-def exception_type(type: object) -> str | type[BaseException] | None:
+def exception_type(given: object) -> str | type[BaseException] | None:
     __tracebackhide__ = True
-    if type is None or (isinstance(type, str) and type):
-        return type
-    if isinstance(type, _TYPE) and issubclass(type, BaseException):
-        return type
-    raise ValueError(f"type is an exception class or the name of one, not {_shown(type)}")
+    if given is None or (isinstance(given, str) and given):
+        return given
+    if isinstance(given, type) and issubclass(given, BaseException):
+        return given
+    raise ValueError(f"type is an exception class or the name of one, not {_shown(given)}")
 
 
 def _of_one_run(process: ProcessRecord, other: ProcessRecord) -> None:
@@ -136,6 +141,3 @@ def _of_one_run(process: ProcessRecord, other: ProcessRecord) -> None:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _REPR else f"{text[:_REPR]}..."
-
-
-_TYPE = type  # the name is an argument's above

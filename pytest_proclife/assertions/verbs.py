@@ -14,19 +14,10 @@ from typing import Literal
 from pytest_proclife.assertions import arguments, causes, joins, order, orphans, startup
 from pytest_proclife.assertions.failure import hold
 from pytest_proclife.durations import check_seconds
-from pytest_proclife.errors import LifecycleError
 from pytest_proclife.records import Cause, Joined, ProcessRecord, Run
 
 Processes = ProcessRecord | Iterable[ProcessRecord]
 How = Joined | Literal["explicit", "implicit", "library"]
-
-
-def _given(p: object) -> tuple[ProcessRecord, ...]:
-    __tracebackhide__ = True
-    processes = arguments.records(p)
-    if not processes:
-        raise LifecycleError("no processes given: the assertion would prove nothing")
-    return processes
 
 
 # --- its start, and who waited for it
@@ -35,19 +26,19 @@ def _given(p: object) -> tuple[ProcessRecord, ...]:
 def assert_target_ran(p: Processes) -> None:
     """Its target was reached, however it ended after that."""
     __tracebackhide__ = True
-    hold("assert_target_ran", startup.target_ran(_given(p)))
+    hold("assert_target_ran", startup.target_ran(arguments.records(p)))
 
 
 def assert_daemon(p: Processes) -> None:
     """It was started with the daemon flag. An unknown flag fails."""
     __tracebackhide__ = True
-    hold("assert_daemon", startup.daemon(_given(p), True))
+    hold("assert_daemon", startup.daemon(arguments.records(p), True))
 
 
 def assert_not_daemon(p: Processes) -> None:
     """It was started without the daemon flag. An unknown flag fails."""
     __tracebackhide__ = True
-    hold("assert_not_daemon", startup.daemon(_given(p), False))
+    hold("assert_not_daemon", startup.daemon(arguments.records(p), False))
 
 
 def assert_joined(p: Processes, how: How | None = None) -> None:
@@ -57,7 +48,7 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
     joined although its target never ran.
     """
     __tracebackhide__ = True
-    hold("assert_joined", joins.joined(_given(p), arguments.how_joined(how)))
+    hold("assert_joined", joins.joined(arguments.records(p), arguments.how_joined(how)))
 
 
 # --- why it ended
@@ -66,13 +57,13 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
 def assert_abandoned(p: Processes) -> None:
     """It is a daemon that its parent's exit path ended before its target had finished."""
     __tracebackhide__ = True
-    hold("assert_abandoned", causes.caused(_given(p), Cause.ABANDONED))
+    hold("assert_abandoned", causes.caused(arguments.records(p), Cause.ABANDONED))
 
 
 def assert_returned(p: Processes) -> None:
     """Its target returned."""
     __tracebackhide__ = True
-    hold("assert_returned", causes.caused(_given(p), Cause.RETURNED))
+    hold("assert_returned", causes.caused(arguments.records(p), Cause.RETURNED))
 
 
 def assert_raised(
@@ -88,32 +79,34 @@ def assert_raised(
     """
     __tracebackhide__ = True
     kind, pattern = arguments.exception_type(type), arguments.pattern(match)
-    hold("assert_raised", causes.raised(_given(p), kind, pattern))
+    hold("assert_raised", causes.raised(arguments.records(p), kind, pattern))
 
 
 def assert_sys_exit(p: Processes, code: int | None = None) -> None:
     """`SystemExit` left its target. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
-    hold("assert_sys_exit", causes.exited(_given(p), Cause.SYS_EXIT, arguments.exit_code(code)))
+    given = arguments.records(p)
+    hold("assert_sys_exit", causes.exited(given, Cause.SYS_EXIT, arguments.exit_code(code)))
 
 
 def assert_os_exit(p: Processes, code: int | None = None) -> None:
     """It called `os._exit()`. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
-    hold("assert_os_exit", causes.exited(_given(p), Cause.OS_EXIT, arguments.exit_code(code)))
+    given = arguments.records(p)
+    hold("assert_os_exit", causes.exited(given, Cause.OS_EXIT, arguments.exit_code(code)))
 
 
 def assert_terminated(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It ended of a signal that asked it to end. `by` is the sender: a process or "test"."""
     __tracebackhide__ = True
-    given = _given(p)
+    given = arguments.records(p)
     hold("assert_terminated", causes.ended_by(given, Cause.TERMINATED, arguments.sender(by, given)))
 
 
 def assert_killed(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It died of SIGKILL. `by` is the sender: another process of the run, or "test"."""
     __tracebackhide__ = True
-    given = _given(p)
+    given = arguments.records(p)
     hold("assert_killed", causes.ended_by(given, Cause.KILLED, arguments.sender(by, given)))
 
 
@@ -123,7 +116,7 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
     `signal` is a name ("SIGSEGV") or a number.
     """
     __tracebackhide__ = True
-    hold("assert_signaled", causes.signaled(_given(p), arguments.signal_named(signal)))
+    hold("assert_signaled", causes.signaled(arguments.records(p), arguments.signal_named(signal)))
 
 
 # --- what was left
@@ -132,7 +125,7 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
 def assert_orphaned(p: Processes) -> None:
     """It was still running when its parent had ended. The order has to be proven."""
     __tracebackhide__ = True
-    hold("assert_orphaned", orphans.orphaned(_given(p)))
+    hold("assert_orphaned", orphans.orphaned(arguments.records(p)))
 
 
 def assert_no_orphans(run: Run, within: float = 0.0) -> None:
@@ -166,14 +159,14 @@ def assert_outlived(p: Processes, q: Processes) -> None:
     a report that the later process sent after the other had ended, or by 50 ms between the two.
     """
     __tracebackhide__ = True
-    these, those = _sides(p, q, apart=True)
+    these, those = arguments.sides(p, q, apart=True)
     hold("assert_outlived", order.outlived(these, those))
 
 
 def assert_ended_before(p: Processes, q: Processes) -> None:
     """Each of `p` ended before each of `q`. The order is proven as for `assert_outlived`."""
     __tracebackhide__ = True
-    these, those = _sides(p, q, apart=True)
+    these, those = arguments.sides(p, q, apart=True)
     hold("assert_ended_before", order.ended_before(these, those))
 
 
@@ -183,7 +176,7 @@ def assert_overlapped(p: Processes, q: Processes) -> None:
     A process in both groups is not compared with itself: `assert_overlapped(workers, workers)`.
     """
     __tracebackhide__ = True
-    these, those = _sides(p, q, apart=False)
+    these, those = arguments.sides(p, q, apart=False)
     hold("assert_overlapped", order.overlapped(these, those))
 
 
@@ -193,8 +186,8 @@ def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
     A daemon that died of the exit path's signal did not run on.
     """
     __tracebackhide__ = True
-    process, given = arguments.record(p), _given(children)
-    arguments.sides((process,), given, apart=True)
+    process = arguments.record(p)
+    _, given = arguments.sides(process, children, apart=True)
     hold("assert_held_up_by", joins.held_up_by(process, given))
 
 
@@ -205,13 +198,4 @@ def assert_not_held_up(p: Processes) -> None:
     reports of `p` itself, and fails if some are missing; those of other processes do not matter.
     """
     __tracebackhide__ = True
-    hold("assert_not_held_up", joins.not_held_up(_given(p)))
-
-
-def _sides(
-    p: object, q: object, *, apart: bool
-) -> tuple[tuple[ProcessRecord, ...], tuple[ProcessRecord, ...]]:
-    __tracebackhide__ = True
-    these, those = _given(p), _given(q)
-    arguments.sides(these, those, apart=apart)
-    return these, those
+    hold("assert_not_held_up", joins.not_held_up(arguments.records(p)))

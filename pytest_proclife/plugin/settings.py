@@ -53,14 +53,12 @@ def configured(config: pytest.Config) -> dict[str, Any]:
 
 def checked(name: str, value: object) -> object:
     """The value of a default. ValueError if it makes no sense."""
-    if name == "start_methods":
-        return None if value is None else _start_methods(value)
-    if name == "linger":
-        return check_seconds(name, value, finite=True)
-    if value is None:
+    if value is None and name != "linger":
         return None
-    timeout = check_seconds(name, value)
-    return None if math.isinf(timeout) else timeout
+    if name == "start_methods":
+        return _start_methods(value)
+    seconds = check_seconds(name, value, finite=name == "linger")
+    return None if math.isinf(seconds) else seconds
 
 
 def _start_methods(value: object) -> tuple[str, ...]:
