@@ -67,7 +67,7 @@ def end_time(process: ProcessFacts) -> int | None:
 def open_waits(
     process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
 ) -> tuple[records.Wait, ...]:
-    """The joins that began to block and whose end was not reported."""
+    """The joins that began to block and whose end was not reported, each child's last one."""
     over = {r.field(0) for r in process.reports if r.kind == wire.COLLECTED}
     waits = (r for r in process.reports if r.kind == wire.WAITING and r.field(0) not in over)
     unfinished = {r.field(0): r for r in waits}
@@ -81,7 +81,7 @@ def open_waits(
             process=family.id(children.get(pid)),
             where=clock.cut(report.field(1)),
         )
-        for pid, report in unfinished.items()
+        for pid, report in sorted(unfinished.items(), key=lambda item: item[1].at)
     )
 
 

@@ -116,19 +116,15 @@ def _end_of(process: ProcessRecord) -> str:
 def _together(life: Life, other: Life) -> bool | None:
     if other.process.parent_id == life.process.id or life.process.parent_id == other.process.id:
         return True  # a parent is running when it starts a child
-    first, second = (life, other) if _begins_first(life.process, other.process) else (other, life)
+    first, second = sorted((life, other), key=lambda life: life.process.started_at)
     end, begin = first.process.ended_at, second.process.started_at
     if end is None or first.sign >= begin or end - begin >= LATENESS:
         return True
     return False if end <= begin else None
 
 
-def _begins_first(process: ProcessRecord, other: ProcessRecord) -> bool:
-    return process.started_at <= other.started_at
-
-
 def _spans(process: ProcessRecord, other: ProcessRecord) -> str:
-    first, second = (process, other) if _begins_first(process, other) else (other, process)
+    first, second = sorted((process, other), key=lambda p: p.started_at)
     began = f"{named(second)} was started at {second.started_at:.3f} s"
     return f"{named(first)} {_end_of(first)}, and {began}"
 

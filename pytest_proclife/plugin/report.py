@@ -50,7 +50,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain `process.cause == "return"`: there is not such a cause."""
+    """Explain why `process.cause == "return"` cannot hold: "return" is not a cause."""
     if op == "==" and isinstance(left, str) and isinstance(right, str):
         for member, text in ((left, right), (right, left)):
             kind = type(member)

@@ -287,6 +287,19 @@ def test_main_was_in_a_join() -> None:
     assert timed_out(log) == "it was waiting for worker (pid 101) at job.py:12 in main since 0.02 s"
 
 
+def test_main_was_in_the_join_that_it_began_last() -> None:
+    log = Log()
+    worker, other = log.child(name="worker"), log.child(name="other")
+    for child in (worker, other, worker):  # the first two joins were interrupted
+        log.main.waits(child, "job.py:12 in main")
+
+    assert [wait.process for wait in log.run().main.waiting_for] == [2, 1]
+    assert timed_out(log) == (
+        "it was waiting for worker (pid 101) at job.py:12 in main since 0.01 s; "
+        "still running was other (pid 102)"
+    )
+
+
 def test_main_was_in_the_join_of_its_exit_path() -> None:
     log = Log()
     worker, second = log.child(name="worker"), log.child(name="second")
