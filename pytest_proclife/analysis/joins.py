@@ -59,11 +59,10 @@ def _joined(
         return Joined(how), report.at
     if process.collected or identity.kind in MULTIPROCESSING_KINDS:
         return None, None
-    if process.reaped is None or process.reaped_by_us or identity.parent is None:
+    parent, at = identity.parent, None if process.reaped_by_us else process.reaped
+    if at is None or parent is None or _reaped_by_kernel(parent, at, processes, family, gaps):
         return None, None
-    if _reaped_by_kernel(identity.parent, process.reaped, processes, family, gaps):
-        return None, None
-    return Joined.EXPLICIT, process.reaped
+    return Joined.EXPLICIT, at
 
 
 def _reaped_by_kernel(
@@ -101,13 +100,13 @@ def _orphaned(
     | its parent was not seen | None |
     | its parent has not ended | False |
     | its parent collected its status | False |
-    | it has not ended, or was running at a look after its parent's end | True |
+    | it has not ended, or was found running after its parent's end | True |
     | its end came with an earlier wake-up than its parent's | False |
     | it reported something after its parent's end | True |
     | its parent reaped it, or it would have come to the supervisor | False |
     | both ends came with the same wake-up | None |
-    | its parent's end came first, and that look would have shown it alive as a child | None |
-    | the same, but it was found only later, as an orphan that was reaped | None |
+    | its parent's end came first, and then it was not found running, as a known child is | None |
+    | its parent's end came first, and it became known only as an orphan that was reaped | None |
     | its parent's end came first | True |
 
     If a fork server forked it, the kernel's parent is the server: who reaped it proves nothing.

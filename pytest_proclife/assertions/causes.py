@@ -9,9 +9,9 @@ from pytest_proclife.assertions.violation import (
     Offence,
     Records,
     Violation,
-    came_to,
     named,
     on_each,
+    outcome,
 )
 from pytest_proclife.records import Cause, Ending, ExceptionInfo, ProcessRecord
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
@@ -165,7 +165,7 @@ def ended_by(processes: Records, wanted: Cause, by: ProcessRecord | str | None) 
         if process.ended_by == sender:
             return None
         hint = "process.requests lists every signal that was sent to it, with its sender"
-        return Offence(process, came_to(process), hint)
+        return Offence(process, outcome(process), hint)
 
     return caused(processes, wanted, f"{_PHRASES[wanted]} by {name}", check)
 
@@ -176,7 +176,7 @@ def signaled(processes: Records, signal: str | None) -> Violation | None:
     def check(process: ProcessRecord) -> Offence | None:
         if signal is None or process.signal == signal:
             return None
-        return Offence(process, came_to(process), about_cause(process, None))
+        return Offence(process, outcome(process), about_cause(process, None))
 
     expected = f"to have died of {signal or 'a signal'} that no process of the run sent"
     return caused(processes, Cause.SIGNALED, expected, check)
@@ -233,7 +233,7 @@ def _raised(error: ExceptionInfo) -> str:
 
 
 def _other_cause(process: ProcessRecord, wanted: Cause) -> Offence:
-    actual = came_to(process)
+    actual = outcome(process)
     if process.cause is Cause.RAISED and process.exception is not None:
         code = f"exit code {'not known' if process.exitcode is None else process.exitcode}"
         end = code if process.signal is None else f"died of {process.signal}"

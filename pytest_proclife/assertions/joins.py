@@ -9,9 +9,9 @@ from pytest_proclife.assertions.violation import (
     Offence,
     Records,
     Violation,
-    came_to,
     named,
     on_each,
+    outcome,
     unseen,
     why_unknown,
 )
@@ -45,7 +45,7 @@ def joined(processes: Records, how: Joined | None) -> Violation | None:
 def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
     if process.cause in (None, Cause.ABANDONED):
         known = process.cause is not None
-        return Offence(process, came_to(process), about_cause(process, None), known=known)
+        return Offence(process, outcome(process), about_cause(process, None), known=known)
     if process.joined is None:
         return _never_joined(process)
     if how is not None and process.joined is not how:
@@ -113,7 +113,7 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
     if holds_up and not _perhaps_abandoned(child):
         return None
     if holds_up or child.cause is None:
-        return Offence(child, came_to(child), about_cause(child, None), known=False)
+        return Offence(child, outcome(child), about_cause(child, None), known=False)
     if process.finished_at is None:
         if no_exit_path(process):
             hint = f"{process.name} had no exit path: {describe(process)}"
@@ -128,7 +128,7 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
     if child.joined is not Joined.IMPLICIT:
         hint = "only the joins of multiprocessing's own exit handler are implicit"
         return Offence(child, _joined_otherwise(child.joined), hint)
-    return Offence(child, came_to(child), "it died of the exit path's signal: it did not run on")
+    return Offence(child, outcome(child), "it died of the exit path's signal: it did not run on")
 
 
 def _holds_up(child: ProcessRecord, process: ProcessRecord) -> bool:

@@ -129,8 +129,8 @@ def _spans(process: ProcessRecord, other: ProcessRecord) -> str:
     return f"{named(first)} {_end_of(first)}, and {began}"
 
 
-def _why_so(process: ProcessRecord, other: ProcessRecord) -> str:
-    """The reason for an order that is proven, and is not the expected one."""
+def _about_order(process: ProcessRecord, other: ProcessRecord) -> str:
+    """The reason for a proven order that is not the expected one."""
     first, second = sorted((process, other), key=lambda p: p.started_at)
     if first.joined_at is not None and first.joined_at <= second.started_at:
         return f"{first.name} was joined at {first.joined_at:.3f} s, before the other was started"
@@ -153,7 +153,7 @@ def _pairs(processes: Records, others: Records, claim: Claim) -> Violation | Non
         actual = claim.actual(process, other)
         actual += "" if known else f": nothing proves {claim.unproven}"
         actual += f" (and {more} more of them)" if more else ""
-        hint = _why_so(process, other) if known else _HINT
+        hint = _about_order(process, other) if known else _HINT
         return Offence(process, actual, hint, known=known, others=(other,))
 
     group = named(others[0]) if len(others) == 1 else f"each of {len(others)} others"

@@ -7,10 +7,10 @@ from pytest_proclife.assertions.violation import (
     Offence,
     Records,
     Violation,
-    came_to,
     differing,
     named,
     on_each,
+    outcome,
     why_unknown,
 )
 from pytest_proclife.records import Cause, CleanUp, ProcessRecord, Role, Run
@@ -125,7 +125,7 @@ def nothing_left(run: Run) -> Violation | None:
 
 def _was_left(process: ProcessRecord) -> Offence | None:
     if process.cause in (None, Cause.CLEANED_UP):
-        return Offence(process, came_to(process), about_cause(process, None))
+        return Offence(process, outcome(process), about_cause(process, None))
     if process.cause is Cause.UNKNOWN and any(isinstance(e, CleanUp) for e in process.evidence):
         actual = f"whether it ended before the clean-up is not known: {why_unknown(process)}"
         return Offence(process, actual, about_cause(process, None), known=False)

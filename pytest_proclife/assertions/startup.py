@@ -6,8 +6,8 @@ from pytest_proclife.assertions.violation import (
     Offence,
     Records,
     Violation,
-    came_to,
     on_each,
+    outcome,
     unseen,
 )
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined, ProcessRecord, Role
@@ -39,14 +39,14 @@ def _never_ran(process: ProcessRecord) -> Offence | None:
         actual = f"whether its target ran is not known: {reason}"
         hint = "run.witness.missing says what could not be seen"
         return Offence(process, actual, hint, known=False)
-    hint = "; ".join(hint for hint in (_why_not(process), _what_join_said(process)) if hint)
+    hint = "; ".join(hint for hint in (_why_not(process), _about_join(process)) if hint)
     return Offence(process, f"its target never ran: {_start_up(process)}", hint)
 
 
 def _start_up(process: ProcessRecord) -> str:
     error = process.exception
     if error is None:
-        return came_to(process, start_named=True)
+        return outcome(process, start_named=True)
     under = f"under {process.start_method} " if process.start_method else ""
     message = plain(error.message)[:_MESSAGE]
     text = f"{under}its start-up raised {plain(error.type)}"
@@ -75,7 +75,7 @@ def _why_not(process: ProcessRecord) -> str:
     return "process.exception.traceback says where its start-up ended"
 
 
-def _what_join_said(process: ProcessRecord) -> str:
+def _about_join(process: ProcessRecord) -> str:
     if process.joined is not Joined.EXPLICIT:
         return ""
     return (

@@ -85,7 +85,7 @@ def named(process: ProcessRecord) -> str:
     return f"{shortened(process.name)} (pid {process.pid})"
 
 
-def came_to(process: ProcessRecord, *, start_named: bool = False) -> str:
+def outcome(process: ProcessRecord, *, start_named: bool = False) -> str:
     """Why and how a process ended, as a clause about "it"."""
     words = describe(process, start_named=start_named)
     return _PREFIXES.get(process.cause, "it ") + words

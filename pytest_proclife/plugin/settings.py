@@ -62,7 +62,7 @@ def checked(name: str, value: object) -> object:
 
 
 def _start_methods(value: object) -> tuple[str, ...]:
-    # these take 10 ms, and suites with other options or with the guard's marker do not need them
+    # imported late: they take 10 ms, and only suites that set start methods need them
     from pytest_proclife.options import check_start_method
     from pytest_proclife.records import START_METHODS
 
