@@ -11,6 +11,8 @@ from pytest_proclife import (
     assert_no_orphans,
     assert_nothing_left,
     assert_orphaned,
+    assert_returned,
+    assert_shut_down,
     assert_terminated,
 )
 
@@ -37,6 +39,23 @@ def serve():
         begun.wait()
     print("ready", flush=True)
     rest()
+
+
+def drain():
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    print("ready", flush=True)
+    while not stopped:
+        time.sleep(0.1)  # its work
+
+
+def test_a_service_that_drains_its_work_shuts_down(proclife):
+    with proclife.start(drain) as service:
+        service.wait_for_output("ready")
+        service.terminate()
+        run = service.wait()
+    assert_returned(run.main)  # nobody made it end: it ended by itself
+    assert_shut_down(run.main, by="test", within=10, exitcode=0)
 
 
 def test_a_service_that_is_asked_to_stop_leaves_nothing(proclife):

@@ -163,6 +163,7 @@ class EvidenceKind(enum.StrEnum):
     STARTED = "started"
     SIGNAL_SENT = "signal_sent"
     HANDLER_RAN = "handler_ran"
+    SIGNAL_TAKEN = "signal_taken"
     FINISHED = "finished"
     OS_EXIT_CALLED = "os_exit_called"
     EXIT_PATH_UNFINISHED = "exit_path_unfinished"
@@ -241,6 +242,15 @@ class HandlerRan(Evidence):
 
     kind: ClassVar[EvidenceKind] = EvidenceKind.HANDLER_RAN
     signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalTaken(Evidence):
+    """A call took a signal that was pending: `via` is "sigwait", "sigwaitinfo", "sigtimedwait"."""
+
+    kind: ClassVar[EvidenceKind] = EvidenceKind.SIGNAL_TAKEN
+    signal: str
+    via: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

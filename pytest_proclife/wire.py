@@ -16,16 +16,21 @@ RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about
 FINISHED = "l"
 EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)
-EXITING = "e"  # it is about to exit: how (exit|os_exit|launcher), exit code if known
-KILL = "k"  # target's pid, signal, via, where, alive (if it is the sender's child)  +pidfd
+# it is about to exit: how (exit|os_exit|launcher), exit code if known, signal whose handler calls
+# os._exit
+EXITING = "e"
+# target's pid, signal, via, where, alive (if it is the sender's child), signal whose handler sends
+# it (if to itself)  +pidfd
+KILL = "k"
 KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it  +pidfd of one
-CAUGHT = "c"  # signal whose Python handler is about to run
+CAUGHT = "c"  # signal whose Python handler is about to run, or that `via` took
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block
 EXEC = "E"  # observed, argv...: the program is about to be replaced
 SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
+TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT may name as `via`
 NO_PROGRAM = "-"  # for `observed`: the child has no program to execute
 
 # The environment variable that takes the ticket to a new interpreter: address of the run,

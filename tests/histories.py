@@ -200,9 +200,15 @@ class Process:
         *,
         state: str | None = "default",
         alive: bool | None = None,
+        handler: int | None = None,
     ) -> None:
-        """It sends a signal; `state` is what the supervisor saw that it would meet."""
-        extra = () if alive is None else (wire.flag(alive),)
+        """It sends a signal; `state` is what the supervisor saw that it would meet.
+
+        `handler` is the signal whose handler sends it, to itself.
+        """
+        extra = [] if alive is None else [wire.flag(alive)]
+        if handler is not None:
+            extra = ["", str(handler)]
         self.says(
             wire.KILL, str(other.pid), str(signal), via, "job.py:8 in go", *extra, about=other
         )

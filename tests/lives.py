@@ -7,6 +7,7 @@ from typing import Any
 
 from histories import Log, Process
 
+from pytest_proclife import wire
 from pytest_proclife.records import Missing, MissingKind, Run
 
 SPAWN = "/lib/python3.13/multiprocessing"
@@ -123,6 +124,40 @@ def asked_by_the_test() -> Run:
     log.main.collects(killed, -9)
     log.main.collects(terminated, -15)
     log.main.returns()
+    return log.run()
+
+
+def shutdowns() -> Run:
+    """Main asks each child to end, 0.5 s before it does; each meets SIGTERM in its own way."""
+    log = Log()
+    main = log.main
+    names = ("drained", "took", "passed on", "again", "killed", "died", "ignored", "blocked", "odd")
+    children = {name: log.child(name=name) for name in names}
+    states = {"died": "default", "ignored": "ignored", "took": "default", "blocked": "blocked"}
+    for name, child in children.items():
+        state = None if name == "odd" else states.get(name, "caught")
+        main.sends(child, 15, "terminate()", state=state)
+        if state == "caught":
+            child.catches(15)
+    children["took"].says(wire.CAUGHT, "15", "sigwait")
+    children["passed on"].sends(children["passed on"], 15, "os.kill()", handler=15)
+    main.sends(children["again"], 15, "terminate()")
+    main.sends(children["killed"], 9, "kill()")
+    log.now += 500_000_000
+    for name in ("drained", "took", "ignored", "blocked", "odd"):
+        children[name].returns()
+    for name, number in (("passed on", 15), ("again", 15), ("killed", 9), ("died", 15)):
+        children[name].ends(signal=number)
+    main.returns()
+    return log.run()
+
+
+def stopping() -> Run:
+    """`job` has caught SIGTERM, and still runs."""
+    log = Log()
+    job = log.child(name="job")
+    job.asked_by_test(15, "caught")
+    job.catches(15)
     return log.run()
 
 

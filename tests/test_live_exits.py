@@ -23,15 +23,17 @@ each_method = pytest.mark.parametrize("method", METHODS)
 
 
 @each_method
-def test_a_worker_that_drained_its_work_was_terminated_and_shows_zero(method: str) -> None:
-    run = pytest_proclife.run(exits.terminate, ("drains",), start_method=method)
-    worker = run["drains"]
-    if sys.version_info < (3, 12) and worker.cause is Cause.UNKNOWN:
-        # nobody sees a handler run there, and it was over when the kernel was asked for one
-        assert str(worker.evidence[-1]) == "unknown: whether it caught SIGTERM could not be seen"
-        return
-    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, run.main.id), worker.evidence
+@pytest.mark.parametrize("name", ["drains", "takes"])
+def test_a_worker_that_caught_the_request_and_drained_its_work_returned(
+    name: str, method: str
+) -> None:
+    run = pytest_proclife.run(exits.terminate, (name,), start_method=method)
+    worker = run[name]
+    assert (worker.cause, worker.ended_by) == (Cause.RETURNED, None), worker.evidence
     assert (worker.ending, worker.exitcode) == (Ending.RETURNED, 0)
+    assert [request.by for request in worker.requests] == [run.main.id]
+    if sys.version_info >= (3, 12) or name == "takes":
+        pytest_proclife.assert_shut_down(worker, by=run.main, signal="SIGTERM", exitcode=0)
 
 
 @each_method
@@ -70,14 +72,54 @@ def test_a_worker_that_had_raised_before_the_signal_came_has_raised(method: str)
     assert [request.by for request in worker.requests] == ["test"]
 
 
-def test_a_worker_that_drained_its_work_for_the_test_was_terminated_by_the_test() -> None:
+@each_method
+@pytest.mark.parametrize(
+    ("name", "cause", "exitcode"),
+    [
+        ("fails_after", Cause.RAISED, 1),
+        ("leaves_after", Cause.SYS_EXIT, 4),
+        ("ends_itself_after", Cause.SIGNALED, -signal.SIGUSR1),
+        ("exits_after", Cause.OS_EXIT, 5),
+    ],
+)
+def test_a_worker_that_caught_the_request_and_went_on_has_the_end_that_it_made(
+    name: str, cause: Cause, exitcode: int, method: str
+) -> None:
+    run = pytest_proclife.run(exits.terminate, (name,), start_method=method)
+    worker = run[name]
+    assert (worker.cause, worker.ended_by) == (cause, None), worker.evidence
+    assert worker.exitcode == exitcode
+
+
+@each_method
+@pytest.mark.parametrize(
+    ("name", "exitcode"), [("exits_in_handler", 6), ("ends_itself_in_handler", -signal.SIGUSR1)]
+)
+def test_a_worker_whose_handler_ended_it_was_terminated(
+    name: str, exitcode: int, method: str
+) -> None:
+    run = pytest_proclife.run(exits.terminate, (name,), start_method=method)
+    worker = run[name]
+    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, run.main.id), worker.evidence
+    assert worker.exitcode == exitcode
+
+
+@each_method
+def test_whether_an_abort_came_in_the_handler_is_not_known(method: str) -> None:
+    run = pytest_proclife.run(exits.terminate, ("aborts_in_handler",), start_method=method)
+    worker = run["aborts_in_handler"]
+    assert (worker.cause, worker.exitcode) == (Cause.UNKNOWN, -signal.SIGABRT), worker.evidence
+    assert str(worker.unknown_reason) == "what it did with SIGTERM could not be seen"
+
+
+def test_a_worker_that_drained_its_work_for_the_test_has_shut_down() -> None:
     with pytest_proclife.start(exits.join, ("drains",)) as main:
         (worker,) = main.wait_for(lambda run: run.children and run.main.children).children
         main.wait_for(lambda run: any("waiting for" in str(e) for e in run.main.evidence))
         main.terminate(worker)
         run = main.wait()
-    assert (run["drains"].cause, run["drains"].ended_by) == (Cause.TERMINATED, "test")
-    assert run["drains"].exitcode == 0
+    assert run["drains"].cause is Cause.RETURNED
+    pytest_proclife.assert_shut_down(run["drains"], by="test", within=60, exitcode=0)
     assert run.main.cause is Cause.RETURNED
 
 

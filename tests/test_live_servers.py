@@ -70,10 +70,10 @@ def test_gunicorn_that_is_terminated_takes_its_workers_along(mark: Mark, tmp_pat
         assert _answer(main) == b"ok"
         main.terminate()
         run = main.wait()
-    assert (run.main.cause, run.main.ended_by, run.exitcode) == (Cause.TERMINATED, "test", 0)
-    assert [p.cause for p in run.children] == [Cause.TERMINATED] * 2
-    assert [p.ended_by for p in run.children] == [run.main.id] * 2
-    assert [p.exitcode for p in run.children] == [0, 0]
+    # each notes the signal in its handler, and leaves by sys.exit() from its loop
+    assert [p.cause for p in (run.main, *run.children)] == [Cause.SYS_EXIT] * 3
+    pytest_proclife.assert_shut_down(run.main, by="test", signal="SIGTERM", exitcode=0)
+    pytest_proclife.assert_shut_down(run.children, by=run.main, signal="SIGTERM", exitcode=0)
     assert not run.orphans
     assert run.witness.complete
 
@@ -118,7 +118,8 @@ def test_uvicorn_that_is_terminated_takes_its_workers_along(mark: Mark) -> None:
         assert _answer(main) == b"ok"
         main.terminate()
         run = main.wait()
-    assert (run.main.cause, run.main.ended_by, run.exitcode) == (Cause.TERMINATED, "test", 0)
+    assert (run.main.cause, run.exitcode) == (Cause.SYS_EXIT, 0)
+    pytest_proclife.assert_shut_down([run.main, *run.children])
     assert [p.start_method for p in run.children] == ["spawn"] * 2
     # each drains its connections, and then sends itself the signal that it had caught
     assert [(p.cause, p.signal) for p in run.children] == [(Cause.TERMINATED, "SIGTERM")] * 2

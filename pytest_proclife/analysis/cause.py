@@ -184,10 +184,17 @@ _RULES = (_cleaned_up, _on_request, _own_end, _os_exit, _signaled, _exited)
 
 
 # --- did it end of this signal?
+#
+# It did if one of these is proven. A process that caught the signal and went on did not.
+#
+# | proof | by |
+# | --- | --- |
+# | it died of this very signal, or sent it to itself again | _died_of |
+# | what left its target rose from the handler of this signal | `finish.rose_from` |
+# | its handler called os._exit(), or sent it the signal that it died of | _ended_in_handler |
 
 
 def _ended_of(request: Sent, history: History) -> bool:
-    """Whether it died of this very signal, or exited because it had caught it."""
     finish = history.finish
     if request.alive is False:
         return False  # it was dead, and nobody had collected its status
@@ -195,25 +202,17 @@ def _ended_of(request: Sent, history: History) -> bool:
         return False  # the program that caught it has been replaced
     finished = finish is not None and finish.at < request.at
     if finish is not None and not finished and finish.rose_from == request.signal:
-        if request.disposition is Disposition.IGNORED or _killed_instead(request, history):
+        if _killed_instead(request, history) or _handled_later(request, history, finish.at):
             return False
         _exclude_replacement(history)
         return True
-    if history.signal == request.signal:
-        return _died_of(request, history)
-    if finished or request.disposition is Disposition.IGNORED:
-        return False
-    if request.signal not in ASKING:
-        return _left_by_its_handler(request, history)
-    if history.signal is not None and not _is_own_signal(history):
-        # whether it caught the request or not, another signal ended it
-        if request.from_exit_path and finish is None and history.has_gap(start=request.at):
-            raise Unknown(UnknownKind.PARENTS_EXIT)
-        return False
-    if not _caught(request, history):
-        return False
-    _exclude_replacement(history)
-    return True
+    if not finished and _ended_in_handler(history) == request.signal:
+        return not _handled_later(request, history)
+    if history.signal == request.signal and _died_of(request, history):
+        return True
+    if not finished:
+        _exclude_unseen_answer(request, history)
+    return False
 
 
 def _exclude_replacement(history: History) -> None:
@@ -222,26 +221,33 @@ def _exclude_replacement(history: History) -> None:
         raise Unknown(UnknownKind.REPLACEMENT)
 
 
-def _left_by_its_handler(request: Sent, history: History) -> bool:
-    """If handlers are not seen to run, main's SystemExit may have come from the last one's."""
-    finish = history.finish
-    if history.sees_handlers or finish is None:
-        return False
-    if finish.how is not Ending.SYS_EXIT or finish.exception:
-        return False
-    later = any(
-        sent.at > request.at and sent.by != history.id and sent.certain for sent in history.sent
-    )
-    if later or request.disposition not in (Disposition.CAUGHT, None):
-        return False
-    raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
-
-
 def _killed_instead(request: Sent, history: History) -> bool:
     """Whether another process killed it in its exit path. Killed comes before terminated."""
     return not request.from_exit_path and any(
         sent.signal == history.signal == signals.SIGKILL and sent.by != history.id and sent.certain
         for sent in history.sent
+    )
+
+
+def _ended_in_handler(history: History) -> int | None:
+    """The signal in whose handler it ended without an exception."""
+    if history.last_report == "os_exit" and history.signal is None:
+        return history.handler
+    handlers = [
+        sent.handler
+        for sent in history.sent
+        if sent.by == history.id and sent.signal == history.signal
+    ]
+    return handlers[-1] if handlers else None
+
+
+def _handled_later(request: Sent, history: History, until: float = math.inf) -> bool:
+    """Whether its last handler of this signal ran for another sender's signal, sent later."""
+    runs = [at for signal, at in history.caught if signal == request.signal and at <= until]
+    return any(
+        sent.signal == request.signal and sent.certain and request.at < sent.at <= max(runs)
+        for sent in history.sent
+        if runs and sent.by != history.id
     )
 
 
@@ -275,54 +281,58 @@ def _next_like(request: Sent, history: History) -> Sent | None:
     return min(later, key=lambda sent: sent.at, default=None)
 
 
-def _is_own_signal(history: History) -> bool:
-    """Whether it died of a signal that it sent itself, as a handler does."""
-    if history.signal in OWN_DOING:
-        return True
-    return any(sent.by == history.id and sent.signal == history.signal for sent in history.sent)
-
-
-def _caught(request: Sent, history: History) -> bool:
-    """It exited with a code of its own: did a handler take the signal while it ran?"""
-    finish = history.finish
-    if not history.observed or history.replaced_at is not None:
-        if request.disposition is None:
-            raise Unknown(UnknownKind.REACTION, request.signal)
-        return request.disposition is Disposition.CAUGHT
-    if finish is None and history.gaps:
-        raise Unknown(UnknownKind.FINISHED_FIRST, request.signal)
-    until = finish.at if finish is not None else history.ended
-    if any(signal == request.signal and request.at <= at <= until for signal, at in history.caught):
-        return True
-    if history.has_gap(request.at, until):
-        raise Unknown(UnknownKind.REACTION_REPORT, request.signal)
-    return _caught_unseen(request, history)
-
-
-def _caught_unseen(request: Sent, history: History) -> bool:
-    """The handlers that are not seen to run: those written in C, and on 3.11 all of them."""
-    finish = history.finish
-    handled = finish is None or request.signal in finish.handled
+def _exclude_unseen_answer(request: Sent, history: History) -> None:
+    """Make sure that it did not exit because of a request in a way that is not seen."""
     if request.disposition not in (Disposition.CAUGHT, None):
-        return False
-    if not history.sees_handlers:
-        doubt = request.disposition is None
-    elif request.signal == signals.SIGINT:  # default_int_handler of CPython is written in C
-        if request.disposition is None and not handled:
-            return False
-        doubt = request.disposition is None
-    else:
-        caught = request.disposition is Disposition.CAUGHT
-        if not handled or not (caught or _is_interrupt(finish)):
-            return False  # a handler of Python's would have been seen to run
-        doubt = True
-    if doubt:
+        return  # it ignored or blocked it
+    if history.signal is not None:  # another signal ended it
+        left_unseen = history.finish is None and history.has_gap(start=request.at)
+        if left_unseen and not _killed_instead(request, history):
+            raise Unknown(UnknownKind.REACTION, request.signal)
+        if _may_have_failed_in_handler(request, history):
+            raise Unknown(UnknownKind.REACTION, request.signal)
+        return
+    if not history.observed or history.replaced_at is not None:
+        raise Unknown(UnknownKind.REACTION, request.signal)
+    if _raised_unseen(request.signal, history):
         raise Unknown(UnknownKind.CAUGHT, request.signal)
-    return True
+    if _leaves_no_trace(history):
+        later = any(
+            sent.at > request.at and sent.by != history.id and sent.certain for sent in history.sent
+        )
+        if not later:
+            raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
+
+
+def _may_have_failed_in_handler(request: Sent, history: History) -> bool:
+    """Whether a fault, or abort(3), which nobody reports, may have come in the handler."""
+    if history.signal not in OWN_DOING or any(s.signal == history.signal for s in history.sent):
+        return False
+    ran = any(signal == request.signal and at >= request.at for signal, at in history.caught)
+    return ran or not history.sees_handlers
+
+
+def _raised_unseen(signal: int, history: History) -> bool:
+    """Whether a handler that is written in C, so not seen to run, may have raised what left it."""
+    finish = history.finish
+    if finish is None or signal not in finish.handled or signal == signals.SIGINT:
+        return False  # an exception of SIGINT's own handler, in C, is known by its type
+    ran = any(number == signal for number, _ in history.caught)
+    return not ran and (finish.interrupt or (finish.exception and history.sees_handlers))
+
+
+def _leaves_no_trace(history: History) -> bool:
+    """Whether it may have left by SystemExit from a handler that was not seen: main, on 3.11."""
+    finish = history.finish
+    if history.sees_handlers or finish is None or finish.exception:
+        return False
+    return finish.how is Ending.SYS_EXIT
 
 
 def _ended_of_own(sent: Sent, history: History) -> bool:
     """Whether it ended of a signal that it sent itself, whatever was sent to it later."""
+    if sent.handler is not None and sent.signal == history.signal:
+        return False  # a handler sent it: it ended of the signal that the handler is for
     if sent.signal == history.signal and sent.disposition in (Disposition.DEFAULT, None):
         return True
     if history.signal not in (None, sent.signal) and not _is_own_signal(history):
@@ -330,10 +340,14 @@ def _ended_of_own(sent: Sent, history: History) -> bool:
     finish = history.finish
     if finish is not None and finish.at >= sent.at and finish.rose_from == sent.signal:
         return True
-    until = finish.at if finish is not None else history.ended
-    return sent.signal in ASKING and any(
-        signal == sent.signal and sent.at <= at <= until for signal, at in history.caught
-    )
+    return _ended_in_handler(history) == sent.signal
+
+
+def _is_own_signal(history: History) -> bool:
+    """Whether it died of a signal that it sent itself, as a handler does."""
+    if history.signal in OWN_DOING:
+        return True
+    return any(sent.by == history.id and sent.signal == history.signal for sent in history.sent)
 
 
 def _is_interrupt(finish: Finish | None) -> bool:
@@ -345,10 +359,12 @@ def _is_interrupt(finish: Finish | None) -> bool:
 
 def _exclude_earlier(request: Sent, history: History) -> None:
     """Make sure that no other request came before the one that it ended of."""
-    if history.signal == request.signal and request.disposition is Disposition.DEFAULT:
-        return  # alive, and with nothing in the way of the signal: it died of this one
     if history.signal == request.signal == signals.SIGKILL:
-        return
+        # abandoned comes before killed: it may have been in its exit path already
+        if history.daemon is False or not _may_have_left_by_handler(history, request.at):
+            return
+    elif history.signal == request.signal and request.disposition is Disposition.DEFAULT:
+        return  # alive, and with nothing in the way of the signal: it died of this one
     same = request.by, request.signal, request.via  # any of these gives the same verdict
     if any(
         not sent.certain and sent.at <= request.at and (sent.by, sent.signal, sent.via) != same
@@ -357,6 +373,13 @@ def _exclude_earlier(request: Sent, history: History) -> None:
         raise Unknown(UnknownKind.UNCERTAIN_EARLIER_REQUEST)
     if history.lost_reports.owner(history.began, request.at, other_than=history.id) is not None:
         raise Unknown(UnknownKind.EARLIER_REQUEST_REPORT)
+
+
+def _may_have_left_by_handler(history: History, until: int) -> bool:
+    """Whether an exception of a handler's may have left its target before that time."""
+    if history.finish is None:
+        return history.has_gap(end=until)
+    return history.finish.rose_from is not None and history.finish.at < until
 
 
 def _exclude_unseen(history: History, until: float = math.inf) -> None:
@@ -389,22 +412,22 @@ def _exclude(
         history.lost_reports.owner(history.began, until, other_than=history.id) is not None
     ):
         raise Unknown(UnknownKind.REQUEST_REPORT)
-    for signal in visible - OWN_DOING:
+    for signal in visible:
         if history.unobserved.owner(history.began, until, other_than=history.id) is not None:
             raise Unknown(UnknownKind.UNOBSERVED_SENDER, signal)
 
 
 def _visible(history: History, until: float) -> frozenset[int]:
-    """The signals up to some time that show in what it did, so that they were sent."""
+    """The signals up to some time of which it ended, so that they were sent."""
     finish = history.finish
-    finished = finish.at if finish is not None else history.ended
-    found = {s for s, at in history.caught if s in ASKING and at <= min(finished, until)}
+    found = set()
     if finish is not None and finish.rose_from is not None and finish.at <= until:
         found.add(finish.rose_from)
     passed_on = history.signal == signals.SIGINT and _is_interrupt(finish)
     if history.signal is not None and not passed_on and history.ended <= until:
         found.add(history.signal)
-    return frozenset(found)
+    handler = _ended_in_handler(history)
+    return frozenset(found if handler is None else {*found, handler})
 
 
 def _caught_without_trace(history: History) -> frozenset[int]:
@@ -413,5 +436,4 @@ def _caught_without_trace(history: History) -> frozenset[int]:
         return frozenset()
     if not history.observed or history.replaced_at is not None:
         return ASKING
-    handled = ASKING if history.finish is None else history.finish.handled & ASKING
-    return handled & {signals.SIGINT} if history.sees_handlers else ASKING
+    return ASKING if _leaves_no_trace(history) else frozenset()

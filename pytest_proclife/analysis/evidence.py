@@ -110,9 +110,13 @@ def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock)
 
 
 def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evidence]:
-    for signal, at in history.caught:
-        name = signal_name(signal)
-        yield records.HandlerRan(at=clock.seconds(at), source=Source.ITSELF, signal=name)
+    for caught in process.all_of_program(wire.CAUGHT):
+        at, signal = clock.seconds(caught.at), signal_name(caught.number(0) or 0)
+        if caught.field(1) in wire.TAKEN_BY:
+            via = caught.field(1)
+            yield records.SignalTaken(at=at, source=Source.ITSELF, signal=signal, via=via)
+        else:
+            yield records.HandlerRan(at=at, source=Source.ITSELF, signal=signal)
     report, finish = process.last_of_program(wire.FINISHED), history.finish
     if report is not None and finish is not None:
         yield records.Finished(

@@ -50,6 +50,7 @@ class History:
     sent: tuple[Sent, ...] = ()  # the signals that were sent to it
     caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran)
     finish: Finish | None = None
+    handler: int | None = None  # the signal whose handler called os._exit
     last_report: str | None = None  # how it exits: exit, os_exit, launcher; None if it was lost
     gaps: tuple[tuple[float, float], ...] = ()  # when reports of its own are missing
     lost_reports: Spans = NO_SPANS  # when reports of others are missing: they could be requests
@@ -98,6 +99,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         ),
         caught=tuple((r.number(0) or 0, r.at) for r in process.all_of_program(wire.CAUGHT)),
         finish=_finish(process),
+        handler=None if last is None else last.number(2),
         last_report=None if last is None else _exits(process, last, gaps),
         gaps=gaps.of_process[number],
         lost_reports=gaps.lost_reports,

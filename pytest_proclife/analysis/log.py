@@ -86,6 +86,7 @@ class Sent:
     disposition_at: int | None = None
     alive: bool | None = None
     certain: bool = True
+    handler: int | None = None  # the signal whose handler sent it, if to its own process
 
     @property
     def from_exit_path(self) -> bool:
@@ -458,6 +459,7 @@ def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
         signal=report.number(1) or 0,
         via=report.field(2)[:100],
         alive=report.flag(4) if report.kind == wire.KILL else None,
+        handler=report.number(5) if report.kind == wire.KILL else None,
         certain=certain,
     )
 

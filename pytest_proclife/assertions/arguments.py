@@ -84,12 +84,12 @@ def sender(by: object, processes: tuple[ProcessRecord, ...]) -> ProcessRecord | 
     return by
 
 
-def exit_code(code: object) -> int | None:
+def exit_code(code: object, name: str = "code", least: int = 0) -> int | None:
     __tracebackhide__ = True
     if code is None:
         return None
-    if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 255:
-        raise ValueError(f"code is an exit code from 0 to 255, not {_shown(code)}")
+    if not isinstance(code, int) or isinstance(code, bool) or not least <= code <= 255:
+        raise ValueError(f"{name} is an exit code from {least} to 255, not {_shown(code)}")
     return code
 
 

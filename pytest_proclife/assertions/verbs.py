@@ -11,7 +11,15 @@ from collections.abc import Iterable
 from signal import Signals
 from typing import Literal
 
-from pytest_proclife.assertions import arguments, causes, joins, order, orphans, startup
+from pytest_proclife.assertions import (
+    arguments,
+    causes,
+    joins,
+    order,
+    orphans,
+    shutdown,
+    startup,
+)
 from pytest_proclife.assertions.failure import hold
 from pytest_proclife.durations import check_seconds
 from pytest_proclife.records import Cause, Joined, ProcessRecord, Run
@@ -117,6 +125,31 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
     """
     __tracebackhide__ = True
     hold("assert_signaled", causes.signaled(arguments.records(p), arguments.signal_named(signal)))
+
+
+def assert_shut_down(
+    p: Processes,
+    by: ProcessRecord | Literal["test"] | None = None,
+    signal: Signals | int | str | None = None,
+    within: float | None = None,
+    exitcode: int | None = None,
+) -> None:
+    """It was asked to end, caught the request, and ended in its own way, whatever its cause.
+
+    A request is SIGTERM, SIGINT, SIGQUIT or SIGHUP from another process or the test; `signal`, a
+    name or a number, is the only one that counts then, and `by` the only sender. It caught it if
+    a handler of Python or asyncio took it, or a call such as `sigwait()`. It may not have died of
+    a request that it did not catch, nor of a SIGKILL from elsewhere.
+
+    `within` is the most seconds from the first request to its end, `exitcode` the expected exit
+    code (-64 to 255; negative: it died of that signal, which its handler sent).
+    """
+    __tracebackhide__ = True
+    given = arguments.records(p)
+    sender, name = arguments.sender(by, given), arguments.signal_named(signal)
+    seconds = None if within is None else check_seconds("within", within)
+    code = arguments.exit_code(exitcode, "exitcode", -64)
+    hold("assert_shut_down", shutdown.shut_down(given, sender, name, seconds, code))
 
 
 # --- what was left

@@ -74,6 +74,8 @@ class _OwnCode:
 
 own = _OwnCode()
 
+_CHAIN = 20  # exceptions that are looked at, each the context of the one before
+
 # These functions call os._exit for a child of Process: popen_fork.py, forkserver.py
 _LAUNCHERS = ("_launch", "main", "_serve_one")
 _LAUNCHER_FILES = ("/popen_fork.py", "/forkserver.py")
@@ -233,9 +235,8 @@ def report_end(
     except Exception:
         message = "(its __str__ raised)"
     lines, signal = _describe(trace if trace is not None else error.__traceback__)
+    signal = signal or _risen_from(error)
     interrupt = isinstance(error, KeyboardInterrupt)
-    if interrupt:
-        signal = signal or "2"  # raised by the C function signal.default_int_handler
     texts = name, wire.clip(message), wire.clip(lines)
     recorder.report(wire.FINISHED, how, *texts, signal, handled, wire.flag(interrupt))
 
@@ -257,6 +258,20 @@ def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
             signal = str(handlers.number_of(trace.tb_frame, numbers))
         trace = trace.tb_next
     return "\n".join(lines), signal
+
+
+def _risen_from(error: "BaseException | None") -> str:
+    """The signal whose handler an exception went through, or one that it was raised from."""
+    for _ in range(_CHAIN):
+        if error is None:
+            break
+        signal = _describe(error.__traceback__)[1]
+        if not signal and isinstance(error, KeyboardInterrupt):
+            signal = "2"  # raised by the C function signal.default_int_handler
+        if signal:
+            return signal
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _on_interpreter_end(arguments: "tuple[Any, ...]") -> None:
@@ -291,11 +306,13 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
         and code.co_name in _LAUNCHERS
         and code.co_filename.endswith(_LAUNCHER_FILES)
     )
-    error = sys.exc_info()[1]
-    if by_launcher and error is not None:
-        report_exception(error)  # it left the start-up, past _bootstrap
-    elif not by_launcher:
+    if not by_launcher:
         report_end_of_main()
+        recorder.report(wire.EXITING, "os_exit", str(status), handlers.running(caller))
+        return
+    error = sys.exc_info()[1]
+    if error is not None:
+        report_exception(error)  # it left the start-up, past _bootstrap
     elif watch.is_blind():
         return  # whether run() returned is not known; the missing report shows that
-    recorder.report(wire.EXITING, "launcher" if by_launcher else "os_exit", str(status))
+    recorder.report(wire.EXITING, "launcher", str(status))

@@ -52,6 +52,16 @@ def number_of(frame: "FrameType", numbers: "list[int]") -> int:
     return numbers[-1]
 
 
+def running(frame: "FrameType | None") -> str:
+    """The number of the signal whose handler is on this stack; "" if there is none."""
+    while codes and frame is not None:
+        numbers = codes.get(frame.f_code)
+        if numbers is not None:
+            return str(number_of(frame, numbers))
+        frame = frame.f_back
+    return ""
+
+
 def current() -> "dict[CodeType, list[int]]":
     """The code objects of all handlers that are or were set, with their signals."""
     found = {code: list(numbers) for code, numbers in codes.items()}

@@ -34,6 +34,10 @@ def install() -> None:
     watch.on_event(  # of a thread of this process
         "signal.pthread_kill", lambda arguments: _on_kill((recorder.identity.pid, arguments[1]))
     )
+    stand_in(_signal, "raise_signal", _raise_signal)
+    for name in wire.TAKEN_BY:
+        if hasattr(_signal, name):  # not on macOS
+            stand_in(_signal, name, _take)
     if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
         stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
     if sys.version_info >= (3, 12):
@@ -56,8 +60,24 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
         _to_group(-pid, number)
     elif number in _SIGNALS:
         if pid == recorder.identity.pid:
-            exit.report_end_of_main()
-        recorder.report_about(wire.KILL, pid, *_fields(pid, number))
+            _to_itself(number, "")
+        else:
+            recorder.report_about(wire.KILL, pid, *_fields(pid, number))
+
+
+def _to_itself(number: int, via: str) -> None:
+    exit.report_end_of_main()
+    pid, frame = recorder.identity.pid, handlers.outside(sys._getframe())
+    origin, where = _origin()
+    fields = str(pid), str(int(number)), via or origin, where, "", handlers.running(frame)
+    recorder.report_about(wire.KILL, pid, *fields)
+
+
+def _raise_signal(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+    """`signal.raise_signal` raises no audit event."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], int) and args[0] in _SIGNALS:
+        handlers.guarded(_to_itself, args[0], "raise_signal()")
+    return real(*args, **kwargs)
 
 
 def child_runs(pid: int) -> "bool | None":
@@ -161,6 +181,19 @@ def _via(frame: "FrameType") -> str:
     return "os.kill()"
 
 
+def _take(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+    """`sigwait` and its like, which take a pending signal: no handler runs."""
+    taken = real(*args, **kwargs)
+    handlers.guarded(_taken, taken, real.__name__)
+    return taken
+
+
+def _taken(taken: object, via: str) -> None:
+    number = getattr(taken, "si_signo", taken)
+    if isinstance(number, int):  # None at the timeout
+        recorder.report(wire.CAUGHT, str(number), via)
+
+
 # --- handlers
 
 
@@ -177,6 +210,8 @@ def _signal_called(frame: "FrameType") -> None:
 
 def _signal_returned(*_: object) -> None:
     handlers.last_handled = handlers.handled()
+    if sys.version_info < (3, 12):  # 3.11: what signal.signal was called with is not seen
+        handlers.codes.update(handlers.current())
     _check_sigchld()
 
 

@@ -87,6 +87,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.STARTED: _started,
     EvidenceKind.SIGNAL_SENT: _signal_sent,
     EvidenceKind.HANDLER_RAN: lambda fact, run: f"its handler of {fact.signal} ran",
+    EvidenceKind.SIGNAL_TAKEN: lambda fact, run: f"took {fact.signal} with {fact.via}()",
     EvidenceKind.FINISHED: _finished,
     EvidenceKind.OS_EXIT_CALLED: lambda fact, run: f"called os._exit({fact.status})",
     EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,48 @@ def drains(ready: Ready) -> None:
     os.read(reader, 1)
 
 
+def takes(ready: Ready) -> None:
+    """It blocks the request, takes it when it comes, and returns."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    ready.put(None)
+    signal.sigwait({signal.SIGTERM})
+
+
+def fails_after(ready: Ready) -> None:
+    drains(ready)
+    raise LookupError("no such lesson")
+
+
+def leaves_after(ready: Ready) -> None:
+    drains(ready)
+    sys.exit(4)
+
+
+def exits_after(ready: Ready) -> None:
+    drains(ready)
+    os._exit(5)
+
+
+def ends_itself_after(ready: Ready) -> None:
+    drains(ready)
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def exits_in_handler(ready: Ready) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(6))
+    waits(ready)
+
+
+def ends_itself_in_handler(ready: Ready) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGUSR1))
+    waits(ready)
+
+
+def aborts_in_handler(ready: Ready) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: os.abort())
+    waits(ready)
+
+
 def passes_on(ready: Ready) -> None:
     """Asked to end, it cleans up, and then dies of the same signal."""
 
@@ -53,7 +96,7 @@ def passes_on(ready: Ready) -> None:
 def waits(ready: Ready) -> None:
     ready.put(None)
     while True:
-        signal.pause()
+        time.sleep(0.1)  # signal.pause() would sleep over a signal that comes just before it
 
 
 def kills_itself(ready: Ready) -> None:

@@ -48,6 +48,7 @@ by_test, programs, close = lives.asked_by_the_test(), lives.programs(), lives.cl
 three, timed_out, stuck = lives.three_workers(), lives.timed_out(), lives.stuck_main()
 bootstrapping = "An attempt has been made to start a new process before the bootstrapping phase"
 turns = lives.one_after_the_other()
+asked, stopping = lives.shutdowns(), lives.stopping()
 unsure = lives.left_behind(after=5)
 
 FAILURES: dict[str, dict[str, Failure]] = {
@@ -163,6 +164,22 @@ FAILURES: dict[str, dict[str, Failure]] = {
         "another signal": one("assert_signaled", ends, "signaled", signal=15),
         "returned": one("assert_signaled", ends, "returned"),
         "unknown": one("assert_signaled", lost),
+    },
+    "assert_shut_down": {
+        "not asked": one("assert_shut_down", ends, "raised"),
+        "not by the test": one("assert_shut_down", asked, "drained", by="test"),
+        "another signal": one("assert_shut_down", asked, "drained", signal="SIGINT"),
+        "too late": one("assert_shut_down", asked, "drained", within=0.25),
+        "another exit code": one("assert_shut_down", asked, "drained", exitcode=3),
+        "died of it": one("assert_shut_down", asked, "died"),
+        "died of the second": one("assert_shut_down", asked, "again"),
+        "ignored it": one("assert_shut_down", asked, "ignored"),
+        "blocked it": one("assert_shut_down", asked, "blocked"),
+        "killed": one("assert_shut_down", asked, "killed"),
+        "not seen": one("assert_shut_down", asked, "odd"),
+        "reports are missing": one("assert_shut_down", lost),
+        "it runs": one("assert_shut_down", stopping, "job"),
+        "three of four": one("assert_shut_down", asked, ["drained", "died", "killed", "odd"]),
     },
     "assert_orphaned": {
         "main waited": one("assert_orphaned", plain, "session"),

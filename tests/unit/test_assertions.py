@@ -145,6 +145,18 @@ def test_the_daemon_flag_is_the_one_at_the_start() -> None:
     pp.assert_daemon(lives.pool().children)
 
 
+def test_who_caught_a_request_and_ended_in_its_own_way_has_shut_down() -> None:
+    run = lives.shutdowns()
+    done = [run[name] for name in ("drained", "took", "passed on")]
+
+    pp.assert_shut_down(done)
+    pp.assert_shut_down(done, by=run.main, signal=15, within=0.6)
+    pp.assert_shut_down(done[:2], exitcode=0)
+    pp.assert_shut_down(run["passed on"], exitcode=-15)
+    pp.assert_shut_down(lives.ends()["polite"], signal="SIGTERM", exitcode=7)
+    assert [process.cause for process in done] == ["returned", "returned", "terminated"]
+
+
 def test_an_orphan_and_none() -> None:
     run = lives.left_behind(after=200)
 

@@ -132,6 +132,18 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "exited",
         None,
     ),
+    (
+        "it died of a fault, and what it was sent had been caught in its exit path only",
+        history(
+            -SEGV,
+            sent=(signal_sent(disposition="caught", at=95),),
+            caught=((TERM, 96),),
+            finish=finished(),
+        ),
+        "returned",
+        "signaled",
+        None,
+    ),
     # --- cleaned up
     ("proclife ended it", history(-KILL, cleaned_up_at=90), "cleaned_up", "signaled", "proclife"),
     (
@@ -215,36 +227,29 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     (
         "it caught the request, drained its work and returned",
         history(sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),), finish=finished()),
-        "terminated",
         "returned",
-        PARENT,
+        "returned",
+        None,
     ),
     (
         "it swallowed the KeyboardInterrupt and returned",
         history(sent=(signal_sent(INT, disposition="caught"),), finish=finished()),
-        "terminated",
         "returned",
-        PARENT,
+        "returned",
+        None,
     ),
     (
         "on 3.11, which shows no handlers, the kernel says that it catches the signal",
         history(sent=(signal_sent(disposition="caught"),), finish=finished(), sees_handlers=False),
-        "terminated",
         "returned",
-        PARENT,
-    ),
-    (
-        "a program that does not report caught the request and exited",
-        history(0, observed=False, sent=(signal_sent(disposition="caught"),)),
-        "terminated",
-        "exited",
-        PARENT,
+        "returned",
+        None,
     ),
     (
         "its handler sent it the signal again, as a tidy program does",
         history(
             -TERM,
-            sent=(signal_sent(disposition="caught"), signal_sent(by=ME, at=70)),
+            sent=(signal_sent(disposition="caught"), signal_sent(by=ME, at=70, handler=TERM)),
             caught=((TERM, 55),),
         ),
         "terminated",
@@ -253,7 +258,41 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     (
         "its handler aborted",
-        history(-6, sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),)),
+        history(
+            -6,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(6, at=70, by=ME, via="os.abort()", handler=TERM),
+            ),
+            caught=((TERM, 55),),
+        ),
+        "terminated",
+        "signaled",
+        PARENT,
+    ),
+    (
+        "its handler called os._exit",
+        history(
+            4,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 55),),
+            last_report="os_exit",
+            handler=TERM,
+        ),
+        "terminated",
+        "os_exit",
+        PARENT,
+    ),
+    (
+        "its handler killed it with another signal",
+        history(
+            -KILL,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(KILL, at=70, by=ME, via="os.kill()", handler=TERM),
+            ),
+            caught=((TERM, 55),),
+        ),
         "terminated",
         "signaled",
         PARENT,
@@ -319,6 +358,60 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         PARENT,
     ),
     # --- requests that were not the reason
+    (
+        "its handler returned, and it raised an error of its own later",
+        history(
+            1,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 55),),
+            finish=finished("raised", exception=True),
+        ),
+        "raised",
+        "raised",
+        None,
+    ),
+    (
+        "its handler returned, and it called sys.exit() later",
+        history(
+            3,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 55),),
+            finish=finished("sys_exit", exception=True),
+        ),
+        "sys_exit",
+        "sys_exit",
+        None,
+    ),
+    (
+        "its handler returned, and it called os._exit() later",
+        history(
+            4,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 55),),
+            last_report="os_exit",
+        ),
+        "os_exit",
+        "os_exit",
+        None,
+    ),
+    (
+        "its handler returned, and it sent itself another signal later",
+        history(
+            -USR1,
+            sent=(signal_sent(disposition="caught"), signal_sent(USR1, at=70, by=ME)),
+            caught=((TERM, 55),),
+        ),
+        "signaled",
+        "signaled",
+        None,
+    ),
+    (
+        "of what it caught before the code of its own returned, some reports are missing",
+        history(sent=(signal_sent(disposition="caught"),), finish=finished(), gaps=((60, 70),)),
+        "returned",
+        "returned",
+        None,
+    ),
     (
         "it ignored the request",
         history(sent=(signal_sent(disposition="ignored"),), finish=finished()),
@@ -474,13 +567,6 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         None,
     ),
     (
-        "a fault is its own doing, whatever else ran",
-        history(-SEGV, unobserved=Spans([(0, 100, SIBLING)])),
-        "signaled",
-        "signaled",
-        None,
-    ),
-    (
         "a shell that ran does not make a return doubtful",
         history(finish=finished(), unobserved=Spans([(0, 100, SIBLING)])),
         "returned",
@@ -543,11 +629,6 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "could be of a signal to it",
     ),
     (
-        "whether somebody sent the SIGINT that it may have swallowed",
-        history(0, finish=finished(), lost_reports=SOMEBODY_ELSES),
-        "could be of a signal to it",
-    ),
-    (
         "whether a program that does not report killed it",
         history(-KILL, unobserved=Spans([(0, 100, SIBLING)])),
         "may have sent SIGKILL",
@@ -574,6 +655,16 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "another program may have replaced it",
     ),
     (
+        "whether a program that does not report sent the signal of a fault",
+        history(-SEGV, unobserved=Spans([(0, 100, SIBLING)])),
+        "may have sent SIGSEGV",
+    ),
+    (
+        "what a program that does not report and caught the request did with it",
+        history(0, observed=False, sent=(signal_sent(disposition="caught"),)),
+        "what it did with SIGTERM",
+    ),
+    (
         "whether a program that does not report killed it on its way out",
         history(
             -KILL,
@@ -584,16 +675,6 @@ UNKNOWN: list[tuple[str, History, str]] = [
         "may have sent SIGKILL",
     ),
     (
-        "whether it caught the request, for its own reports are missing",
-        history(0, sent=(signal_sent(disposition="caught"),), finish=finished(), gaps=((60, 70),)),
-        "what it did with SIGTERM",
-    ),
-    (
-        "whether it caught the request, on 3.11",
-        history(0, sent=(signal_sent(disposition=None),), finish=finished(), sees_handlers=False),
-        "whether it caught SIGTERM",
-    ),
-    (
         "whether it left by its handler of SIGHUP, on 3.11",
         history(
             5,
@@ -602,11 +683,6 @@ UNKNOWN: list[tuple[str, History, str]] = [
             sees_handlers=False,
         ),
         "whether it left by its handler of SIGHUP",
-    ),
-    (
-        "whether it swallowed the SIGINT",
-        history(0, sent=(signal_sent(INT, disposition=None),), finish=finished()),
-        "whether it caught SIGINT",
     ),
     (
         "whether SIGTERM raised the KeyboardInterrupt, by a handler that is written in C",
@@ -622,6 +698,34 @@ UNKNOWN: list[tuple[str, History, str]] = [
             ),
         ),
         "whether it caught SIGTERM",
+    ),
+    (
+        "whether a fault came in the handler of the request",
+        history(-SEGV, sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),)),
+        "what it did with SIGTERM",
+    ),
+    (
+        "whether it was abandoned before it was killed",
+        history(
+            -KILL,
+            daemon=True,
+            sent=(signal_sent(KILL, at=80, by=SIBLING),),
+            caught=((TERM, 55),),
+            gaps=((60, 70),),
+            lost_reports=Spans([(40, 60, PARENT)]),
+        ),
+        "an earlier signal",
+    ),
+    (
+        "whether an exception of the handler's had left it before it was killed in its exit path",
+        history(
+            -KILL,
+            daemon=True,
+            sent=(abandoning(disposition="caught"), signal_sent(KILL, at=80, by=SIBLING)),
+            caught=((TERM, 55),),
+            gaps=((60, 70),),
+        ),
+        "what it did with SIGTERM",
     ),
     (
         "what a program that does not report did with the request",

@@ -234,9 +234,9 @@ def test_words_for_a_signal_in_the_exit_path() -> None:
 
 def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> None:
     log = Log()
-    names = ["stopped", "read anew", "asked once"]
+    names = ["stopped", "read anew", "drained", "asked once"]
     children = [log.child(name=name) for name in names]
-    stopped, reading, once = children
+    stopped, reading, draining, once = children
     for number in (19, 15, 18):
         stopped.asked_by_test(number)
     stopped.ends(signal=15)
@@ -244,14 +244,19 @@ def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> Non
     reading.catches(1)
     log.main.sends(reading, 15, "terminate()", state="caught")
     reading.catches(15)
-    reading.returns()
+    reading.leaves("sys_exit", "SystemExit", rose_from=15)
+    reading.exits(0)
+    log.main.sends(draining, 15, "terminate()", state="caught")
+    draining.catches(15)
+    draining.returns()
     once.asked_by_test(15)
     once.ends(signal=15)
     run = log.run()
 
     assert [describe(run[name]) for name in names] == [
         "terminated by the test (SIGTERM)",
-        "terminated by MainProcess (SIGTERM) and returned, exit code 0",
+        "terminated by MainProcess (SIGTERM) and left by sys.exit, exit code 0",
+        "returned, exit code 0",
         "terminated by the test (SIGTERM)",
     ]
     assert [str(e) for e in run["read anew"].evidence if e.about == 0][1:] == [

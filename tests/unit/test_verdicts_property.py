@@ -36,7 +36,8 @@ class Life:
     handlers: dict[int, str] = field(default_factory=lambda: {INT: "interrupt", TERM: "default"})
     alive: bool = True
     left: str | None = None
-    caught_by: str | None = None  # the cause that the first request it caught makes
+    caught_by: str | None = None  # the cause that the request makes whose handler raised
+    caught: bool = False  # a handler ran
     rose: bool = False  # what left its code rose from a handler
     ended_by_signal: bool = False
     silent: bool = False  # a program that does not report took its place
@@ -154,7 +155,11 @@ class World:
 
     def crash(self) -> None:
         if self.living():
-            self.dies(self.one_of(self.living()), SEGV, "signaled")
+            life = self.one_of(self.living())
+            others = [other for other in self.lives if other is not life]
+            # another may have sent the signal, or it came in a handler
+            self.doubtful |= life.caught or any(other.silent for other in others)
+            self.dies(life, SEGV, "signaled")
 
     def suicide(self) -> None:
         able = [p for p in self.living() if not p.silent]
@@ -224,18 +229,15 @@ class World:
         if how == "ignored":
             return
         if how == "exits":  # a program that does not report takes it, and exits
+            self.doubtful = True  # it may have exited for a reason of its own
             self.ends(life, 1, true)
             return
         if how in ("raise", "drain"):
             life.process.catches(signal)
-        if life.left is not None:
-            return
-        if life.caught_by is None and how != "ignored":
+            life.caught = True
+        if life.left is None and how in ("raise", "interrupt"):
             life.caught_by = true
-        if how == "raise":
-            self.leaves(life, "sys_exit", signal)
-        elif how == "interrupt":
-            self.leaves(life, "raised", signal)
+            self.leaves(life, "sys_exit" if how == "raise" else "raised", signal)
 
     def leaves(self, life: Life, how: str, rose_from: int | None = None) -> None:
         handled = " ".join(
@@ -272,7 +274,7 @@ class World:
         life.process.ends(signal=signal, wake=wake)
 
     def own_death(self, life: Life, signal: int) -> str:
-        """A death of its own doing is what a request led to, if it had caught one."""
+        """A death of its own doing, in the exit path that a request led to, is that request's."""
         if life.caught_by is not None:
             return self.ended_as_caught(life) or life.left or "signaled"
         return life.left or "signaled"

@@ -1,0 +1,146 @@
+"""Claims about a shutdown: it was asked to end, caught the request, and ended in its own way."""
+
+from __future__ import annotations
+
+from pytest_proclife.assertions.causes import about_cause
+from pytest_proclife.assertions.violation import (
+    Offence,
+    Records,
+    Violation,
+    named,
+    on_each,
+    outcome,
+    unseen,
+)
+from pytest_proclife.records import (
+    Cause,
+    Disposition,
+    HandlerRan,
+    ProcessRecord,
+    SignalSent,
+    SignalTaken,
+    Source,
+)
+from pytest_proclife.render.process import describe
+from pytest_proclife.render.text import plain, seconds
+
+_ASKING = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP")  # unless a claim names another signal
+_MET = {Disposition.IGNORED: "it ignored", Disposition.BLOCKED: "it had blocked"}
+
+
+def shut_down(
+    processes: Records,
+    by: ProcessRecord | str | None,
+    signal: str | None,
+    within: float | None,
+    exitcode: int | None,
+) -> Violation | None:
+    """It was asked to end, caught that, and ended other than by the uncaught signal or SIGKILL."""
+    who = "nobody" if by is None else "the test" if isinstance(by, str) else named(by)
+
+    def check(process: ProcessRecord) -> Offence | None:
+        requests = _requests(process, by, signal)
+        if not requests:
+            return _not_asked(process, who, signal or "request to end")
+        caught = next((sent for sent in requests if _was_caught(process, sent)), None)
+        if caught is None:
+            return _not_caught(process, requests)
+        return (
+            _another_end(process, caught)
+            or _too_late(process, requests[0], within)
+            or _other_code(process, exitcode)
+        )
+
+    expected = f"to have shut down on {signal or 'a request'}"
+    expected += "" if by is None else f" from {who}"
+    expected += "" if within is None else f" within {seconds(within)}"
+    expected += "" if exitcode is None else f" with exit code {exitcode}"
+    return on_each(processes, expected, check)
+
+
+def _requests(
+    process: ProcessRecord, by: ProcessRecord | str | None, signal: str | None
+) -> tuple[SignalSent, ...]:
+    """The signals that asked it to end, as far as the claim is about them, in order."""
+
+    def counts(sent: SignalSent) -> bool:
+        if isinstance(by, str) and sent.source is not Source.TEST:
+            return False
+        if isinstance(by, ProcessRecord) and sent.about != by.id:
+            return False
+        wanted = _ASKING if signal is None else (signal,)
+        return sent.signal in wanted and sent.about != process.id and sent.certain
+
+    facts = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    return tuple(sent for sent in facts if counts(sent) and sent.alive is not False)
+
+
+def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
+    if sent.disposition is Disposition.CAUGHT:
+        return True
+    later = (
+        fact
+        for fact in process.evidence
+        if isinstance(fact, HandlerRan | SignalTaken) and (fact.at or 0) >= (sent.at or 0)
+    )
+    return any(fact.signal == sent.signal for fact in later)
+
+
+def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
+    hint = "process.requests lists every signal that was sent to it, with its sender"
+    reason = unseen(process)
+    if reason is not None:
+        actual = f"whether it was sent any {wanted} is not known: {reason}"
+        return Offence(process, actual, hint, known=False)
+    sent = f"{who} sent it {'a' if who == 'nobody' else 'no'} {wanted}"
+    return Offence(process, f"{sent} ({describe(process)})", hint)
+
+
+def _not_caught(process: ProcessRecord, requests: tuple[SignalSent, ...]) -> Offence:
+    hint = "process.evidence says what each request met"
+    if any(sent.disposition is None for sent in requests):
+        actual = f"whether it caught {requests[0].signal} could not be seen ({describe(process)})"
+        return Offence(process, actual, hint, known=False)
+    met = _MET.get(requests[0].disposition or Disposition.DEFAULT, "it had no handler for")
+    return Offence(process, f"{met} {requests[0].signal} ({describe(process)})", hint)
+
+
+def _another_end(process: ProcessRecord, caught: SignalSent) -> Offence | None:
+    """It is running, or was killed after it had caught the request."""
+    by_test = caught.source is Source.TEST or caught.about is None
+    sender = "the test" if by_test else plain(process.run.processes[caught.about or 0].name)
+    it = f"it caught {caught.signal} from {sender}, and"
+    hint = about_cause(process, None)
+    if process.ended_at is None:
+        return Offence(process, f"{it} is still running", hint)
+    if process.exitcode is None:
+        return Offence(process, f"{it} how it ended is not known", hint, known=False)
+    if process.cause is Cause.CLEANED_UP or _was_ended_by(process, "SIGKILL"):
+        return Offence(process, f"{it} then {outcome(process)}", hint)
+    if process.exception is None and _was_ended_by(process, caught.signal):
+        return Offence(process, f"{it} then died of a {caught.signal} that it did not catch", hint)
+    return None
+
+
+def _was_ended_by(process: ProcessRecord, signal: str) -> bool:
+    """Whether it died of a signal that it did not send itself."""
+    own = (
+        fact.signal
+        for fact in process.evidence
+        if isinstance(fact, SignalSent) and fact.about == process.id
+    )
+    return process.signal == signal and signal not in own
+
+
+def _too_late(process: ProcessRecord, first: SignalSent, within: float | None) -> Offence | None:
+    took = (process.ended_at or 0) - (first.at or 0)
+    if within is None or took <= within:
+        return None
+    actual = f"it took {seconds(took)} from {first.signal} to its end ({describe(process)})"
+    return Offence(process, actual, "`within` counts from the first request that the claim allows")
+
+
+def _other_code(process: ProcessRecord, exitcode: int | None) -> Offence | None:
+    if exitcode is None or process.exitcode == exitcode:
+        return None
+    return Offence(process, f"its exit code is {process.exitcode}", about_cause(process, None))
