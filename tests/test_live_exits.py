@@ -53,6 +53,16 @@ def test_an_exit_status_of_15_is_no_signal(method: str) -> None:
 
 
 @each_method
+def test_an_exception_that_its_parent_was_handling_is_none_of_its_own(method: str) -> None:
+    run = pytest_proclife.run(exits.start_while_handling_an_exception, start_method=method)
+    returned, failed = run["return_at_once"], run["fail_at_once"]
+    assert (returned.cause, returned.exception) == (Cause.RETURNED, None), returned.evidence
+    assert failed.cause is Cause.RAISED
+    assert failed.exception is not None
+    assert failed.exception.type == "LookupError"
+
+
+@each_method
 def test_of_two_that_died_of_sigkill_each_has_its_own_cause(method: str) -> None:
     run = pytest_proclife.run(exits.kill_one_of_two, start_method=method)
     by_itself, by_main = run["kills_itself"], run["waits"]

@@ -60,7 +60,7 @@ _REPLACED = "replaced"
 class _OwnCode:
     """How far this process's own code has come."""
 
-    __slots__ = ("code", "exit_signal", "is_reported", "state")
+    __slots__ = ("code", "exit_signal", "inherited", "is_reported", "state")
 
     def __init__(self) -> None:
         self.state = _NOT_BEGUN
@@ -70,6 +70,7 @@ class _OwnCode:
         # number of the signal whose handler is about to leave by SystemExit, which leaves no
         # trace in main: set by `signals`, and cleared if the handler returns
         self.exit_signal = ""
+        self.inherited = 0  # id of the exception that its parent was handling at the fork
 
 
 own = _OwnCode()
@@ -115,8 +116,15 @@ def after_fork() -> None:
     """In a forked child: its own code has not ended."""
     own.is_reported = False
     own.exit_signal = ""
+    own.inherited = id(sys.exc_info()[1])
     if own.state is _BEGUN:
         own.state = _INHERITED
+
+
+def handled_exception() -> "BaseException | None":
+    """The exception that this process is handling, if it is not one of its parent's."""
+    error = sys.exc_info()[1]
+    return None if id(error) == own.inherited else error
 
 
 def child_begins() -> None:
@@ -263,7 +271,7 @@ def _describe(trace: "TracebackType | None") -> "tuple[str, str]":
 def _risen_from(error: "BaseException | None") -> str:
     """The signal whose handler an exception went through, or one that it was raised from."""
     for _ in range(_CHAIN):
-        if error is None:
+        if error is None or id(error) == own.inherited:
             break
         signal = _describe(error.__traceback__)[1]
         if not signal and isinstance(error, KeyboardInterrupt):
@@ -310,7 +318,7 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
         report_end_of_main()
         recorder.report(wire.EXITING, "os_exit", str(status), handlers.running(caller))
         return
-    error = sys.exc_info()[1]
+    error = handled_exception()
     if error is not None:
         report_exception(error)  # it left the start-up, past _bootstrap
     elif watch.is_blind():

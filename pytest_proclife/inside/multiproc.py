@@ -229,7 +229,7 @@ def _bootstrap_calls(frame: "FrameType", function: object) -> None:
         _run_returned()
         return
     if not exit.own.is_reported:
-        error = sys.exc_info()[1]
+        error = exit.handled_exception()
         if error is not None:
             exit.report_exception(error)
         elif _child.run is _CALLED and _child.run_code is not None:

@@ -161,6 +161,24 @@ def terminate(*names: str) -> None:
         worker.join()
 
 
+def start_while_handling_an_exception() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        for target in (return_at_once, fail_at_once):
+            worker = multiprocessing.Process(target=target, name=target.__name__)
+            worker.start()
+            worker.join()
+
+
+def return_at_once() -> None:
+    pass
+
+
+def fail_at_once() -> None:
+    raise LookupError("no such lesson")
+
+
 def kill_one_of_two() -> None:
     by_itself, by_main = start(kills_itself, waits)
     by_itself.join()
