@@ -57,7 +57,7 @@ class Options:
 
 
 def check_start_method(name: object) -> str:
-    """Return `name`. ValueError if this platform does not have a start method of that name."""
+    """Return `name`. ValueError if it is no start method."""
     if name in START_METHODS:
         return str(name)
     known = ", ".join(START_METHODS)

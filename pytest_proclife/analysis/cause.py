@@ -1,7 +1,8 @@
 """Why a process ended: its history -> cause, ending, sender. Pure.
 
-The rules are in the order of `records.Cause`; the first that holds decides. A rule that lacks a
-fact raises `Unknown` instead of guessing.
+`_RULES` are in the order of `records.Cause`, and the first that holds decides; a rule may give
+several causes. A rule that lacks a fact raises `Unknown` instead of guessing. `Ending` and `Cause`
+have the same names for what its own code did.
 
 A request is a signal that another process, or the test, sent to it.
 """
@@ -418,7 +419,7 @@ def _exclude(
 
 
 def _visible(history: History, until: float) -> frozenset[int]:
-    """The signals up to some time of which it ended, so that they were sent."""
+    """The signals that must have been sent to it by then, because it ended of them."""
     finish = history.finish
     found = set()
     if finish is not None and finish.rose_from is not None and finish.at <= until:

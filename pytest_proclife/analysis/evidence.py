@@ -42,7 +42,7 @@ def collect(
     """The facts about a process in the order of their times, what is missing last."""
     found = [
         *_start(process, family, clock),
-        *(_signal(sent, history, verdict, clock) for sent in history.sent),
+        *(_signal(sent, verdict, clock) for sent in history.sent),
         *_own(process, history, clock),
         *_waits(process, waits, clock),
         *_end(process, family, history, clock),
@@ -95,7 +95,7 @@ def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evid
         )
 
 
-def _signal(sent: Sent, history: History, verdict: Verdict | None, clock: Clock) -> Evidence:
+def _signal(sent: Sent, verdict: Verdict | None, clock: Clock) -> Evidence:
     return records.SignalSent(
         at=clock.seconds(sent.at),
         source=Source.TEST if isinstance(sent.by, str) else Source.PROCESS,

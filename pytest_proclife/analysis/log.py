@@ -485,7 +485,7 @@ def _sent_by_test(at: int, signal: int, via: str) -> Sent:
 
 
 def _match_by_pid(reader: _Reader) -> None:
-    """Find the processes that reports mean which name only a pid; pids are used again."""
+    """Find the process of each report that names it only by its pid. Pids are used again."""
     of_pid: dict[int, list[_Draft]] = {}
     for process in sorted(reader.processes, key=lambda s: s.began):
         of_pid.setdefault(process.pid, []).append(process)

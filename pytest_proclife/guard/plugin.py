@@ -222,6 +222,7 @@ def _can_import_reports() -> bool:
     up all descriptors: the check is made later then.
     """
     try:
+        # imported for later
         from pytest_proclife.guard import allowance, cleanup, leak, leak_report  # noqa: F401
     except Exception:  # noqa: BLE001 - a test's replacement of `open` may raise anything
         return False

@@ -11,9 +11,9 @@ What a program can still tell, if it looks for it:
 - `/proc/self/environ`, which the kernel keeps as it was at the start, and under -I, -E and -S
   `/proc/self/cmdline`;
 - the type of `os._exit`, `os.closerange`, `os.execv`, `os.execve`, `os.posix_spawn`,
-  `os.posix_spawnp`, `signal.pidfd_send_signal`, `signal.raise_signal`, `os.abort` and
-   `_posixsubprocess.fork_exec` (by `type()`;
-  `isinstance` and `inspect` take them for builtin), and of `use_tool_id`, `free_tool_id`,
+  `os.posix_spawnp`, `signal.pidfd_send_signal`, `signal.raise_signal`, `signal.sigwait` and its
+  like, and `_posixsubprocess.fork_exec` (by `type()`; `isinstance` and `inspect` take them for
+  builtin), and of `use_tool_id`, `free_tool_id`,
   `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A trace function sees their
   frames, and what runs below them (a `preexec_fn`, a handler of a signal to oneself) has these
   on its stack;

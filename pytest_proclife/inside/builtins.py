@@ -99,6 +99,7 @@ def _load(name: str) -> "ModuleType":
     before = sys.modules.get(name)
     module: ModuleType
     if _imp.is_builtin(name):
+        # _Spec has what these read of a ModuleSpec
         module = _imp.create_builtin(_Spec(name, "built-in"))  # type: ignore[arg-type]
         _imp.exec_builtin(module)
     else:

@@ -189,6 +189,7 @@ def planted_folder() -> "str | None":
     """A folder with planted bytecode for this very interpreter; None if it cannot be written."""
     global _folder
     try:
+        # an interpreter that has started has imported it, so it has a spec
         source = sys.modules["encodings"].__spec__.origin  # type: ignore[union-attr]
         if source is None or not source.endswith("/encodings/__init__.py"):
             return None

@@ -197,8 +197,8 @@ def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
     """A process's first report on a connection that may not be accepted yet.
 
     The kernel makes the sender's pidfd when a report is sent, but on such a connection only when
-    it is received. The process may have been reaped by then, and without a pidfd from before
-    that nobody but the reaper gets its wait status.
+    it is received. If the process has been reaped by then, only a pidfd from before that gives
+    its wait status.
     """
     connection.state = _USED
     pidfd = _pidfd_open(identity.pid)

@@ -256,7 +256,7 @@ class MainModule:
         """
         import runpy
 
-        function = runpy._run_module_as_main  # type: ignore[attr-defined]
+        function = runpy._run_module_as_main  # type: ignore[attr-defined]  # not in the stubs
         folder = sys.modules["encodings"].__path__[0]  # the source of runpy is beside it
         source = f"{folder[: folder.rindex('/')]}/runpy.py"
         instrument(function, returned=returned, source=source)

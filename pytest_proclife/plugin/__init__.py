@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class _WithoutRewriting:
     """Finds our modules before pytest's assertion rewriting does.
 
-    pytest rewrites every module of a plugin. Ours have no assert to rewrite, and it would take
+    pytest rewrites every module of a plugin. Ours have no test to rewrite, and it would take
     half the time that a guarded suite needs to start.
     """
 

@@ -103,6 +103,7 @@ class Reception:
     def _accept(self) -> None:
         while True:
             try:
+                # not in the stubs: accept() without an object for each connection
                 descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError):
                 return

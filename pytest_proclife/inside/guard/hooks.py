@@ -59,7 +59,7 @@ def install() -> None:
 
     fork_exec.replace(_fork_exec)
     if sys.version_info < (3, 12):  # 3.11: a function that runs cannot be rewritten
-        import multiprocessing.process  # noqa: F401
+        import multiprocessing.process  # noqa: F401 - imported to be rewritten
     watch_new_modules()
 
 

@@ -61,6 +61,7 @@ def watch_executors() -> bool:
                 complete = False
                 continue
             watch.ensure()
+            # only this class's own: a subclass calls it
             watch.watch_function(executor.__init__, start=_on_init)  # type: ignore[misc]
             for existing in borrow("gc").get_objects():
                 if executor in type(existing).__mro__:

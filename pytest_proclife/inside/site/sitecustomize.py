@@ -27,14 +27,14 @@ def _enter():  # type: ignore[no-untyped-def]  # annotations are no syntax for P
     ticket = os.environ.pop("_PROCLIFE", None)
     if ticket is None or sys.version_info < (3, 11) or sys.implementation.name != "cpython":
         return
-    names = {}  # type: ignore[var-annotated]
+    names = {}  # type: ignore[var-annotated]  # as above
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
     exec(loader("loader", here + "/loader.py").get_code("loader"), names)
     sys.addaudithook(names["load"](here[: here.rindex("/")]).enter(ticket, here))
 
 
 try:
-    _enter()  # type: ignore[no-untyped-call]
+    _enter()  # type: ignore[no-untyped-call]  # as above
 except Exception:
     pass  # the observed program must never see a fault of the recorder
 del sys.modules["sitecustomize"]

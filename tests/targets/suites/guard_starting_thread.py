@@ -12,7 +12,7 @@ def test_it():
     def hold():
         if threading.current_thread() is not threading.main_thread():
             has_forked.set()
-            time.sleep(0.3)
+            time.sleep(0.3)  # most times the test is over first; if not, the same is right
 
     def start():
         fork = multiprocessing.get_context("fork")
