@@ -118,8 +118,9 @@ def _on_request(history: History, ending: Ending | None) -> Verdict | None:
             continue
         if _ended_of(sent, history):
             _exclude_earlier(sent, history)
-            if history.signal == signals.SIGKILL != sent.signal:
-                _exclude_unseen_kill(history)  # killed comes before terminated
+            if history.signal == signals.SIGKILL != sent.signal and not _is_own_signal(history):
+                # killed comes before terminated: no unseen process may have killed it
+                _exclude(history, frozenset({signals.SIGKILL}), frozenset(), math.inf)
             verdict = _verdict_for(sent, history, ending)
             if verdict is None:  # it had finished by then, and its exit path was cut short
                 others = tuple(other for other in history.sent if other is not sent)
@@ -234,12 +235,8 @@ def _ended_in_handler(history: History) -> int | None:
     """The signal in whose handler it ended without an exception."""
     if history.last_report == "os_exit" and history.signal is None:
         return history.handler
-    handlers = [
-        sent.handler
-        for sent in history.sent
-        if sent.by == history.id and sent.signal == history.signal
-    ]
-    return handlers[-1] if handlers else None
+    own = [s for s in history.sent if s.by == history.id and s.signal == history.signal]
+    return own[-1].handler if own else None
 
 
 def _handled_later(request: Sent, history: History, until: float = math.inf) -> bool:
@@ -288,9 +285,8 @@ def _exclude_unseen_answer(request: Sent, history: History) -> None:
         return  # it ignored or blocked it
     if history.signal is not None:  # another signal ended it
         left_unseen = history.finish is None and history.has_gap(start=request.at)
-        if left_unseen and not _killed_instead(request, history):
-            raise Unknown(UnknownKind.REACTION, request.signal)
-        if _may_have_failed_in_handler(request, history):
+        left_unseen = left_unseen and not _killed_instead(request, history)
+        if left_unseen or _may_have_failed_in_handler(request, history):
             raise Unknown(UnknownKind.REACTION, request.signal)
         return
     if not history.observed or history.replaced_at is not None:
@@ -386,12 +382,6 @@ def _may_have_left_by_handler(history: History, until: int) -> bool:
 def _exclude_unseen(history: History, until: float = math.inf) -> None:
     """Make sure that it did not end of a request, up to some time, that nobody reported."""
     _exclude(history, _visible(history, until), _caught_without_trace(history), until)
-
-
-def _exclude_unseen_kill(history: History) -> None:
-    """Make sure that no unseen process killed it in its exit path, after a request."""
-    if not _is_own_signal(history):
-        _exclude(history, frozenset({signals.SIGKILL}), frozenset(), math.inf)
 
 
 def _exclude(

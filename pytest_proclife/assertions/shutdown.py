@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_proclife import records
 from pytest_proclife.assertions.causes import about_cause
 from pytest_proclife.assertions.violation import (
     Offence,
@@ -12,15 +13,7 @@ from pytest_proclife.assertions.violation import (
     outcome,
     unseen,
 )
-from pytest_proclife.records import (
-    Cause,
-    Disposition,
-    HandlerRan,
-    ProcessRecord,
-    SignalSent,
-    SignalTaken,
-    Source,
-)
+from pytest_proclife.records import Cause, Disposition, ProcessRecord, SignalSent, Source
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain, seconds
 
@@ -45,11 +38,10 @@ def shut_down(
         caught = next((sent for sent in requests if _was_caught(process, sent)), None)
         if caught is None:
             return _not_caught(process, requests)
-        return (
-            _another_end(process, caught)
-            or _too_late(process, requests[0], within)
-            or _other_code(process, exitcode)
-        )
+        offence = _another_end(process, caught) or _too_late(process, requests[0], within)
+        if offence is not None or exitcode in (None, process.exitcode):
+            return offence
+        return Offence(process, f"its exit code is {process.exitcode}", about_cause(process, None))
 
     expected = f"to have shut down on {signal or 'a request'}"
     expected += "" if by is None else f" from {who}"
@@ -78,12 +70,12 @@ def _requests(
 def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
     if sent.disposition is Disposition.CAUGHT:
         return True
-    later = (
-        fact
+    return any(
+        isinstance(fact, records.HandlerRan | records.SignalTaken)
+        and fact.signal == sent.signal
+        and (fact.at or 0) >= (sent.at or 0)
         for fact in process.evidence
-        if isinstance(fact, HandlerRan | SignalTaken) and (fact.at or 0) >= (sent.at or 0)
     )
-    return any(fact.signal == sent.signal for fact in later)
 
 
 def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
@@ -124,11 +116,8 @@ def _another_end(process: ProcessRecord, caught: SignalSent) -> Offence | None:
 
 def _was_ended_by(process: ProcessRecord, signal: str) -> bool:
     """Whether it died of a signal that it did not send itself."""
-    own = (
-        fact.signal
-        for fact in process.evidence
-        if isinstance(fact, SignalSent) and fact.about == process.id
-    )
+    facts = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    own = (fact.signal for fact in facts if fact.about == process.id)
     return process.signal == signal and signal not in own
 
 
@@ -138,9 +127,3 @@ def _too_late(process: ProcessRecord, first: SignalSent, within: float | None) -
         return None
     actual = f"it took {seconds(took)} from {first.signal} to its end ({describe(process)})"
     return Offence(process, actual, "`within` counts from the first request that the claim allows")
-
-
-def _other_code(process: ProcessRecord, exitcode: int | None) -> Offence | None:
-    if exitcode is None or process.exitcode == exitcode:
-        return None
-    return Offence(process, f"its exit code is {process.exitcode}", about_cause(process, None))

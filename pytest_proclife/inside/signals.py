@@ -184,14 +184,10 @@ def _via(frame: "FrameType") -> str:
 def _take(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     """`sigwait` and its like, which take a pending signal: no handler runs."""
     taken = real(*args, **kwargs)
-    handlers.guarded(_taken, taken, real.__name__)
-    return taken
-
-
-def _taken(taken: object, via: str) -> None:
     number = getattr(taken, "si_signo", taken)
     if isinstance(number, int):  # None at the timeout
-        recorder.report(wire.CAUGHT, str(number), via)
+        handlers.guarded(recorder.report, wire.CAUGHT, str(int(number)), real.__name__)
+    return taken
 
 
 # --- handlers
