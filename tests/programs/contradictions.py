@@ -324,8 +324,9 @@ def _differs(
     if field not in ("parent", "ended_by", "name"):
         hows = {"joined": expected.deal, "orphaned": expected.deal}
         hows |= {"cause": expected.end, "ending": expected.end}
-        how = f" ({hows[field]})" if field in hows else ""
-        kind += f"{how} is {value}{reason}, not {_words(right)}"
+        # a missing fact is one fault, however the process ended
+        how = f" ({hows[field]})" if field in hows and not unknown else ""
+        kind += f"{how} is {value}{reason}" + ("" if unknown else f", not {_words(right)}")
     return Contradiction(
         source="unknown" if unknown else "contract",
         kind=kind,

@@ -61,6 +61,10 @@ class Body:
         return all(request.reaction in GOES_ON for request in self.requests)
 
     @property
+    def blocks(self) -> bool:
+        return any(request.reaction == "blocked" for request in self.requests)
+
+    @property
     def orderly(self) -> bool:
         """Whether its exit path runs."""
         if self.goes_on:
@@ -244,7 +248,8 @@ class _Drawing:
         self, parent: Body, parent_kind: str, depth: int, daemon: bool, others: list[Child]
     ) -> Child:
         kinds = ["process"] * 5 + ["python", "program", "program", "fork"]
-        if self.groups and parent_kind == "main" and parent.orderly:
+        # what the main thread blocks is taken by a thread that a library leaves
+        if self.groups and parent_kind == "main" and parent.orderly and not parent.blocks:
             kinds += [*GROUPS]
         if parent_kind == "fork":
             kinds = ["program", "fork"]
@@ -261,15 +266,16 @@ class _Drawing:
         return self.subprocess(kind, parent, parent_kind, depth)
 
     def when(self, parent: Body, deal: str) -> str:
-        if deal in ("implicit", "abandoned", "outlive", "finished"):
-            return "early"
+        if deal in ("implicit", "abandoned", "outlive", "finished", "steal"):
+            return "early"  # the next start() would take the status of what is to be stolen
         return self.pick(("early", "late", "last") if parent.goes_on else ("early", "late"))
 
     def process(self, parent: Body, parent_kind: str, depth: int) -> Child:
         deals = ["join", "join", "join_timeout", "thread", "is_alive", "active_children"]
         deals += ["sentinel", "steal", "finished", "asked", "asked", "asked"]
         deals += ["abandoned", "abandoned", "implicit"] if parent.orderly else ["outlive"] * 4
-        if parent.orderly and parent_kind in ("main", "python"):
+        alone = parent.orderly and parent.goes_on and not parent.blocks
+        if alone and parent_kind in ("main", "python"):
             deals += ["thread_left"]
         deal = self.pick(deals)
         method = self.pick(METHODS[:2] if self.forked else METHODS)

@@ -60,6 +60,14 @@ def wait_until_ended(pid: int) -> None:
     os.close(handle)
 
 
+def wait_until_finished(process: Any) -> None:
+    """Wait for the end of a Process, and until a fork server has passed its status on."""
+    from multiprocessing.connection import wait
+
+    wait_until_ended(process.pid)
+    wait([process.sentinel])
+
+
 def send_by_pidfd(pid: int, number: int) -> None:
     handle = os.pidfd_open(pid)
     signal.pidfd_send_signal(handle, number)

@@ -151,8 +151,9 @@ def _deal(child: Child) -> Iterator[str]:
 
 def _collect(child: Child, pid: str) -> list[str]:
     it = f"{child.name}_"
-    ended = f"wait_until_ended({pid})"
-    wait = "join" if child.kind == "process" else "wait"
+    process = child.kind == "process"
+    ended = f"wait_until_finished({it})" if process else f"wait_until_ended({pid})"
+    wait = "join" if process else "wait"
     if child.deal == "thread" and child.kind == "fork":
         return [f"in_thread(os.waitpid, {it}, 0)"]
     lines = {
@@ -166,7 +167,8 @@ def _collect(child: Child, pid: str) -> list[str]:
         "run_timeout": [f"subprocess.run({_command(child)}, timeout=15)"],
         "thread": [f"in_thread({it}.{wait})"],
         "thread_left": [f"threading.Thread(target={it}.join).start()"],
-        "sentinel": [f"multiprocessing.connection.wait([{it}.sentinel])", f"{it}.exitcode"],
+        # a sentinel is ready a moment before its process has ended
+        "sentinel": [f"multiprocessing.connection.wait([{it}.sentinel])", ended, f"{it}.exitcode"],
         "is_alive": [ended, f"{it}.is_alive()"],
         "poll": [ended, f"{it}.poll()"],
         "active_children": [ended, "multiprocessing.active_children()"],

@@ -96,7 +96,8 @@ class Kernel:
 
     def lines_of(self, pids: set[int]) -> list[str]:
         wanted = {line for pid in pids for line in self.processes[pid].lines}
-        return [self.text[line] for line in sorted(wanted) if "SIGCHLD" not in self.text[line]]
+        lines = [self.text[line] for line in sorted(wanted)]
+        return [line for line in lines if "SIGCHLD" not in line and "ENOENT" not in line]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
