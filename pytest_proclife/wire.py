@@ -12,7 +12,7 @@ STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where,
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
 # signal whose handler raised it, exit requests for which a handler is set, 1 if the exception is a
-# KeyboardInterrupt
+# KeyboardInterrupt, when that handler began (monotonic ns)
 FINISHED = "l"
 EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)
@@ -22,7 +22,8 @@ EXITING = "e"
 # target's pid, signal, via, where, alive (if it is the sender's child), signal whose handler sends
 # it (if to itself)  +pidfd
 KILL = "k"
-KILL_GROUP = "g"  # process group, signal, via, where, pids of own children in it  +pidfd of one
+# process group, signal, via, where, pids of own children in it, as KILL's last  +pidfd of one
+KILL_GROUP = "g"
 CAUGHT = "c"  # signal whose Python handler is about to run, or that `via` took
 COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
 WAITING = "w"  # child's pid, where: a join is about to block

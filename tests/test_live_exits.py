@@ -133,6 +133,30 @@ def test_a_worker_that_drained_its_work_for_the_test_has_shut_down() -> None:
     assert run.main.cause is Cause.RETURNED
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("exit_in_a_helper", Cause.TERMINATED),
+        ("exit_for_an_exception_of_the_handler", Cause.TERMINATED),
+        ("swallow_the_exit_and_exit_later", Cause.SYS_EXIT),
+        ("note_and_exit_later", Cause.SYS_EXIT),
+        ("exit_by_calling_the_handler", Cause.SYS_EXIT),
+    ],
+)
+def test_a_main_that_exits_ended_of_the_request_only_if_that_rose_from_its_handler(
+    name: str, cause: Cause
+) -> None:
+    with pytest_proclife.start(getattr(exits, name)) as main:
+        main.wait_for_output("ready")
+        main.terminate()
+        run = main.wait()
+    by_itself = name == "exit_by_calling_the_handler"  # which it blocks: it never runs
+    if sys.version_info < (3, 12) and not by_itself:
+        assert str(run.main.unknown_reason).startswith("whether it left by its handler of SIGTERM")
+        return
+    assert (run.main.cause, run.exitcode) == (cause, 3), run.main.evidence
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 @pytest.mark.parametrize("handler", exits.HANDLERS)
 def test_of_a_handler_of_several_signals_it_is_known_for_which_it_ran(

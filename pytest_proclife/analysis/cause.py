@@ -108,6 +108,7 @@ def _cleaned_up(history: History, ending: Ending | None) -> Verdict | None:
 
 def _on_request(history: History, ending: Ending | None) -> Verdict | None:
     """abandoned, killed, terminated: another sender's signal, and it ended of it."""
+    history = _passed_on(history)
     for sent in sorted(history.sent, key=lambda sent: sent.at):
         if not sent.certain:
             continue
@@ -128,6 +129,18 @@ def _on_request(history: History, ending: Ending | None) -> Verdict | None:
             return verdict
     _exclude_unseen(history)
     return None
+
+
+def _passed_on(history: History) -> History:
+    """What rose from a signal that a handler had sent to its own process rose from that handler."""
+    finish = history.finish
+    if finish is None or finish.rose_from is None:
+        return history
+    same = [s for s in history.sent if s.signal == finish.rose_from and s.at <= finish.at]
+    last = max(same, key=lambda sent: sent.at, default=None)
+    if last is None or last.by != history.id or last.handler in (None, finish.rose_from):
+        return history
+    return replace(history, finish=replace(finish, rose_from=last.handler, rose_at=None))
 
 
 def _verdict_for(request: Sent, history: History, ending: Ending | None) -> Verdict | None:
@@ -203,6 +216,8 @@ def _ended_of(request: Sent, history: History) -> bool:
     if request.disposition is Disposition.CAUGHT and request.at < (history.replaced_at or 0):
         return False  # the program that caught it has been replaced
     finished = finish is not None and finish.at < request.at
+    if request.disposition is Disposition.IGNORED and history.signal != request.signal:
+        return False  # the kernel threw it away
     if finish is not None and not finished and finish.rose_from == request.signal:
         if _killed_instead(request, history) or _handled_later(request, history, finish.at):
             return False
@@ -242,18 +257,29 @@ def _ended_in_handler(history: History) -> int | None:
 def _handled_later(request: Sent, history: History, until: float = math.inf) -> bool:
     """Whether its last handler of this signal ran for another sender's signal, sent later."""
     runs = [at for signal, at in history.caught if signal == request.signal and at <= until]
-    return any(
-        sent.signal == request.signal and sent.certain and request.at < sent.at <= max(runs)
+    finish = history.finish
+    if finish is not None and finish.rose_from == request.signal and finish.rose_at is not None:
+        own = min((at for at in runs if at >= finish.rose_at), default=finish.rose_at)
+        runs = [at for at in runs if at <= own]  # not those in its clean-up
+    first = min((at for at in runs if at >= request.at), default=math.inf)
+    later = [
+        sent
         for sent in history.sent
-        if runs and sent.by != history.id
-    )
+        if sent.signal == request.signal
+        and sent.by not in (history.id, request.by)
+        and sent.certain
+        and request.at < sent.at <= until
+    ]
+    if later and not runs:
+        raise Unknown(UnknownKind.UNCERTAIN_REQUEST)  # a handler in C: which of them it was for
+    # two that came before the handler ran are one to the kernel: the first asked
+    return any(first < sent.at <= max(runs) for sent in later)
 
 
 def _died_of(request: Sent, history: History) -> bool:
     finish = history.finish
     if request.signal == signals.SIGINT and _is_interrupt(finish):
-        # Ctrl-C in the exit path: its own KeyboardInterrupt came first, and was passed on
-        return finish is None or finish.at >= request.at
+        return False  # its own KeyboardInterrupt was passed on: if it rose from this, that is known
     later = _next_like(request, history)
     until = history.ended if later is None else later.at
     survived = request.disposition in (Disposition.CAUGHT, Disposition.IGNORED) or any(
@@ -262,6 +288,8 @@ def _died_of(request: Sent, history: History) -> bool:
     if survived and later is not None and later.by != history.id:
         return False
     if request.disposition is Disposition.IGNORED:
+        if later is not None and later.disposition is Disposition.DEFAULT:
+            return False  # its own, with nothing in the way
         raise Unknown(UnknownKind.DIED_OF_IGNORED, request.signal)
     return True
 
@@ -283,7 +311,8 @@ def _exclude_unseen_answer(request: Sent, history: History) -> None:
     """Make sure that it did not exit because of a request in a way that is not seen."""
     if request.disposition not in (Disposition.CAUGHT, None):
         return  # it ignored or blocked it
-    if history.signal is not None:  # another signal ended it
+    passed_on = history.signal == signals.SIGINT and _is_interrupt(history.finish)
+    if history.signal is not None and not passed_on:  # another signal ended it
         left_unseen = history.finish is None and history.has_gap(start=request.at)
         left_unseen = left_unseen and not _killed_instead(request, history)
         if left_unseen or _may_have_failed_in_handler(request, history):
@@ -319,11 +348,12 @@ def _raised_unseen(signal: int, history: History) -> bool:
 
 
 def _leaves_no_trace(history: History) -> bool:
-    """Whether it may have left by SystemExit from a handler that was not seen: main, on 3.11."""
+    """Whether it may have left by SystemExit from a handler that was not seen.
+
+    That is main, which shows that exception only after a handler in Python ran, and never on 3.11.
+    """
     finish = history.finish
-    if history.sees_handlers or finish is None or finish.exception:
-        return False
-    return finish.how is Ending.SYS_EXIT
+    return finish is not None and not finish.exception and finish.how is Ending.SYS_EXIT
 
 
 def _ended_of_own(sent: Sent, history: History) -> bool:
@@ -427,4 +457,6 @@ def _caught_without_trace(history: History) -> frozenset[int]:
         return frozenset()
     if not history.observed or history.replaced_at is not None:
         return ASKING
+    if history.sees_handlers:
+        return frozenset()
     return ASKING if _leaves_no_trace(history) else frozenset()

@@ -30,6 +30,7 @@ class Finish:
     interrupt: bool = False
     rose_from: int | None = None
     handled: frozenset[int] = frozenset()
+    rose_at: int | None = None  # when that run of the handler began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ def _finish(process: ProcessFacts) -> Finish | None:
         exception=bool(report.field(1)),
         interrupt=report.flag(6) is True,
         rose_from=report.number(4),
+        rose_at=int(report.field(7)) if report.field(7).isdecimal() else None,
         handled=frozenset(int(n) for n in report.field(5).split() if n.isdecimal() and len(n) < 3),
     )
 

@@ -459,7 +459,7 @@ def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
         signal=report.number(1) or 0,
         via=report.field(2)[:100],
         alive=report.flag(4) if report.kind == wire.KILL else None,
-        handler=report.number(5) if report.kind == wire.KILL else None,
+        handler=report.number(5),
         certain=certain,
     )
 

@@ -13,7 +13,7 @@ from pytest_proclife.assertions.violation import (
     outcome,
     unseen,
 )
-from pytest_proclife.records import Cause, Disposition, ProcessRecord, SignalSent, Source
+from pytest_proclife.records import Cause, Disposition, Ending, ProcessRecord, SignalSent, Source
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain, seconds
 
@@ -70,6 +70,8 @@ def _requests(
 def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
     if sent.disposition is Disposition.CAUGHT:
         return True
+    if sent.disposition is Disposition.IGNORED:
+        return False  # the kernel threw it away
     return any(
         isinstance(fact, records.HandlerRan | records.SignalTaken)
         and fact.signal == sent.signal
@@ -107,18 +109,22 @@ def _another_end(process: ProcessRecord, caught: SignalSent) -> Offence | None:
         return Offence(process, f"{it} is still running", hint)
     if process.exitcode is None:
         return Offence(process, f"{it} how it ended is not known", hint, known=False)
-    if process.cause is Cause.CLEANED_UP or _was_ended_by(process, "SIGKILL"):
+    ended_by_other = _was_ended_by_other(process)
+    if process.cause is Cause.CLEANED_UP or (ended_by_other and process.signal == "SIGKILL"):
         return Offence(process, f"{it} then {outcome(process)}", hint)
-    if process.exception is None and _was_ended_by(process, caught.signal):
-        return Offence(process, f"{it} then died of a {caught.signal} that it did not catch", hint)
+    if ended_by_other:
+        return Offence(process, f"{it} then died of a {process.signal} that it did not catch", hint)
     return None
 
 
-def _was_ended_by(process: ProcessRecord, signal: str) -> bool:
-    """Whether it died of a signal that it did not send itself."""
+def _was_ended_by_other(process: ProcessRecord) -> bool:
+    """Whether it died of a signal that another process sent it; SIGKILL may come from anywhere."""
+    if process.signal is None or process.ending is not Ending.SIGNALED:
+        return False  # main passes its own KeyboardInterrupt on to itself
     facts = (fact for fact in process.evidence if isinstance(fact, SignalSent))
-    own = (fact.signal for fact in facts if fact.about == process.id)
-    return process.signal == signal and signal not in own
+    sent = [fact for fact in facts if fact.signal == process.signal and fact.alive is not False]
+    last = max(sent, key=lambda fact: fact.at or 0, default=None)
+    return process.signal == "SIGKILL" if last is None else last.about != process.id
 
 
 def _too_late(process: ProcessRecord, first: SignalSent, within: float | None) -> Offence | None:

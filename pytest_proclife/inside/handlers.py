@@ -1,6 +1,7 @@
 """The program's signal handlers: their code, and the exceptions that they raise while we run."""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 OWN = __file__[: __file__.rindex("/") + 1]
 
 codes: "dict[CodeType, list[int]]" = {}  # code of handlers that were set -> their signals
+runs: "list[tuple[int, int, int]]" = []  # the last runs of handlers: id of the frame, signal, when
+_RUNS = 100
 _VARARGS = 4  # inspect.CO_VARARGS
 
 _EXIT_REQUESTS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
@@ -35,21 +38,53 @@ def code_of(handler: object) -> "CodeType | None":
     function = getattr(handler, "func", handler)  # functools.partial
     if getattr(function, "__code__", None) is None and not isinstance(function, int):
         function = getattr(type(function), "__call__", None)  # noqa: B004 - needed, not asked for
+    if isinstance(getattr(handler, "func", handler), type):  # a class: its instance is thrown away
+        function = getattr(getattr(handler, "func", handler), "__init__", None)
     code: CodeType | None = getattr(function, "__code__", None)
     return code
 
 
 def number_of(frame: "FrameType", numbers: "list[int]") -> int:
     """The signal for which a handler runs: it is called with the number and a frame."""
+    run = run_of(frame)
+    if run is not None:
+        return run[1]
+    arguments = _arguments(frame)
+    for value in reversed(arguments):  # `self` or the arguments of a partial may come first
+        if isinstance(value, int) and value in numbers:
+            return int(value)
+    return numbers[-1]
+
+
+def begins(frame: "FrameType") -> "int | None":
+    """A handler's code begins to run: note it; the signal, or None if the program calls it."""
+    numbers, arguments = codes[frame.f_code], _arguments(frame)
+    for value, following in zip(arguments, arguments[1:], strict=False):  # noqa: RUF007 - imports
+        # the interpreter passes the frame that it interrupted
+        if isinstance(value, int) and value in numbers and following is frame.f_back:
+            runs.append((id(frame), int(value), time.monotonic_ns()))
+            del runs[:-_RUNS]
+            return int(value)
+    runs.append((id(frame), 0, 0))
+    del runs[:-_RUNS]
+    return None
+
+
+def run_of(frame: "FrameType") -> "tuple[int, int, int] | None":
+    """The run of a handler that a living frame is: id, signal (0: none, it was called), when."""
+    for run in reversed(runs):
+        if run[0] == id(frame):
+            return run
+    return None
+
+
+def _arguments(frame: "FrameType") -> "list[object]":
     code, values = frame.f_code, frame.f_locals
     arguments = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
     if code.co_flags & _VARARGS:
         more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         arguments += more if isinstance(more, tuple) else ()
-    for value in reversed(arguments):  # `self` or the arguments of a partial may come first
-        if isinstance(value, int) and value in numbers:
-            return int(value)
-    return numbers[-1]
+    return arguments
 
 
 def running(frame: "FrameType | None") -> str:
@@ -57,7 +92,9 @@ def running(frame: "FrameType | None") -> str:
     while codes and frame is not None:
         numbers = codes.get(frame.f_code)
         if numbers is not None:
-            return str(number_of(frame, numbers))
+            number = number_of(frame, numbers)
+            if number:
+                return str(number)
         frame = frame.f_back
     return ""
 

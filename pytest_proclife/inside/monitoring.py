@@ -26,12 +26,14 @@ _FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
 
 _id = -1  # of our tool; -1 if the program uses all of them
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
+_unwind: "Callable[..., object] | None" = None
 _without_frame: "set[CodeType]" = set()  # their handlers get no arguments
 
 if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
     _START, _RETURN = _monitoring.events.PY_START, _monitoring.events.PY_RETURN
     _CALL = _monitoring.events.CALL
+    _UNWIND = _monitoring.events.PY_UNWIND
     _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL}
     _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
     _handlers = {_START: {}, _RETURN: {}, _CALL: {}}
@@ -59,6 +61,24 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         """Have `end()` called as the code returns. Audit hooks would see us ask for the frame."""
         _without_frame.add(code)
         watch(code, returned=end)
+
+    def on_unwind(handler: "Callable[[CodeType, int, BaseException], object]") -> None:
+        """Call `handler(code, offset, exception)` as an exception leaves any frame."""
+        global _unwind
+        if _unwind is not None:
+            return
+
+        def on_event(code: "CodeType", offset: int, error: BaseException) -> None:
+            try:
+                handler(code, offset, error)
+            except BaseException as raised:
+                if not is_ours(raised):
+                    raise
+
+        _unwind = on_event
+        if _id >= 0:
+            _register(_id, _UNWIND, _unwind)
+            _set_global(_id, _UNWIND)
 
     def is_blind() -> bool:
         """Whether the program uses all tools, so that nothing can be watched any more."""
@@ -108,6 +128,9 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             _register(_id, event, callback)
         for code, events in _events.items():
             _set_local(_id, code, events)
+        if _unwind is not None:
+            _register(_id, _UNWIND, _unwind)
+            _set_global(_id, _UNWIND)
 
     def _tool_function(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
         if args and args[0] == _id and type(args[0]) is int:
@@ -126,6 +149,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
         for code in _events:
             _set_local(old, code, 0)
-        for event in _callbacks:
+        for event in (*_callbacks, _UNWIND):
             _register(old, event, None)
+        _set_global(old, 0)
         _free(old)

@@ -21,7 +21,6 @@ _SIGNALS = range(1, 65)  # the kernel refuses others, and 0 only asks whether a 
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
 _EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
 _CHILDREN_LIMIT = 1000  # named in a report
-_exit = sys.exit  # the program may replace it
 
 _ignores_sigchld = False
 
@@ -93,7 +92,8 @@ def _to_group(group: int, number: int) -> None:
     if number not in _SIGNALS:
         return
     children = _children_in(group)
-    fields = str(group), str(int(number)), *_origin(), " ".join(children)
+    running = handlers.running(handlers.outside(sys._getframe()))
+    fields = str(group), str(int(number)), *_origin(), " ".join(children), running
     if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
     else:
@@ -201,7 +201,7 @@ def _signal_called(frame: "FrameType") -> None:
         number = int(frame.f_locals["signalnum"])
         if number not in numbers:
             numbers.append(number)
-        watch.watch(code, start=_handler_runs, returned=_handler_returned, call=_handler_calls)
+        watch.watch(code, start=_handler_runs)
 
 
 def _signal_returned(*_: object) -> None:
@@ -221,15 +221,7 @@ def _check_sigchld() -> None:
 
 
 def _handler_runs(frame: "FrameType") -> None:
-    number = handlers.number_of(frame, handlers.codes[frame.f_code])
-    recorder.report(wire.CAUGHT, str(number))
-
-
-def _handler_calls(frame: "FrameType", function: object) -> None:
-    if function is _exit or (isinstance(function, type) and issubclass(function, SystemExit)):
-        number = handlers.number_of(frame, handlers.codes[frame.f_code])
-        exit.own.exit_signal = str(number)
-
-
-def _handler_returned(frame: "FrameType", value: object) -> None:
-    exit.own.exit_signal = ""
+    number = handlers.begins(frame)
+    if number is not None:
+        recorder.report(wire.CAUGHT, str(number))
+        exit.handler_runs()

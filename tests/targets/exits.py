@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -177,6 +178,53 @@ def return_at_once() -> None:
 
 def fail_at_once() -> None:
     raise LookupError("no such lesson")
+
+
+def ready() -> None:
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.1)
+
+
+def exit_in_a_helper() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: leave())
+    ready()
+
+
+def exit_for_an_exception_of_the_handler() -> None:
+    def stop(number: int, frame: object) -> None:
+        raise InterruptedError
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        ready()
+    except InterruptedError:
+        sys.exit(3)
+
+
+def swallow_the_exit_and_exit_later() -> None:
+    signal.signal(signal.SIGTERM, leave)
+    with contextlib.suppress(SystemExit):
+        ready()
+    sys.exit(3)
+
+
+def note_and_exit_later() -> None:
+    noted: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    print("ready", flush=True)
+    while not noted:
+        time.sleep(0.1)
+    sys.exit(3)
+
+
+def exit_by_calling_the_handler() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, leave)
+    print("ready", flush=True)
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.1)
+    leave(signal.SIGTERM, None)
 
 
 def kill_one_of_two() -> None:

@@ -66,7 +66,11 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     (
         "SystemExit left its target, whose handler of SIGHUP had returned",
-        history(3, sent=(signal_sent(HUP, disposition="caught"),), finish=finished("sys_exit")),
+        history(
+            3,
+            sent=(signal_sent(HUP, disposition="caught"),),
+            finish=finished("sys_exit", exception=True),
+        ),
         "sys_exit",
         "sys_exit",
         None,
@@ -357,6 +361,51 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "signaled",
         PARENT,
     ),
+    (
+        "its handler of the request raised, and another's request ran it again in its clean-up",
+        history(
+            5,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(at=57, by=SIBLING, disposition="caught"),
+            ),
+            caught=((TERM, 55), (TERM, 58)),
+            finish=finished("sys_exit", at=60, exception=True, rose_from=TERM, rose_at=55),
+        ),
+        "terminated",
+        "sys_exit",
+        PARENT,
+    ),
+    (
+        "two asked before its handler ran once: the first is the reason",
+        history(
+            5,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(at=52, by=SIBLING, disposition="caught"),
+            ),
+            caught=((TERM, 55),),
+            finish=EXITED_IN_HANDLER,
+        ),
+        "terminated",
+        "sys_exit",
+        PARENT,
+    ),
+    (
+        "its handler of the request sent it a signal whose handler raised",
+        history(
+            1,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(USR1, at=56, by=ME, disposition="caught", handler=TERM),
+            ),
+            caught=((TERM, 55), (USR1, 57)),
+            finish=finished("raised", at=60, exception=True, rose_from=USR1),
+        ),
+        "terminated",
+        "raised",
+        PARENT,
+    ),
     # --- requests that were not the reason
     (
         "its handler returned, and it raised an error of its own later",
@@ -479,6 +528,33 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         history(-SEGV, sent=(signal_sent(disposition="ignored"),)),
         "signaled",
         "signaled",
+        None,
+    ),
+    (
+        "it ignored the request, and sent itself the signal later, with a handler",
+        history(
+            3,
+            sent=(
+                signal_sent(disposition="ignored"),
+                signal_sent(at=55, by=ME, disposition="caught"),
+            ),
+            caught=((TERM, 56),),
+            finish=EXITED_IN_HANDLER,
+        ),
+        "sys_exit",
+        "sys_exit",
+        None,
+    ),
+    (
+        "its own KeyboardInterrupt, which rose from no signal, was passed on",
+        history(
+            -INT,
+            sent=(signal_sent(INT, by="test", disposition="caught"),),
+            caught=((INT, 55),),
+            finish=finished("raised", at=60, exception=True, interrupt=True),
+        ),
+        "raised",
+        "raised",
         None,
     ),
     # --- abandoned
@@ -673,6 +749,27 @@ UNKNOWN: list[tuple[str, History, str]] = [
             unobserved=Spans([(0, 100, SIBLING)]),
         ),
         "may have sent SIGKILL",
+    ),
+    (
+        "whether main left by SystemExit that rose from a KeyboardInterrupt",
+        history(
+            130,
+            sent=(signal_sent(INT, by="test", disposition="caught"),),
+            finish=finished("sys_exit"),
+        ),
+        "whether it left by its handler of SIGINT",
+    ),
+    (
+        "whose SIGINT the handler that is written in C ran for",
+        history(
+            1,
+            sent=(
+                signal_sent(INT, at=40, disposition="caught"),
+                signal_sent(INT, at=50, by=SIBLING, disposition="caught"),
+            ),
+            finish=RAISED_INTERRUPT,
+        ),
+        "to another process",
     ),
     (
         "whether it left by its handler of SIGHUP, on 3.11",
