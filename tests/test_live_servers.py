@@ -15,7 +15,7 @@ from conftest import TARGETS, Mark
 import pytest_proclife
 from pytest_proclife import Cause, RunningMain
 
-pytestmark = pytest.mark.once  # the servers do the work
+pytestmark = [pytest.mark.once, pytest.mark.slow]  # the servers do the work
 
 LISTENING = r"(?:Listening at:|running on) http://127\.0\.0\.1:(\d+)"
 
