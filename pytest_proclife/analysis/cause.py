@@ -216,8 +216,10 @@ def _ended_of(request: Sent, history: History) -> bool:
     if request.disposition is Disposition.CAUGHT and request.at < (history.replaced_at or 0):
         return False  # the program that caught it has been replaced
     finished = finish is not None and finish.at < request.at
-    if request.disposition is Disposition.IGNORED and history.signal != request.signal:
-        return False  # the kernel threw it away
+    ignored = request.disposition is Disposition.IGNORED and history.signal != request.signal
+    # it was thrown away; but a handler may have set that before the disposition was read
+    if ignored and any(s.by == history.id and s.at > request.at for s in _like(request, history)):
+        return False
     if finish is not None and not finished and finish.rose_from == request.signal:
         if _killed_instead(request, history) or _handled_later(request, history, finish.at):
             return False
@@ -296,15 +298,13 @@ def _died_of(request: Sent, history: History) -> bool:
 
 def _next_like(request: Sent, history: History) -> Sent | None:
     """The next time that the same signal was sent to it, by another process or by itself."""
-    later = [
-        sent
-        for sent in history.sent
-        if sent.signal == request.signal
-        and sent.at > request.at
-        and sent.certain
-        and sent.alive is not False
-    ]
+    later = (s for s in _like(request, history) if s.at > request.at and s.alive is not False)
     return min(later, key=lambda sent: sent.at, default=None)
+
+
+def _like(request: Sent, history: History) -> list[Sent]:
+    """The signals of the same number that are known to have been sent to it."""
+    return [sent for sent in history.sent if sent.signal == request.signal and sent.certain]
 
 
 def _exclude_unseen_answer(request: Sent, history: History) -> None:

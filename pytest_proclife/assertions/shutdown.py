@@ -70,8 +70,13 @@ def _requests(
 def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
     if sent.disposition is Disposition.CAUGHT:
         return True
-    if sent.disposition is Disposition.IGNORED:
-        return False  # the kernel threw it away
+    own = [
+        fact
+        for fact in process.evidence
+        if isinstance(fact, SignalSent) and fact.about == process.id and fact.signal == sent.signal
+    ]
+    if sent.disposition is Disposition.IGNORED and own:
+        return False  # a handler that ran later may have run for its own signal
     return any(
         isinstance(fact, records.HandlerRan | records.SignalTaken)
         and fact.signal == sent.signal

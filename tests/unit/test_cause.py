@@ -377,6 +377,18 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         PARENT,
     ),
     (
+        "its handler of the request ignored further ones before it raised",
+        history(
+            5,
+            sent=(signal_sent(disposition="ignored"),),
+            caught=((TERM, 55),),
+            finish=EXITED_IN_HANDLER,
+        ),
+        "terminated",
+        "sys_exit",
+        PARENT,
+    ),
+    (
         "two asked before its handler ran once: the first is the reason",
         history(
             5,
