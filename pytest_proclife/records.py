@@ -76,7 +76,7 @@ def signal_name(number: int) -> str:
 
 
 class UnknownKind(enum.StrEnum):
-    """Which fact is missing, so that a cause is `unknown`."""
+    """The fact that is missing where a cause is `unknown`."""
 
     WAIT_STATUS = "wait_status"  # nobody could get it
     NO_END_REPORTED = "no_end_reported"  # it reported neither its end nor os._exit()

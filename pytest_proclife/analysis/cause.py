@@ -28,8 +28,8 @@ from pytest_proclife.records import (
 # SIGHUP is not among them: servers take it for "read your configuration again".
 ASKING = frozenset({signals.SIGTERM, signals.SIGINT, signals.SIGQUIT})
 
-# Signals that the kernel sends for what the process itself did (signal(7)), or abort(3):
-# if one of these has no reported sender, no program that does not report is suspected.
+# Signals that the kernel sends for what the process itself did (signal(7)), and that of abort(3).
+# The process reports nothing before they come.
 OWN_DOING = frozenset(
     {
         *(signals.SIGSEGV, signals.SIGBUS, signals.SIGFPE, signals.SIGILL, signals.SIGABRT),

@@ -105,7 +105,7 @@ def _not_caught(process: ProcessRecord, requests: tuple[SignalSent, ...]) -> Off
 
 
 def _another_end(process: ProcessRecord, caught: SignalSent) -> Offence | None:
-    """It is running, or was killed after it had caught the request."""
+    """The offence of a process that still runs, or was killed after it had caught the request."""
     by_test = caught.source is Source.TEST or caught.about is None
     sender = "the test" if by_test else plain(process.run.processes[caught.about or 0].name)
     it = f"it caught {caught.signal} from {sender}, and"

@@ -88,7 +88,7 @@ def student_view(result: Result, style: str) -> str:
 
 
 def grade(options: argparse.Namespace) -> int:
-    """Grade submissions: 0 if each has its result in all formats, else 125."""
+    """Grade submissions. Return 0 if each has a result in all formats, 125 if not."""
     with _failures_reported():
         path = _exercise(options.exercise)
         submissions = find(options.submissions)

@@ -1,4 +1,4 @@
-"""Submissions on disk, the program of each, and the object that tests have as `submission`."""
+"""Submissions as files, the program of each, and `submission`, the object for tests."""
 
 from __future__ import annotations
 

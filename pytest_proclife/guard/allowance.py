@@ -25,7 +25,7 @@ class Allowance:
     reason: str
 
     def apply(self, leaks: Iterable[Leak]) -> list[Leak]:
-        """The same leaks; those that it allows have its reason."""
+        """The same leaks. Each that is allowed now has the reason."""
         left, result = self.count, []
         for leak in leaks:
             texts = (leak.name, leak.command)

@@ -1,4 +1,4 @@
-"""The starts of processes, as the guarded process and its forks have noted them."""
+"""Starts of processes, as the guarded process and its forks noted them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _is_process = False  # whether the fork that runs now is a Process, whose parent
 
 
 def install() -> None:
-    """Begin to note, whatever has been imported by then."""
+    """Note starts from here on. Modules that start processes may have been imported before."""
     global _lock
     tags.open_ledger()
     if _lock is not None:

@@ -41,7 +41,7 @@ def maker_of(caller: "FrameType | None") -> str:
 
 
 def note_pool(maker: str, caller: "FrameType | None") -> None:
-    """Note that a Pool was made, if this is the start of one of its first workers."""
+    """Note a new Pool, if this is the start of one of its first workers."""
     if caller is None or _STARTERS.get(caller.f_code.co_name) != "pool":
         return
     above = caller.f_back.f_back if caller.f_back is not None else None
