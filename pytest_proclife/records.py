@@ -203,6 +203,10 @@ class Evidence:
     source: Source
     about: int | None = None
 
+    def __init_subclass__(cls, kind: EvidenceKind | None = None) -> None:
+        if kind is not None:  # it is None as dataclass() makes the class anew, for its slots
+            cls.kind = kind
+
     def __str__(self) -> str:
         from pytest_proclife.render.evidence import fact_words
 
@@ -210,15 +214,14 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started(Evidence):
+class Started(Evidence, kind=EvidenceKind.STARTED):
     """`about` started it. `where` is "file:line in function", "" if it was not seen."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.STARTED
     where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalSent(Evidence):
+class SignalSent(Evidence, kind=EvidenceKind.SIGNAL_SENT):
     """`about`, or the test, sent it a signal.
 
     `via` is the call: "terminate()", "exit path", "os.kill()" and so on. `disposition` is what the
@@ -227,7 +230,6 @@ class SignalSent(Evidence):
     process if it is not `certain`. `decisive`: it ended of this signal.
     """
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.SIGNAL_SENT
     signal: str
     via: str
     disposition: Disposition | None
@@ -237,116 +239,100 @@ class SignalSent(Evidence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerRan(Evidence):
+class HandlerRan(Evidence, kind=EvidenceKind.HANDLER_RAN):
     """Its Python handler of a signal began to run."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.HANDLER_RAN
     signal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalTaken(Evidence):
+class SignalTaken(Evidence, kind=EvidenceKind.SIGNAL_TAKEN):
     """A call took a signal that was pending: `via` is "sigwait", "sigwaitinfo", "sigtimedwait"."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.SIGNAL_TAKEN
     signal: str
     via: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished(Evidence):
+class Finished(Evidence, kind=EvidenceKind.FINISHED):
     """Its own code finished. `exception` and `message` are cut; `process.exception` is whole."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.FINISHED
     how: Ending
     exception: str
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OsExitCalled(Evidence):
+class OsExitCalled(Evidence, kind=EvidenceKind.OS_EXIT_CALLED):
     """It called `os._exit()`. `status` is the argument as text."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.OS_EXIT_CALLED
     status: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExitPathUnfinished(Evidence):
+class ExitPathUnfinished(Evidence, kind=EvidenceKind.EXIT_PATH_UNFINISHED):
     """Its exit path began at this time, and its end was not reported."""
-
-    kind: ClassVar[EvidenceKind] = EvidenceKind.EXIT_PATH_UNFINISHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting(Evidence):
+class Waiting(Evidence, kind=EvidenceKind.WAITING):
     """It began to wait for `about`, and the end of that wait was not reported."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.WAITING
     pid: int
     where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanUp(Evidence):
+class CleanUp(Evidence, kind=EvidenceKind.CLEAN_UP):
     """Proclife sent it SIGKILL to end what was left."""
-
-    kind: ClassVar[EvidenceKind] = EvidenceKind.CLEAN_UP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(Evidence):
+class Ended(Evidence, kind=EvidenceKind.ENDED):
     """It ended. `exitcode` is None if its wait status was not seen."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.ENDED
     exitcode: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collected(Evidence):
+class Collected(Evidence, kind=EvidenceKind.COLLECTED):
     """`about` collected its wait status."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.COLLECTED
     where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinedThen(Evidence):
+class JoinedThen(Evidence, kind=EvidenceKind.JOINED):
     """`about` joined it, after its status had been collected in passing."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.JOINED
     where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reaped(Evidence):
+class Reaped(Evidence, kind=EvidenceKind.REAPED):
     """It was reaped; by proclife, as an `orphan`, or by its parent."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.REAPED
     orphan: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FactMissing(Evidence):
+class FactMissing(Evidence, kind=EvidenceKind.FACT_MISSING):
     """Its cause is unknown, because of this missing fact."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.FACT_MISSING
     reason: UnknownReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut(Evidence):
+class LeftOut(Evidence, kind=EvidenceKind.LEFT_OUT):
     """A part of the target that was not run, such as a magic of a notebook."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.LEFT_OUT
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CauseNamed(Evidence):
+class CauseNamed(Evidence, kind=EvidenceKind.CAUSE_NAMED):
     """A plugin named the cause (`pytest_proclife_cause`)."""
 
-    kind: ClassVar[EvidenceKind] = EvidenceKind.CAUSE_NAMED
     plugin: str
     cause: Cause
 

@@ -199,8 +199,8 @@ class _GradingPlugin(_Plugin):
     ) -> None:
         mark = replace(_mark_of(item), seconds=report.duration)
         if report.skipped:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
-            self.reporter.mark(replace(_mark_of(item), message=reason.removeprefix("Skipped: ")))
+            reason = error.msg if isinstance(error, pytest.skip.Exception) else "skipped"
+            self.reporter.mark(replace(_mark_of(item), message=str(reason)))
         elif error is None:
             self.reporter.mark(replace(mark, points=mark.max_points, outcome=Outcome.PASSED))
         elif isinstance(error, PartialCredit):
