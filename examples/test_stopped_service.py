@@ -13,7 +13,6 @@ from pytest_proclife import (
     assert_orphaned,
     assert_returned,
     assert_shut_down,
-    assert_terminated,
 )
 
 
@@ -63,7 +62,7 @@ def test_a_service_that_is_asked_to_stop_leaves_nothing(proclife):
         service.wait_for_output("ready")
         service.terminate()
         run = service.wait()
-    assert_terminated(run.main, by="test")
+    assert_shut_down(run.main, by="test", exitcode=0)
     assert_abandoned(run.children)
     assert_no_orphans(run)
     assert_nothing_left(run)

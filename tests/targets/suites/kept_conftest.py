@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -19,4 +20,5 @@ def pytest_runtest_logfinish():
 
 
 def pytest_proclife_run_finished(run, item):
-    print("finished:", item.name, run.main.cause)
+    # in one write: pytest's own output comes from another thread
+    sys.stdout.write(f"finished: {item.name} {run.main.cause}\n")
