@@ -13,7 +13,7 @@ from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.options import Options
 from pytest_proclife.records import START_METHODS, LeftOut, Run
 from pytest_proclife.runner import observe
-from pytest_proclife.target import Module, Target
+from pytest_proclife.target import Module, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 # as in `exercises.formats`, which `proclife run` does not import; a test compares them
@@ -146,8 +146,7 @@ def _run(namespace: argparse.Namespace, command: list[str]) -> int:
     try:
         target, args = _target(command)
         options = Options(
-            target=target,
-            args=args,
+            program=Program(target=target, args=args),
             start_method=namespace.start_method,
             timeout=namespace.timeout,
             linger=namespace.linger,

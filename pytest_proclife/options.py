@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_proclife.durations import LINGER, TIMEOUT, check_seconds
 from pytest_proclife.records import START_METHODS
 
 if TYPE_CHECKING:
     from pytest_proclife.analysis.assemble import CauseHook
-    from pytest_proclife.target import Target
+    from pytest_proclife.target import Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,32 +20,17 @@ class Options:
     The fields without a comment are the arguments of `run()`.
     """
 
-    target: Target
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] | None = None
+    program: Program  # the other arguments of `run()`
     start_method: str | None = None
     timeout: float | None = TIMEOUT  # of main; of each wait if the run is live
     linger: float = LINGER
     allow_timeout: bool = False
-    cwd: str | os.PathLike[str] | None = None
-    env: Mapping[str, str] | None = None
-    input: str | bytes | None = None
     live: bool = False  # the caller looks at the run, and acts on it, while it lasts
     capture: bool = True  # keep the output for the record of the run
-    # main's three standard streams; empty: `input`, and output is only captured
+    # main's three standard streams; empty: the program's input, and output is only captured
     streams: tuple[int, ...] = ()
     group: int = 0  # the process group that main joins; 0: one of its own
     cause_hook: CauseHook | None = None  # called for the final `Run`, not for snapshots
-
-    @property
-    def folder(self) -> str:
-        """Main's working directory."""
-        return os.path.abspath("" if self.cwd is None else self.cwd)
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Main's environment, but for what the recorder needs."""
-        return os.environ if self.env is None else self.env
 
     def __post_init__(self) -> None:
         check_seconds("timeout", self.timeout, or_none=True)

@@ -14,7 +14,7 @@ from pytest_proclife.options import Options
 from pytest_proclife.records import Run
 from pytest_proclife.render.process import waiting_for
 from pytest_proclife.session import Session, opened_input, request_for
-from pytest_proclife.target import Target, resolve
+from pytest_proclife.target import Program, Target, resolve
 
 
 def run(
@@ -47,20 +47,15 @@ def run(
     sense, RunTimeout at the timeout, and SupervisorLost if the supervisor was killed. That the
     program fails is a result: see `run.main.cause` and `run.exitcode`.
     """
-    return observe(
-        Options(
-            target=target,
-            args=args,
-            kwargs=kwargs,
-            start_method=start_method,
-            timeout=timeout,
-            linger=linger,
-            allow_timeout=allow_timeout,
-            cwd=cwd,
-            env=env,
-            input=input,
-        )
+    program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
+    options = Options(
+        program=program,
+        start_method=start_method,
+        timeout=timeout,
+        linger=linger,
+        allow_timeout=allow_timeout,
     )
+    return observe(options)
 
 
 def start(
@@ -82,19 +77,9 @@ def start(
 
     Raises TargetError, ValueError and SupervisorLost as `run()` does.
     """
-    return observe_running(
-        Options(
-            target=target,
-            args=args,
-            kwargs=kwargs,
-            start_method=start_method,
-            linger=linger,
-            cwd=cwd,
-            env=env,
-            input=input,
-            live=True,
-        )
-    )
+    program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
+    options = Options(program=program, start_method=start_method, linger=linger, live=True)
+    return observe_running(options)
 
 
 def observe(options: Options) -> Run:
@@ -112,8 +97,8 @@ def observe_running(options: Options) -> RunningMain:
 def open_session(options: Options) -> Session:
     """Have main started. `finish` waits for it; meanwhile another thread can end the run."""
     backend = choose_backend()
-    with opened_input(options.input) as stdin:
-        launch = resolve(options)
+    with opened_input(options.program.input) as stdin:
+        launch = resolve(options.program)
         request = request_for(launch, options)
         return Session(backend, launch, request, options.streams or (stdin.fileno(),))
 

@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 def request_for(launch: Launch, options: Options) -> Request:
     """The request to a supervisor."""
-    planned = plan([launch.executable], launch.arguments, options.folder)
-    env = {os.fsencode(k): os.fsencode(v) for k, v in options.environment.items()}
+    planned = plan([launch.executable], launch.arguments, options.program.folder)
+    env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}
     if planned.observed and planned.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     ignored = [
@@ -64,7 +64,7 @@ def request_for(launch: Launch, options: Options) -> Request:
         environment=env,
         observed=planned.observed,
         start_method=options.start_method or "",
-        cwd=options.folder,
+        cwd=options.program.folder,
         umask=_umask(),
         group=options.group,
         ignored=ignored,

@@ -1,4 +1,4 @@
-"""What to run, and how it becomes a command line."""
+"""What to run, in what surroundings, and how it becomes a command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 
 from pytest_proclife import notebook
 from pytest_proclife.errors import TargetError
-from pytest_proclife.options import Options
 from pytest_proclife.records import TargetInfo
 from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD
 
@@ -38,6 +37,28 @@ Target = Callable[..., Any] | str | os.PathLike[str] | Sequence[str] | Module | 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What main is to run. The fields are arguments of `pytest_proclife.run`."""
+
+    target: Target
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    cwd: str | os.PathLike[str] | None = None
+    env: Mapping[str, str] | None = None
+    input: str | bytes | None = None
+
+    @property
+    def folder(self) -> str:
+        """Main's working directory."""
+        return os.path.abspath("" if self.cwd is None else self.cwd)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Main's environment, but for what the recorder needs."""
+        return os.environ if self.env is None else self.env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How a target is executed."""
 
@@ -49,12 +70,12 @@ class Launch:
     left_out: tuple[str, ...] = ()  # parts of the target that are not run
 
 
-def resolve(options: Options) -> Launch:
+def resolve(program: Program) -> Launch:
     """Decide how the target is executed. TargetError if it cannot be."""
-    target, args, cwd = options.target, options.args, options.folder
+    target, args, cwd = program.target, program.args, program.folder
     if not os.path.isdir(cwd):
         raise TargetError(f"cwd is not a folder: {cwd!r}")
-    if options.kwargs and not callable(target):
+    if program.kwargs and not callable(target):
         raise TargetError("kwargs are for a callable; a program takes strings in args")
     if isinstance(target, Module):
         return _python("module", target.name, ["-m", target.name], args)
@@ -63,9 +84,9 @@ def resolve(options: Options) -> Launch:
     if isinstance(target, str | os.PathLike):
         return _script(os.fspath(target), args, cwd)
     if isinstance(target, Sequence):
-        return _command([*target, *args], cwd, options.environment)
+        return _command([*target, *args], cwd, program.environment)
     if callable(target):
-        return _callable(target, args, options.kwargs or {})
+        return _callable(target, args, program.kwargs or {})
     raise TargetError(
         f"a target must be a callable, a path, a list of strings, Module or Code, not {target!r}"
     )

@@ -22,7 +22,7 @@ from pytest_proclife.records import Cause, ProcessRecord, Run
 from pytest_proclife.runner import finish, observe_running, open_session
 from pytest_proclife.session import Session
 from pytest_proclife.supervisor import protocol
-from pytest_proclife.target import Target
+from pytest_proclife.target import Program, Target
 
 _HOOK = "pytest_proclife_cause"
 _ENDING = 15.0  # s to wait for active runs to end; more than a session waits for its processes
@@ -78,18 +78,14 @@ class Proclife:
         """
         __tracebackhide__ = True
         self._active.check()
+        program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
         try:
             options = Options(
-                target=target,
-                args=args,
-                kwargs=kwargs,
+                program=program,
                 start_method=self.start_method if start_method is ... else start_method,
                 timeout=self._defaults.timeout if timeout is ... else timeout,
                 linger=self._defaults.linger if linger is ... else linger,
                 allow_timeout=allow_timeout,
-                cwd=cwd,
-                env=env,
-                input=input,
                 cause_hook=cause_hook(self._item),
             )
             session = open_session(options)
@@ -123,17 +119,13 @@ class Proclife:
         """
         __tracebackhide__ = True
         self._active.check()
+        program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
         try:
             options = Options(
-                target=target,
-                args=args,
-                kwargs=kwargs,
+                program=program,
                 start_method=self.start_method if start_method is ... else start_method,
                 timeout=self._defaults.timeout,
                 linger=self._defaults.linger if linger is ... else linger,
-                cwd=cwd,
-                env=env,
-                input=input,
                 live=True,
                 cause_hook=cause_hook(self._item),
             )

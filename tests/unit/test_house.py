@@ -30,7 +30,7 @@ ORDER = (
     ),
     *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
     "assertions.verbs",
-    *("options", "notebook", "target", "backend", "session", "live", "runner"),
+    *("notebook", "target", "options", "backend", "session", "live", "runner"),
     *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
     *("guard.leak", "guard.leak_text", "guard.allowance", "guard.settings", "guard.leak_report"),
     "guard.plugin",
