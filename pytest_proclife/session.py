@@ -35,7 +35,9 @@ _CHUNK = 1 << 18  # bytes
 _PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
 _LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
 
-_VALID = frozenset(int(number) for number in signal.valid_signals())
+# every Python ignores SIGPIPE and SIGXFSZ itself, and restores them for what it starts
+# (`restore_signals` of subprocess)
+_INHERITED = sorted(map(int, signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}))
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
 Output = tuple[bytes, bytes, int]  # head, tail, bytes left out between them
@@ -48,16 +50,8 @@ def request_for(launch: Launch, options: Options) -> Request:
     env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}
     if planned.observed and planned.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
-    ignored = [
-        number
-        # _signal returns plain numbers, signal an enum of each, which takes longer
-        for number in range(1, signal.NSIG)
-        # every Python ignores these two, and restores them for what it starts
-        # (`restore_signals` of subprocess)
-        if number not in (signal.SIGPIPE, signal.SIGXFSZ)
-        and number in _VALID
-        and _signal.getsignal(number) == _signal.SIG_IGN
-    ]
+    # by _signal, since signal would make an enum of each disposition, which takes longer
+    ignored = [n for n in _INHERITED if _signal.getsignal(n) == _signal.SIG_IGN]
     return Request(
         executable=launch.executable,
         arguments=planned.arguments,
@@ -163,7 +157,7 @@ class Session:
 
     def _disconnect(self) -> None:
         self.closed = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the other end is closed already
             # else the connection would stay open in a fork of this process
             self.connection.socket.shutdown(socket.SHUT_RDWR)
         self.connection.close()
@@ -193,11 +187,11 @@ class Session:
     def end(self) -> None:
         """Have the run ended, and wait for that. What the supervisor still sends is lost."""
         self.connection.send(protocol.END)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # lost, or too slow: it goes on without us
             self.connection.socket.settimeout(_ENDING)
             while self.connection.socket.recv(_CHUNK):
                 pass  # the end of the file says that nothing of the run is left
-        self.close()  # lost, or too slow: it goes on without us
+        self.close()
 
     def assemble(self, cause_hook: CauseHook | None = None, *, last: bool = False) -> Run:
         """The run, as far as it is known up to now.
@@ -271,10 +265,8 @@ def _read_once(log: list[Entry]) -> Iterator[Entry]:
 
 
 def _decode(head: bytes, tail: bytes, dropped: int) -> str:
-    if not dropped:
-        return (head + tail).decode("utf-8", "backslashreplace")
-    texts = [part.decode("utf-8", "backslashreplace") for part in (head, tail)]
-    return f"{texts[0]}\n[proclife: {dropped} bytes left out]\n{texts[1]}"
+    gap = b"\n[proclife: %d bytes left out]\n" % dropped if dropped else b""
+    return (head + gap + tail).decode("utf-8", "backslashreplace")
 
 
 class SharedSession:
@@ -285,7 +277,7 @@ class SharedSession:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.lost: SupervisorLost | None = None
+        self.lost = ""  # why the supervisor is lost
         self._received = threading.Condition()
         self._version = 0  # counts the messages that were received
         self._receiver: int | None = None  # the thread that receives
@@ -304,8 +296,8 @@ class SharedSession:
             found = check()
             if found is not None or over:
                 return found
-            if self.lost is not None:
-                raise SupervisorLost(str(self.lost))
+            if self.lost:
+                raise SupervisorLost(self.lost)
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return None
@@ -360,7 +352,9 @@ class SharedSession:
         except BaseException as error:
             if self.session.closed and not self.session.over:
                 received = True
-                self.lost = SupervisorLost(_reason(error))
+                what = f"{type(error).__name__} was raised while the run was waited for"
+                lost = isinstance(error, SupervisorLost)
+                self.lost = str(error) if lost else f"{what}; it was ended"
             raise
         finally:
             with self._received:
@@ -368,9 +362,3 @@ class SharedSession:
                     self._receiver = None
                     self._version += received
                     self._received.notify_all()
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SupervisorLost):
-        return str(error)
-    return f"{type(error).__name__} was raised while the run was waited for; it was ended"

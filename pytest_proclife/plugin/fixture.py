@@ -36,8 +36,6 @@ class Proclife:
     of the test if it runs once for each of several, else None.
     """
 
-    start_method: str | None
-
     def __init__(self, item: pytest.Item, *, start_method: str | None = None) -> None:
         self.start_method = start_method
         self._item = item

@@ -150,7 +150,7 @@ class Connection:
         try:
             self.socket.sendall(pack(message), NO_SIGNAL)
         except OSError:
-            pass
+            pass  # the other end is gone
 
     def receive(self) -> "Message | None":
         """Wait for a message; None if the other end is gone."""

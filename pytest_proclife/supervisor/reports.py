@@ -105,10 +105,8 @@ class Reception:
             try:
                 # not in the stubs: accept() without an object for each connection
                 descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
-            except (BlockingIOError, ConnectionAbortedError):
-                return
             except OSError:
-                return  # no descriptor is left: the connections wait until one is
+                return  # none waits; or no descriptor is left, and they wait until one is
             socket = _socket.socket(fileno=descriptor)
             socket.setblocking(False)
             self._add(socket)
@@ -123,7 +121,7 @@ class Reception:
                     data, ancillary, _, _ = socket.recvmsg(_BUFFER, self.ancillary)
                 except BlockingIOError:
                     break
-                except OSError:
+                except OSError:  # reset by its process: as the end of the file
                     data, ancillary = b"", []
                 if not data:
                     self._drop(descriptor)
