@@ -39,6 +39,24 @@ def test_a_plugin_hears_of_each_run_and_whose_it_is(suite: pytest.Pytester) -> N
     assert shown(suite, "finished: ") == ["test_it raised", "test_it cleaned_up"]
 
 
+def test_what_a_plugin_raises_for_a_main_that_was_started_fails_the_test(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makeconftest("""
+        def pytest_proclife_run_finished(run, item):
+            raise RuntimeError("the disk is full")
+    """)
+    suite.makepyfile("""
+        from pytest_proclife import Code
+
+        def test_it(proclife):
+            proclife.start(Code("pass"))
+    """)
+    result = suite.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: the disk is full"])
+
+
 def test_a_plugin_names_the_cause_and_the_evidence_names_the_plugin(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         def pytest_proclife_cause(run, process):

@@ -142,9 +142,11 @@ class Proclife:
             self._active.end()
 
     def _finish_main(self, main: RunningMain) -> None:
-        with suppress(RuntimeError):
+        try:
             run = main.snapshot()
-            self._finish(run)
+        except RuntimeError:  # as in `runs`
+            return
+        self._finish(run)
 
     def _finish(self, run: Run) -> None:
         self._finished.append(run)
