@@ -51,13 +51,13 @@ class _Zygote:
     def ask(self, descriptors: list[int]) -> None:
         """Hand a request to a waiting supervisor."""
         with self.lock:
-            if self.owner != os.getpid():
-                self._start()
+            requests = self.requests
+            if requests is None or self.owner != os.getpid():
+                requests = self._start()
             try:
-                self._send(descriptors)
-            except OSError:
-                self._start()  # it was killed before a supervisor had taken the request
-                self._send(descriptors)
+                socket.send_fds(requests, [b"run"], descriptors)
+            except OSError:  # it was killed before a supervisor had taken the request
+                socket.send_fds(self._start(), [b"run"], descriptors)
 
     def close(self) -> None:
         """Disconnect from the zygote; the next request starts another."""
@@ -66,11 +66,7 @@ class _Zygote:
                 self.requests.close()
             self.requests, self.owner = None, 0
 
-    def _send(self, descriptors: list[int]) -> None:
-        assert self.requests is not None
-        socket.send_fds(self.requests, [b"run"], descriptors)
-
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         if not sys.executable:
             raise SupervisorLost("sys.executable is not known, so no supervisor can be started")
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -96,6 +92,7 @@ class _Zygote:
         self.requests, self.owner = ours, os.getpid()
         if self.missing:
             ours.close()  # the zygote has ended: it cannot serve here
+        return ours
 
 
 def forget_zygote() -> None:

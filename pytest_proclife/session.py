@@ -25,11 +25,10 @@ from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.inside.launch import plan, search_path
 from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
-from pytest_proclife.supervisor import protocol
+from pytest_proclife.supervisor import kernel, protocol
 from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Request
 from pytest_proclife.target import Launch
 
-OUTPUT_LIMIT = 1 << 20  # bytes kept of each stream, half of them its head
 _ENDING = 10.0  # s that an interrupted caller waits for the run to be ended
 _CHUNK = 1 << 18  # bytes
 _PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
@@ -67,21 +66,17 @@ def request_for(launch: Launch, options: Options) -> Request:
         linger=options.linger,
         capture=options.capture,
         pass_output=bool(options.streams),
-        limit=OUTPUT_LIMIT,
         live=options.live,
     )
 
 
 def _umask() -> int:
     """The caller's umask. os.umask() would change it; see proc_pid_status(5)."""
-    with (
-        contextlib.suppress(FileNotFoundError),  # not Linux: polling starts main with the caller's
-        open("/proc/self/status", encoding="ascii", errors="replace") as file,
-    ):
-        for line in file:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+    try:
+        umask = kernel.contents("/proc/self/status").partition(b"\nUmask:")[2]
+    except FileNotFoundError:
+        umask = b""  # not Linux: polling starts main with the caller's
+    return int(umask.split()[0], 8) if umask else 0o022
 
 
 def opened_input(input: str | bytes | None) -> IO[bytes]:

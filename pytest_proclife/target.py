@@ -179,7 +179,7 @@ def _callable(
     if args or kwargs:
         try:
             payload = pickle.dumps((tuple(args), dict(kwargs)))
-        except Exception as error:
+        except Exception as error:  # a value's own `__reduce__` may raise anything
             raise TargetError(
                 f"the arguments of {module}.{name} cannot be pickled ({error}): "
                 "they cross to another process, so pass what it can build them from"

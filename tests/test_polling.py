@@ -26,9 +26,9 @@ from pytest_proclife import (
     SupervisorLost,
     TargetError,
     backend,
-    session,
 )
 from pytest_proclife.polling import loop
+from pytest_proclife.supervisor import output
 
 pytestmark = pytest.mark.once  # psutil and the caller's threads do the work
 
@@ -60,8 +60,8 @@ def no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loop, "Reports", refuse)
     # what the probe found on this platform is kept for others
-    probe = functools.cache(loop._reports_refused.__wrapped__)
-    monkeypatch.setattr(loop, "_reports_refused", probe)
+    probe = functools.cache(loop.shortcomings.__wrapped__)
+    monkeypatch.setattr(loop, "shortcomings", probe)
 
 
 # --- what it tells
@@ -175,7 +175,7 @@ def test_the_head_and_the_tail_of_much_output_are_kept() -> None:
     assert run.exitcode == 2
     assert run.output_truncated
     assert run.stdout is not None
-    left_out = 3_000_009 - session.OUTPUT_LIMIT
+    left_out = 3_000_009 - 2 * output.KEPT
     assert run.stdout.startswith("firstxxx")
     assert run.stdout.endswith("xxxlast")
     assert f"\n[proclife: {left_out} bytes left out]\n" in run.stdout

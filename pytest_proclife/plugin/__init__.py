@@ -100,7 +100,7 @@ def _is_given(config: pytest.Config, name: str) -> bool:
     try:
         return config.getoption(name) is not None or config.getini(name) is not None
     except (TypeError, ValueError, pytest.UsageError):
-        return True
+        return True  # and wrong, as `configured` reports
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -32,22 +32,16 @@ _PATIENCE = 10.0  # s after which a process that outlives SIGKILL is given up
 _STRAGGLERS = 0.5  # s to wait for a process that holds a connection but is not found
 
 
+@functools.cache
 def shortcomings() -> tuple[Missing, ...]:
     """What polling cannot see here."""
     short = Missing(process=None, kind=MissingKind.SHORT_LIVED, what=f"{PERIOD * 1000:.0f} ms")
-    codes, refused = Missing(process=None, kind=MissingKind.EXIT_CODES), _reports_refused()
-    if refused is None:
-        return short, codes
-    return short, codes, Missing(process=None, kind=MissingKind.NO_REPORTS, what=refused)
-
-
-@functools.cache
-def _reports_refused() -> str | None:
+    codes = Missing(process=None, kind=MissingKind.EXIT_CODES)
     try:
         Reports(select.poll()).close()
     except OSError as error:
-        return str(error)
-    return None
+        return short, codes, Missing(process=None, kind=MissingKind.NO_REPORTS, what=str(error))
+    return short, codes
 
 
 def serve(descriptors: Sequence[int]) -> None:
@@ -106,7 +100,7 @@ class Watch:
         except OSError:
             self._reports = None  # `shortcomings` says so
         if request.capture:
-            for output in capture(self._streams, request.limit, request.pass_output):
+            for output in capture(self._streams, request.pass_output):
                 self._outputs[output.reader] = output
                 self._poll.register(output.reader, select.POLLIN)
         started, epoch = time.time(), time.monotonic_ns()

@@ -70,7 +70,7 @@ def is_below(parent: int | None, above: set[int]) -> bool:
 
 def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that another process has reaped; None if it is not known."""
-    for _ in range(20):
+    for _ in range(20):  # a bound: what reaps it may be kept from the processor for long
         try:
             info = _info(pidfd, PIDFD_INFO_EXIT)
         except OSError as error:

@@ -2,25 +2,25 @@
 
 import posix
 
+KEPT = 1 << 19  # bytes of each end of a stream
 _CHUNK = 65536  # bytes
 _CHUNKS = 64  # of one read, so that endless output cannot hold up the events
 
 
-def capture(streams: "list[int]", limit: int, pass_output: bool) -> "list[Output]":
+def capture(streams: "list[int]", pass_output: bool) -> "list[Output]":
     """Put pipes in the place of standard output and error; what was there gets a copy."""
     size = 3 if pass_output else 1
     copies: list[int | None] = [*streams[1:size]] or [None, None]
-    outputs = [Output(limit, copy) for copy in copies]
+    outputs = [Output(copy) for copy in copies]
     streams[1:size] = [output.writer for output in outputs]
     return outputs
 
 
 class Output:
-    """One stream of main and its children. Half of `limit` (bytes) is kept of each end."""
+    """One stream of main and its children."""
 
-    def __init__(self, limit: int, copy: int | None = None) -> None:
+    def __init__(self, copy: int | None) -> None:
         self.copy = copy  # a descriptor that gets all of it, too; closed in the end
-        self.head_size, self.tail_size = limit // 2, limit - limit // 2
         self.head = bytearray()
         self.tail = bytearray()
         self.dropped = 0
@@ -64,16 +64,16 @@ class Output:
             self.copy = None
 
     def _keep(self, data: bytes) -> None:
-        room = self.head_size - len(self.head)
+        room = KEPT - len(self.head)
         if room > 0:
             self.head += data[:room]
             data = data[room:]
         self.tail += data
-        if len(self.tail) > 2 * self.tail_size:  # cutting each time would be slow
+        if len(self.tail) > 2 * KEPT:  # cutting each time would be slow
             self._cut()
 
     def _cut(self) -> None:
-        excess = len(self.tail) - self.tail_size
+        excess = len(self.tail) - KEPT
         if excess > 0:
             self.dropped += excess
             del self.tail[:excess]

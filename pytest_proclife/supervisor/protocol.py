@@ -104,7 +104,6 @@ class Request:
     linger: float  # seconds from main's end, for the processes that outlive it
     capture: bool  # keep the output
     pass_output: bool  # and copy it to the streams that come beside the request
-    limit: int  # bytes kept of each stream
     live: bool  # the caller looks at the run, and acts on it, before it is over
 
     def __init__(self, **fields: "Any") -> None:

@@ -82,7 +82,7 @@ class Supervisor:
         request = Request(**message[1])
         connection.send(protocol.TAKEN)
         if request.capture:
-            for output in capture(streams, request.limit, request.pass_output):
+            for output in capture(streams, request.pass_output):
                 self.outputs[output.reader] = output
                 self.epoll.register(output.reader, select.EPOLLIN)
         self.caller = Caller(connection, tree, [*self.outputs.values()])

@@ -12,10 +12,6 @@ from pytest_proclife.supervisor import kernel, protocol, signals
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Reception, Report
 
-_HELLO, _STARTED, _KILL = (letter.encode() for letter in (wire.HELLO, wire.STARTED, wire.KILL))
-_KILL_GROUP, _UNSEEN, _EXEC = (
-    letter.encode() for letter in (wire.KILL_GROUP, wire.UNSEEN, wire.EXEC)
-)
 _HALF = 0.5  # of a wake-up: what its second look has found
 _DOES_NOT_REPORT = b"0"
 
@@ -133,22 +129,22 @@ class Tree:
 
     def _act_on(self, report: Report, process: Process, about: Process | None) -> None:
         """Do at once what would be too late later."""
-        kind = report.data[:1]
-        if kind == _HELLO:
+        kind = report.data[:1].decode("latin-1")
+        if kind == wire.HELLO:
             self.keys[report.field(0)] = process
             parent = self.keys.get(report.field(1))
             if parent is not None and parent is not process:
                 parent.children.append(process)
             self.opaque.discard(process)
-        elif kind == _STARTED and about is not None:
+        elif kind == wire.STARTED and about is not None:
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
                 self.opaque.add(about)
-        elif kind == _UNSEEN or (kind == _EXEC and report.field(0) == _DOES_NOT_REPORT):
+        elif kind == wire.UNSEEN or (kind == wire.EXEC and report.field(0) == _DOES_NOT_REPORT):
             self.opaque.add(process)
-        elif kind == _KILL and about is not None and not about.ended:
+        elif kind == wire.KILL and about is not None and not about.ended:
             self.log += signals.states(about, report.number(1))
-        elif kind == _KILL_GROUP:
+        elif kind == wire.KILL_GROUP:
             living = list(self.living.values())
             group, signal = report.number(0), report.number(1)
             self.log += signals.group_members(living, process, group, signal)

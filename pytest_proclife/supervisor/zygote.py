@@ -15,7 +15,7 @@ import sys
 from pytest_proclife.supervisor import kernel, supervise
 from pytest_proclife.supervisor.protocol import PAYLOAD
 
-_FAILURES = 5  # in a row, of supervisors that wait
+_FAILURES = 5  # of waiting supervisors, in a row: then something kills each, and none is forked
 _HANDLED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _signal.SIGPIPE)
 
 
@@ -122,7 +122,7 @@ class Zygote:
                 try:
                     posix.waitpid(pid, 0)
                 except ChildProcessError:
-                    continue
+                    continue  # the list is not exact if children end meanwhile
 
 
 def kill_below(pid: int) -> None:
