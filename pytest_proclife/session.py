@@ -34,8 +34,8 @@ _CHUNK = 1 << 18  # bytes
 _PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
 _LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
 
-# every Python ignores SIGPIPE and SIGXFSZ itself, and restores them for what it starts
-# (`restore_signals` of subprocess)
+# Signals that main ignores if its caller does. Every Python ignores SIGPIPE and SIGXFSZ, and
+# restores them for what it starts (`restore_signals` of subprocess).
 _INHERITED = sorted(map(int, signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}))
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "site")
 
@@ -247,7 +247,7 @@ class Session:
 
 
 def _with_left_out(run: Run, left_out: tuple[str, ...]) -> Run:
-    """The run with what of the target was not executed, as evidence of main."""
+    """The run, with the parts of the target that were not executed as evidence of main."""
     facts = (LeftOut(at=None, source=Source.TARGET, text=text) for text in left_out)
     main = replace(run.main, evidence=(*facts, *run.main.evidence))
     return replace(run, processes=(main, *run.processes[1:]))

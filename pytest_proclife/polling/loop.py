@@ -111,7 +111,7 @@ class Watch:
             return
         finally:
             self._close_streams()
-        # a signal is to interrupt the caller's main thread; main has its own mask
+        # signals are for the caller's main thread, not for this one; main has its own mask
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         tree = Tree(main.pid, request.group == 0, self._reports)
         self._caller = Caller(self._connection, tree, [*self._outputs.values()])
@@ -143,8 +143,7 @@ class Watch:
             ticket = protocol.ticket(address, -1, request.start_method)
             environment[wire.VARIABLE.encode()] = ticket
         for descriptor in payload:  # Popen can hand down a descriptor under its own number alone
-            text = arguments[-1]
-            arguments[-1] = text.replace(OPEN_PAYLOAD % PAYLOAD, OPEN_PAYLOAD % descriptor)
+            arguments[-1] = arguments[-1].replace(OPEN_PAYLOAD % PAYLOAD, OPEN_PAYLOAD % descriptor)
         return subprocess.Popen(
             arguments,
             executable=request.executable,

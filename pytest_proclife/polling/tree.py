@@ -58,7 +58,7 @@ class Process:
         try:
             return self.handle is not None and self.handle.status() == psutil.STATUS_STOPPED
         except psutil.Error:
-            return False
+            return False  # it is gone, or another user's
 
 
 class Tree:

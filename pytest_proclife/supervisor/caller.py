@@ -1,6 +1,6 @@
 """The caller of one run, as its supervisor sees it: orders arrive from it, the log goes to it.
 
-News are sent only if the caller asks for them. So one answer at most is unsent if the caller does
+News is sent only if the caller asks for it. So at most one answer is unsent if the caller does
 not read, and the supervisor need not wait for it.
 """
 
@@ -8,25 +8,18 @@ import _socket
 import select
 
 from pytest_proclife.supervisor import protocol, signals
+from pytest_proclife.supervisor.output import Output
 from pytest_proclife.supervisor.protocol import Connection, pack
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_proclife.supervisor.output import Output
 
 _AT_ONCE = _socket.MSG_DONTWAIT | protocol.NO_SIGNAL
 
 
 class Caller:
-    def __init__(
-        self, connection: Connection, tree: "signals.Tree", outputs: "Sequence[Output]"
-    ) -> None:
+    def __init__(self, connection: Connection, tree: "signals.Tree", outputs: list[Output]) -> None:
         self.connection = connection
         self.tree = tree
         self.outputs = outputs
-        self.unsent = bytearray()  # of messages; follows by `flush`
+        self.unsent = bytearray()  # of messages; `flush` sends it
         self.asked = self.answered = 0  # tickets of what it asks for
         self.at_once = False
         self.sent = 0  # entries of the log
@@ -94,7 +87,7 @@ class Caller:
                 sent = self.connection.socket.send(self.unsent, _AT_ONCE)
                 del self.unsent[:sent]
         except BlockingIOError:
-            pass
+            pass  # no room: an event says when there is
         except OSError:
             self.unsent.clear()  # the caller is gone: its pidfd shows that, and the tree is ended
 

@@ -11,7 +11,7 @@ SCM_PIDFD = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
 PIDFD_INFO_PID = 1
 PIDFD_INFO_EXIT = 8  # Linux 6.15: the wait status, once the process has been reaped
-# struct pidfd_info of linux/pidfd.h: its size, and where in it things stand, in bytes
+# struct pidfd_info of linux/pidfd.h: its size, and offsets in it, in bytes
 _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 

@@ -26,7 +26,7 @@ else:
 # --- messages of the caller
 
 REQUEST = "request"  # the fields of a Request; descriptors come beside it
-ASK = "ask"  # ticket, at once: send NEWS, at once or when there are any
+ASK = "ask"  # ticket, at once: send NEWS, at once or when there is some
 SIGNAL = "signal"  # ticket, process, signal, via, the caller's group or None: see `signals.send`
 END = "end"  # (none): end the run. The end of the file means the same
 

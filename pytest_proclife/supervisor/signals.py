@@ -76,7 +76,7 @@ def states(process: "Process", signal: int | None) -> "list[Entry]":
 def group_members(
     living: "Iterable[Process]", sender: "Process", group: int | None, signal: int | None
 ) -> "list[Entry]":
-    """Who is in the process group that a signal goes to; 0 is the sender's, 1 is everybody."""
+    """The members of the group that a signal goes to: 0 is the sender's, 1 is all processes."""
     group = group_of(sender.pid) if group == 0 else group
     if group is None or signal is None:
         return []  # the report is wrong; or the sender is gone, and its group is not known

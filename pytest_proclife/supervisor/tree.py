@@ -78,8 +78,8 @@ class Tree:
             return self.living.get(pid or 0)
         identity = posix.fstat(handle).st_ino
         process = self.identities.get(identity)
-        stranger = report.user != posix.getuid() and posix.getuid() != 0
-        if process is not None or pid is None or stranger:
+        foreign = report.user != posix.getuid() and posix.getuid() != 0
+        if process is not None or pid is None or foreign:
             posix.close(handle)
             return process
         return self._add(pid, handle, identity, "report")
