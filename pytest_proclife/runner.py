@@ -98,8 +98,10 @@ def open_session(options: Options) -> Session:
     """Have main started. `finish` waits for it; meanwhile another thread can end the run."""
     backend = choose_backend()
     with opened_input(options.program.input) as stdin:
+        # first, since it may raise TypeError, and the launch of a notebook has a folder to remove
+        env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}
         launch = resolve(options.program)
-        request = request_for(launch, options)
+        request = request_for(launch, options, env)
         return Session(backend, launch, request, options.streams or (stdin.fileno(),))
 
 

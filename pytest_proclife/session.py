@@ -43,10 +43,9 @@ Output = tuple[bytes, bytes, int]  # head, tail, bytes left out between them
 T = TypeVar("T")
 
 
-def request_for(launch: Launch, options: Options) -> Request:
-    """The request to a supervisor."""
+def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Request:
+    """The request to a supervisor; `env` is main's environment, but for what the recorder needs."""
     planned = plan([launch.executable], launch.arguments, options.program.folder)
-    env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}
     if planned.observed and planned.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     # by _signal, since signal would make an enum of each disposition, which takes longer

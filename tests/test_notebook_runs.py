@@ -132,6 +132,18 @@ def test_nothing_of_the_program_stays_behind(
     assert os.listdir(scratch) == []
 
 
+def test_a_wrong_environment_leaves_no_program_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    env: dict[str, str] = {"A": 1}  # type: ignore[dict-item]
+    with pytest.raises(TypeError):
+        run(write_notebook(tmp_path / "it.ipynb", "pass"), env=env)
+    assert os.listdir(scratch) == []
+
+
 def test_what_is_no_notebook_is_a_target_error(tmp_path: Path) -> None:
     (tmp_path / "exam.ipynb").write_text("print('a script')")
     with pytest.raises(TargetError, match=r"'exam.ipynb' is not a notebook: it is not JSON"):
