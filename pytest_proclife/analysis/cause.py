@@ -13,30 +13,19 @@ import math
 import signal as signals
 from dataclasses import dataclass, field, replace
 
-from pytest_proclife.analysis.history import Finish, History
+from pytest_proclife import records
+from pytest_proclife.analysis.history import History
 from pytest_proclife.analysis.log import Sent
-from pytest_proclife.records import (
-    Cause,
-    Disposition,
-    Ending,
-    UnknownKind,
-    UnknownReason,
-    signal_name,
-)
+from pytest_proclife.records import Cause, Disposition, Ending, UnknownKind
 
-# Signals that ask a process to end, so that an exit after their handler answers them.
+# Signals that ask a process to end: a handler of these that is not seen may have exited.
 # SIGHUP is not among them: servers take it for "read your configuration again".
-ASKING = frozenset({signals.SIGTERM, signals.SIGINT, signals.SIGQUIT})
+_ASKING = frozenset({signals.SIGTERM, signals.SIGINT, signals.SIGQUIT})
 
 # Signals that the kernel sends for what the process itself did (signal(7)), and that of abort(3).
 # The process reports nothing before they come.
-OWN_DOING = frozenset(
-    {
-        *(signals.SIGSEGV, signals.SIGBUS, signals.SIGFPE, signals.SIGILL, signals.SIGABRT),
-        *(signals.SIGTRAP, signals.SIGSYS, signals.SIGPIPE, signals.SIGALRM, signals.SIGVTALRM),
-        *(signals.SIGPROF, signals.SIGXCPU, signals.SIGXFSZ),
-    }
-)
+_OWN = "SEGV BUS FPE ILL ABRT TRAP SYS PIPE ALRM VTALRM PROF XCPU XFSZ"
+_OWN_DOING = frozenset(signals.Signals[f"SIG{name}"] for name in _OWN.split())
 
 
 class Unknown(Exception):
@@ -44,8 +33,8 @@ class Unknown(Exception):
 
     def __init__(self, kind: UnknownKind, signal: int | None = None) -> None:
         super().__init__(kind)
-        name = None if signal is None else signal_name(signal)
-        self.reason = UnknownReason(kind=kind, signal=name)
+        name = None if signal is None else records.signal_name(signal)
+        self.reason = records.UnknownReason(kind=kind, signal=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +42,10 @@ class Verdict:
     """Why and how a process ended, by whose request, and which fact is missing."""
 
     cause: Cause
-    ending: Ending | None
+    ending: Ending | None = None
     ended_by: int | str | None = None
     request: Sent | None = field(default=None, compare=False)
-    unknown: UnknownReason | None = None
+    unknown: records.UnknownReason | None = None
 
 
 def decide(history: History) -> Verdict:
@@ -66,9 +55,9 @@ def decide(history: History) -> Verdict:
         if history.exitcode is None:
             raise Unknown(UnknownKind.WAIT_STATUS)
         for rule in _RULES:
-            verdict = rule(history, ending)
+            verdict = rule(history)
             if verdict is not None:
-                return verdict
+                return replace(verdict, ending=ending)
         raise Unknown(
             UnknownKind.FINISH_REPORT if history.last_report else UnknownKind.NO_END_REPORTED
         )
@@ -81,9 +70,7 @@ def _ending(history: History) -> Ending | None:
     if history.exitcode is None:
         return None
     if history.signal is not None:
-        passed_on = _is_interrupt(finish) and history.signal == signals.SIGINT
-        # main shows -2: `exit_sigint` in CPython's main.c passes the signal on to itself
-        return Ending.RAISED if passed_on else Ending.SIGNALED
+        return Ending.RAISED if history.passed_interrupt_on else Ending.SIGNALED
     if history.replaced_at is not None:
         return Ending.EXITED
     if history.last_report == "os_exit":
@@ -96,19 +83,18 @@ def _ending(history: History) -> Ending | None:
 # --- the rules
 
 
-def _cleaned_up(history: History, ending: Ending | None) -> Verdict | None:
+def _cleaned_up(history: History) -> Verdict | None:
     if history.cleaned_up_at is None or history.signal != signals.SIGKILL:
         return None
-    for sent in history.sent:
-        earlier = sent.at < history.cleaned_up_at and sent.certain and sent.alive is not False
-        if earlier and sent.signal == signals.SIGKILL:
-            return None  # nothing survives that: it was dying when the clean-up came
-    return Verdict(cause=Cause.CLEANED_UP, ending=ending, ended_by="proclife")
+    earlier = (s for s in history.sent if s.at < history.cleaned_up_at and s.certain)
+    if any(s.signal == signals.SIGKILL and s.alive is not False for s in earlier):
+        return None  # nothing survives that: it was dying when the clean-up came
+    return Verdict(cause=Cause.CLEANED_UP, ended_by="proclife")
 
 
-def _on_request(history: History, ending: Ending | None) -> Verdict | None:
+def _on_request(history: History) -> Verdict | None:
     """abandoned, killed, terminated: another sender's signal, and it ended of it."""
-    history = _passed_on(history)
+    history = _by_first_handler(history)
     for sent in sorted(history.sent, key=lambda sent: sent.at):
         if not sent.certain:
             continue
@@ -121,20 +107,20 @@ def _on_request(history: History, ending: Ending | None) -> Verdict | None:
             _exclude_earlier(sent, history)
             if history.signal == signals.SIGKILL != sent.signal and not _is_own_signal(history):
                 # killed comes before terminated: no unseen process may have killed it
-                _exclude(history, frozenset({signals.SIGKILL}), frozenset(), math.inf)
-            verdict = _verdict_for(sent, history, ending)
+                _exclude(history, frozenset({signals.SIGKILL}))
+            verdict = _verdict_for(sent, history)
             if verdict is None:  # it had finished by then, and its exit path was cut short
                 others = tuple(other for other in history.sent if other is not sent)
-                return _on_request(replace(history, sent=others, exitcode=0), ending)
+                return _on_request(replace(history, sent=others, exitcode=0))
             return verdict
     _exclude_unseen(history)
     return None
 
 
-def _passed_on(history: History) -> History:
+def _by_first_handler(history: History) -> History:
     """What rose from a signal that a handler had sent to its own process rose from that handler."""
     finish = history.finish
-    if finish is None or finish.rose_from is None:
+    if finish is None:
         return history
     same = [s for s in history.sent if s.signal == finish.rose_from and s.at <= finish.at]
     last = max(same, key=lambda sent: sent.at, default=None)
@@ -143,59 +129,45 @@ def _passed_on(history: History) -> History:
     return replace(history, finish=replace(finish, rose_from=last.handler, rose_at=None))
 
 
-def _verdict_for(request: Sent, history: History, ending: Ending | None) -> Verdict | None:
-    if request.from_exit_path and history.daemon is not False:
-        if request.by != history.parent and not history.parent_certain:
-            raise Unknown(UnknownKind.PARENT)
-        if request.by == history.parent:
-            return _abandoned(request, history, ending)
+def _verdict_for(request: Sent, history: History) -> Verdict | None:
     cause = Cause.KILLED if request.signal == signals.SIGKILL else Cause.TERMINATED
-    return Verdict(cause=cause, ending=ending, ended_by=request.by, request=request)
+    if request.from_exit_path and history.daemon is not False:
+        if request.by == history.parent:
+            if history.finished_at < request.at:
+                return None  # a finished daemon was not abandoned
+            if history.daemon is None:
+                raise Unknown(UnknownKind.DAEMON_FLAG)
+            if history.finish is None and history.has_gap(end=request.at):
+                raise Unknown(UnknownKind.FINISHED_BEFORE_EXIT_PATH)
+            cause = Cause.ABANDONED
+        elif not history.parent_certain:
+            raise Unknown(UnknownKind.PARENT)
+    return Verdict(cause=cause, ended_by=request.by, request=request)
 
 
-def _abandoned(request: Sent, history: History, ending: Ending | None) -> Verdict | None:
-    if history.finish is not None and history.finish.at < request.at:
-        return None  # a finished daemon was not abandoned
-    if history.daemon is None:
-        raise Unknown(UnknownKind.DAEMON_FLAG)
-    if history.finish is None and history.has_gap(end=request.at):
-        raise Unknown(UnknownKind.FINISHED_BEFORE_EXIT_PATH)
-    return Verdict(cause=Cause.ABANDONED, ending=ending, ended_by=request.by, request=request)
-
-
-def _own_end(history: History, ending: Ending | None) -> Verdict | None:
+def _own_end(history: History) -> Verdict | None:
     """returned, raised, sys_exit: its own code reported how it finished."""
     if history.finish is None or history.replaced_at is not None:
         return None
     _exclude_replacement(history)
-    return Verdict(cause=Cause(history.finish.how), ending=ending)
+    return Verdict(cause=Cause(history.finish.how))
 
 
-def _os_exit(history: History, ending: Ending | None) -> Verdict | None:
-    if history.last_report != "os_exit":
-        return None
-    if history.signal is not None or history.replaced_at is not None:
-        return None
+def _end_from_outside(history: History) -> Verdict | None:
+    """os_exit, signaled, exited: its own code did not report how it finished."""
+    replaced = history.replaced_at is not None
+    if history.signal is not None:
+        cause, doubt = Cause.SIGNALED, UnknownKind.FINISHED_BEFORE_SIGNAL
+    elif history.last_report == "os_exit" and not replaced:
+        cause, doubt = Cause.OS_EXIT, UnknownKind.FINISHED_BEFORE_OS_EXIT
+    else:
+        return Verdict(cause=Cause.EXITED) if replaced or not history.observed else None
     if history.gaps:
-        raise Unknown(UnknownKind.FINISHED_BEFORE_OS_EXIT)
-    return Verdict(cause=Cause.OS_EXIT, ending=ending)
+        raise Unknown(doubt)
+    return Verdict(cause=cause)
 
 
-def _signaled(history: History, ending: Ending | None) -> Verdict | None:
-    if history.signal is None:
-        return None
-    if history.gaps:
-        raise Unknown(UnknownKind.FINISHED_BEFORE_SIGNAL)
-    return Verdict(cause=Cause.SIGNALED, ending=ending)
-
-
-def _exited(history: History, ending: Ending | None) -> Verdict | None:
-    if history.signal is None and (not history.observed or history.replaced_at is not None):
-        return Verdict(cause=Cause.EXITED, ending=Ending.EXITED)
-    return None
-
-
-_RULES = (_cleaned_up, _on_request, _own_end, _os_exit, _signaled, _exited)
+_RULES = (_cleaned_up, _on_request, _own_end, _end_from_outside)
 
 
 # --- did it end of this signal?
@@ -204,88 +176,94 @@ _RULES = (_cleaned_up, _on_request, _own_end, _os_exit, _signaled, _exited)
 #
 # | proof | by |
 # | --- | --- |
-# | it died of this very signal, or sent it to itself again | _died_of |
+# | it died of this very signal, or sent it to itself again | _died_of_request |
 # | what left its target rose from the handler of this signal | `finish.rose_from` |
 # | its handler called os._exit(), or sent it the signal that it died of | _ended_in_handler |
 
 
 def _ended_of(request: Sent, history: History) -> bool:
-    finish = history.finish
     if request.alive is False:
         return False  # it was dead, and nobody had collected its status
     if request.disposition is Disposition.CAUGHT and request.at < (history.replaced_at or 0):
         return False  # the program that caught it has been replaced
-    finished = finish is not None and finish.at < request.at
-    ignored = request.disposition is Disposition.IGNORED and history.signal != request.signal
-    # it was thrown away; but a handler may have set that before the disposition was read
-    if ignored and any(s.by == history.id and s.at > request.at for s in _like(request, history)):
+    if history.signal != request.signal and _was_ignored(request, history):
         return False
-    if finish is not None and not finished and finish.rose_from == request.signal:
-        if _killed_instead(request, history) or _handled_later(request, history, finish.at):
+    finished = history.finished_at < request.at
+    if not finished and history.rose_from == request.signal:
+        if _killed_instead(request, history) or _handled_later(request, history):
             return False
         _exclude_replacement(history)
         return True
     if not finished and _ended_in_handler(history) == request.signal:
         return not _handled_later(request, history)
-    if history.signal == request.signal and _died_of(request, history):
+    if history.signal == request.signal and _died_of_request(request, history):
         return True
     if not finished:
         _exclude_unseen_answer(request, history)
     return False
 
 
+def _was_ignored(request: Sent, history: History) -> bool:
+    """Whether it was thrown away: if a handler ran, it ran for a later signal.
+
+    A handler that ran for this one may have set "ignored" before that was read.
+    """
+    if request.disposition is not Disposition.IGNORED:
+        return False
+    ran = min((at for at in history.runs_of(request.signal) if at >= request.at), default=math.inf)
+    if request.disposition_at is not None and ran != math.inf:
+        return request.disposition_at < ran
+    return any(
+        sent.by == history.id or sent.disposition not in (Disposition.IGNORED, None)
+        for sent in _later(request, history)
+    )
+
+
 def _exclude_replacement(history: History) -> None:
     """Make sure that the program whose code reported its finish is the one that ended."""
-    if history.finish is not None and history.has_gap(start=history.finish.at):
+    if history.has_gap(start=history.finished_at):
         raise Unknown(UnknownKind.REPLACEMENT)
 
 
 def _killed_instead(request: Sent, history: History) -> bool:
     """Whether another process killed it in its exit path. Killed comes before terminated."""
-    return not request.from_exit_path and any(
-        sent.signal == history.signal == signals.SIGKILL and sent.by != history.id and sent.certain
-        for sent in history.sent
-    )
+    killed = any(sent.signal == history.signal == signals.SIGKILL for sent in history.requests)
+    return killed and not request.from_exit_path
 
 
 def _ended_in_handler(history: History) -> int | None:
     """The signal in whose handler it ended without an exception."""
     if history.last_report == "os_exit" and history.signal is None:
         return history.handler
-    own = [s for s in history.sent if s.by == history.id and s.signal == history.signal]
+    own = _own_of_death(history)
     return own[-1].handler if own else None
 
 
-def _handled_later(request: Sent, history: History, until: float = math.inf) -> bool:
+def _handled_later(request: Sent, history: History) -> bool:
     """Whether its last handler of this signal ran for another sender's signal, sent later."""
-    runs = [at for signal, at in history.caught if signal == request.signal and at <= until]
-    finish = history.finish
-    if finish is not None and finish.rose_from == request.signal and finish.rose_at is not None:
-        own = min((at for at in runs if at >= finish.rose_at), default=finish.rose_at)
-        runs = [at for at in runs if at <= own]  # not those in its clean-up
+    until = history.finished_at if history.rose_from == request.signal else math.inf
+    runs = [at for at in history.runs_of(request.signal) if at <= until]
+    rose_at = None if history.finish is None else history.finish.rose_at
+    if history.rose_from == request.signal and rose_at is not None:
+        raised = min((at for at in runs if at >= rose_at), default=rose_at)
+        runs = [at for at in runs if at <= raised]  # not those in its clean-up
     first = min((at for at in runs if at >= request.at), default=math.inf)
-    later = [
-        sent
-        for sent in history.sent
-        if sent.signal == request.signal
-        and sent.by not in (history.id, request.by)
-        and sent.certain
-        and request.at < sent.at <= until
-    ]
+    others = (s for s in _later(request, history) if s.by not in (history.id, request.by))
+    later = [sent for sent in others if sent.at <= until]
     if later and not runs:
         raise Unknown(UnknownKind.UNCERTAIN_REQUEST)  # a handler in C: which of them it was for
     # two that came before the handler ran are one to the kernel: the first asked
     return any(first < sent.at <= max(runs) for sent in later)
 
 
-def _died_of(request: Sent, history: History) -> bool:
-    finish = history.finish
-    if request.signal == signals.SIGINT and _is_interrupt(finish):
-        return False  # its own KeyboardInterrupt was passed on: if it rose from this, that is known
-    later = _next_like(request, history)
+def _died_of_request(request: Sent, history: History) -> bool:
+    if history.passed_interrupt_on:
+        return False  # if its KeyboardInterrupt rose from this request, that is known
+    alive = (sent for sent in _later(request, history) if sent.alive is not False)
+    later = min(alive, key=lambda sent: sent.at, default=None)
     until = history.ended if later is None else later.at
     survived = request.disposition in (Disposition.CAUGHT, Disposition.IGNORED) or any(
-        signal == request.signal and request.at <= at <= until for signal, at in history.caught
+        request.at <= at <= until for at in history.runs_of(request.signal)
     )
     if survived and later is not None and later.by != history.id:
         return False
@@ -296,23 +274,17 @@ def _died_of(request: Sent, history: History) -> bool:
     return True
 
 
-def _next_like(request: Sent, history: History) -> Sent | None:
-    """The next time that the same signal was sent to it, by another process or by itself."""
-    later = (s for s in _like(request, history) if s.at > request.at and s.alive is not False)
-    return min(later, key=lambda sent: sent.at, default=None)
-
-
-def _like(request: Sent, history: History) -> list[Sent]:
-    """The signals of the same number that are known to have been sent to it."""
-    return [sent for sent in history.sent if sent.signal == request.signal and sent.certain]
+def _later(request: Sent, history: History) -> list[Sent]:
+    """The same signal, sent to it again later: by others, if it is known to be so, or by itself."""
+    like = (s for s in history.sent if s.signal == request.signal and s.certain)
+    return [sent for sent in like if sent.at > request.at]
 
 
 def _exclude_unseen_answer(request: Sent, history: History) -> None:
     """Make sure that it did not exit because of a request in a way that is not seen."""
     if request.disposition not in (Disposition.CAUGHT, None):
         return  # it ignored or blocked it
-    passed_on = history.signal == signals.SIGINT and _is_interrupt(history.finish)
-    if history.signal is not None and not passed_on:  # another signal ended it
+    if history.died_of is not None:  # another signal ended it
         left_unseen = history.finish is None and history.has_gap(start=request.at)
         left_unseen = left_unseen and not _killed_instead(request, history)
         if left_unseen or _may_have_failed_in_handler(request, history):
@@ -322,19 +294,15 @@ def _exclude_unseen_answer(request: Sent, history: History) -> None:
         raise Unknown(UnknownKind.REACTION, request.signal)
     if _raised_unseen(request.signal, history):
         raise Unknown(UnknownKind.CAUGHT, request.signal)
-    if _leaves_no_trace(history):
-        later = any(
-            sent.at > request.at and sent.by != history.id and sent.certain for sent in history.sent
-        )
-        if not later:
-            raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
+    if _leaves_no_trace(history) and all(sent.at <= request.at for sent in history.requests):
+        raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
 
 
 def _may_have_failed_in_handler(request: Sent, history: History) -> bool:
     """Whether a fault, or abort(3), which nobody reports, may have come in the handler."""
-    if history.signal not in OWN_DOING or any(s.signal == history.signal for s in history.sent):
+    if history.signal not in _OWN_DOING or any(s.signal == history.signal for s in history.sent):
         return False
-    ran = any(signal == request.signal and at >= request.at for signal, at in history.caught)
+    ran = any(at >= request.at for at in history.runs_of(request.signal))
     return ran or not history.sees_handlers
 
 
@@ -343,8 +311,8 @@ def _raised_unseen(signal: int, history: History) -> bool:
     finish = history.finish
     if finish is None or signal not in finish.handled or signal == signals.SIGINT:
         return False  # an exception of SIGINT's own handler, in C, is known by its type
-    ran = any(number == signal for number, _ in history.caught)
-    return not ran and (finish.interrupt or (finish.exception and history.sees_handlers))
+    unseen = finish.interrupt or (finish.exception and history.sees_handlers)
+    return unseen and not history.runs_of(signal)
 
 
 def _leaves_no_trace(history: History) -> bool:
@@ -364,21 +332,19 @@ def _ended_of_own(sent: Sent, history: History) -> bool:
         return True
     if history.signal not in (None, sent.signal) and not _is_own_signal(history):
         return False  # another signal ended it
-    finish = history.finish
-    if finish is not None and finish.at >= sent.at and finish.rose_from == sent.signal:
+    if history.finished_at >= sent.at and history.rose_from == sent.signal:
         return True
     return _ended_in_handler(history) == sent.signal
 
 
 def _is_own_signal(history: History) -> bool:
     """Whether it died of a signal that it sent itself, as a handler does."""
-    if history.signal in OWN_DOING:
-        return True
-    return any(sent.by == history.id and sent.signal == history.signal for sent in history.sent)
+    return history.signal in _OWN_DOING or bool(_own_of_death(history))
 
 
-def _is_interrupt(finish: Finish | None) -> bool:
-    return finish is not None and finish.interrupt
+def _own_of_death(history: History) -> list[Sent]:
+    """The signals that it sent itself, of the number that it died of."""
+    return [s for s in history.sent if s.by == history.id and s.signal == history.signal]
 
 
 # --- could a signal that nobody reported explain this exit?
@@ -387,26 +353,19 @@ def _is_interrupt(finish: Finish | None) -> bool:
 def _exclude_earlier(request: Sent, history: History) -> None:
     """Make sure that no other request came before the one that it ended of."""
     if history.signal == request.signal == signals.SIGKILL:
-        # abandoned comes before killed: it may have been in its exit path already
-        if history.daemon is False or not _may_have_left_by_handler(history, request.at):
+        # abandoned comes before killed: a handler's exception may have left its target already
+        left = history.rose_from is not None and history.finished_at < request.at
+        unseen = history.finish is None and history.has_gap(end=request.at)
+        if history.daemon is False or not (left or unseen):
             return
     elif history.signal == request.signal and request.disposition is Disposition.DEFAULT:
         return  # alive, and with nothing in the way of the signal: it died of this one
     same = request.by, request.signal, request.via  # any of these gives the same verdict
-    if any(
-        not sent.certain and sent.at <= request.at and (sent.by, sent.signal, sent.via) != same
-        for sent in history.sent
-    ):
+    earlier = (s for s in history.sent if not s.certain and s.at <= request.at)
+    if any((sent.by, sent.signal, sent.via) != same for sent in earlier):
         raise Unknown(UnknownKind.UNCERTAIN_EARLIER_REQUEST)
     if history.lost_reports.owner(history.began, request.at, other_than=history.id) is not None:
         raise Unknown(UnknownKind.EARLIER_REQUEST_REPORT)
-
-
-def _may_have_left_by_handler(history: History, until: int) -> bool:
-    """Whether an exception of a handler's may have left its target before that time."""
-    if history.finish is None:
-        return history.has_gap(end=until)
-    return history.finish.rose_from is not None and history.finish.at < until
 
 
 def _exclude_unseen(history: History, until: float = math.inf) -> None:
@@ -415,48 +374,40 @@ def _exclude_unseen(history: History, until: float = math.inf) -> None:
 
 
 def _exclude(
-    history: History, visible: frozenset[int], silent: frozenset[int], until: float
+    history: History,
+    visible: frozenset[int],
+    silent: frozenset[int] = frozenset(),
+    until: float = math.inf,
 ) -> None:
+    uncertain = (s for s in history.sent if not s.certain and s.at <= until)
     # a signal that came after its own code had finished could only have killed it
-    finished = history.finish.at if history.finish is not None else math.inf
-    uncertain = {
-        sent.signal
-        for sent in history.sent
-        if not sent.certain
-        and sent.at <= until
-        and (sent.at <= finished or sent.signal == history.signal)
-    }
-    if uncertain & (visible | silent):
+    matters = (s for s in uncertain if s.at <= history.finished_at or s.signal == history.signal)
+    if any(sent.signal in visible | silent for sent in matters):
         raise Unknown(UnknownKind.UNCERTAIN_REQUEST)
     until = min(until, history.ended)
-    if (visible or silent) and (
-        history.lost_reports.owner(history.began, until, other_than=history.id) is not None
-    ):
+    lost = history.lost_reports.owner(history.began, until, other_than=history.id)
+    if (visible or silent) and lost is not None:
         raise Unknown(UnknownKind.REQUEST_REPORT)
-    for signal in visible:
-        if history.unobserved.owner(history.began, until, other_than=history.id) is not None:
-            raise Unknown(UnknownKind.UNOBSERVED_SENDER, signal)
+    sender = history.unobserved.owner(history.began, until, other_than=history.id)
+    if visible and sender is not None:
+        raise Unknown(UnknownKind.UNOBSERVED_SENDER, next(iter(visible)))
 
 
 def _visible(history: History, until: float) -> frozenset[int]:
     """The signals that must have been sent to it by then, because it ended of them."""
-    finish = history.finish
-    found = set()
-    if finish is not None and finish.rose_from is not None and finish.at <= until:
-        found.add(finish.rose_from)
-    passed_on = history.signal == signals.SIGINT and _is_interrupt(finish)
-    if history.signal is not None and not passed_on and history.ended <= until:
-        found.add(history.signal)
-    handler = _ended_in_handler(history)
-    return frozenset(found if handler is None else {*found, handler})
+    found = (
+        history.rose_from if history.finished_at <= until else None,
+        history.died_of if history.ended <= until else None,
+        _ended_in_handler(history),
+    )
+    return frozenset(filter(None, found))
 
 
 def _caught_without_trace(history: History) -> frozenset[int]:
     """The signals that it could have caught, and ended of, without a trace."""
     if history.signal is not None and not _is_own_signal(history):
         return frozenset()
-    if not history.observed or history.replaced_at is not None:
-        return ASKING
-    if history.sees_handlers:
-        return frozenset()
-    return ASKING if _leaves_no_trace(history) else frozenset()
+    silent = not history.observed or history.replaced_at is not None
+    if silent or (not history.sees_handlers and _leaves_no_trace(history)):
+        return _ASKING
+    return frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from signal import SIGINT
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
@@ -49,7 +50,7 @@ class History:
     replaced_at: int | None = None  # when a program that does not report replaced it by exec
     cleaned_up_at: int | None = None  # when proclife sent it SIGKILL
     sent: tuple[Sent, ...] = ()  # the signals that were sent to it
-    caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran)
+    caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran or sigwait() took it)
     finish: Finish | None = None
     handler: int | None = None  # the signal whose handler called os._exit
     last_report: str | None = None  # how it exits: exit, os_exit, launcher; None if it was lost
@@ -60,6 +61,32 @@ class History:
     @property
     def signal(self) -> int | None:
         return -self.exitcode if self.exitcode is not None and self.exitcode < 0 else None
+
+    @property
+    def passed_interrupt_on(self) -> bool:
+        """Whether KeyboardInterrupt left main, which sends itself SIGINT: `exit_sigint`, main.c."""
+        return self.signal == SIGINT and self.finish is not None and self.finish.interrupt
+
+    @property
+    def died_of(self) -> int | None:
+        """The signal that it died of, if it is not an interrupt that it passed on."""
+        return None if self.passed_interrupt_on else self.signal
+
+    @property
+    def rose_from(self) -> int | None:
+        return None if self.finish is None else self.finish.rose_from
+
+    @property
+    def finished_at(self) -> float:
+        return math.inf if self.finish is None else self.finish.at
+
+    @property
+    def requests(self) -> tuple[Sent, ...]:
+        return tuple(sent for sent in self.sent if sent.by != self.id and sent.certain)
+
+    def runs_of(self, signal: int) -> list[int]:
+        """When handlers of a signal ran, or sigwait() took it."""
+        return [at for number, at in self.caught if number == signal]
 
     def has_gap(self, start: float = -math.inf, end: float = math.inf) -> bool:
         """Whether reports of its own are missing that it wrote after `start`, before `end`."""

@@ -380,13 +380,43 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         "its handler of the request ignored further ones before it raised",
         history(
             5,
-            sent=(signal_sent(disposition="ignored"),),
+            sent=(signal_sent(disposition="ignored", disposition_at=57),),
             caught=((TERM, 55),),
             finish=EXITED_IN_HANDLER,
         ),
         "terminated",
         "sys_exit",
         PARENT,
+    ),
+    (
+        "it ignored the request, and its handler of another's later one raised",
+        history(
+            5,
+            sent=(
+                signal_sent(disposition="ignored", disposition_at=51),
+                signal_sent(at=52, by=SIBLING, disposition="ignored", disposition_at=58),
+            ),
+            caught=((TERM, 55),),
+            finish=EXITED_IN_HANDLER,
+        ),
+        "terminated",
+        "sys_exit",
+        SIBLING,
+    ),
+    (
+        "it ignored the request, and caught another's later one, on 3.11, which sees no handlers",
+        history(
+            5,
+            sent=(
+                signal_sent(disposition="ignored", disposition_at=51),
+                signal_sent(at=52, by=SIBLING, disposition="caught", disposition_at=53),
+            ),
+            finish=EXITED_IN_HANDLER,
+            sees_handlers=False,
+        ),
+        "terminated",
+        "sys_exit",
+        SIBLING,
     ),
     (
         "two asked before its handler ran once: the first is the reason",
