@@ -52,37 +52,33 @@ def shut_down(
 
 def _requests(
     process: ProcessRecord, by: ProcessRecord | str | None, signal: str | None
-) -> tuple[SignalSent, ...]:
+) -> list[SignalSent]:
     """The signals that asked it to end, as far as the claim is about them, in order."""
+    wanted = _ASKING if signal is None else (signal,)
+    sent = (s for s in _sent(process) if s.signal in wanted and s.about != process.id)
+    met = [s for s in sent if s.certain and s.alive is not False]
+    if isinstance(by, str):
+        return [s for s in met if s.source is Source.TEST]
+    return [s for s in met if by is None or s.about == by.id]
 
-    def counts(sent: SignalSent) -> bool:
-        if isinstance(by, str) and sent.source is not Source.TEST:
-            return False
-        if isinstance(by, ProcessRecord) and sent.about != by.id:
-            return False
-        wanted = _ASKING if signal is None else (signal,)
-        return sent.signal in wanted and sent.about != process.id and sent.certain
 
-    facts = (fact for fact in process.evidence if isinstance(fact, SignalSent))
-    return tuple(sent for sent in facts if counts(sent) and sent.alive is not False)
+def _sent(process: ProcessRecord, signal: str | None = None) -> list[SignalSent]:
+    sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    return [fact for fact in sent if signal in (None, fact.signal)]
 
 
 def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
     if sent.disposition is Disposition.CAUGHT:
         return True
-    own = [
-        fact
-        for fact in process.evidence
-        if isinstance(fact, SignalSent) and fact.about == process.id and fact.signal == sent.signal
-    ]
-    if sent.disposition is Disposition.IGNORED and own:
-        return False  # a handler that ran later may have run for its own signal
-    return any(
-        isinstance(fact, records.HandlerRan | records.SignalTaken)
-        and fact.signal == sent.signal
-        and (fact.at or 0) >= (sent.at or 0)
-        for fact in process.evidence
-    )
+    kinds, since = records.HandlerRan | records.SignalTaken, sent.at or 0
+    facts = (fact for fact in process.evidence if isinstance(fact, kinds))
+    runs = [fact.at or 0 for fact in facts if fact.signal == sent.signal]
+    ran = min((at for at in runs if at >= since), default=None)
+    if ran is None or sent.disposition is not Disposition.IGNORED:
+        return ran is not None
+    # its handler may have set that before it was read, but not if it ran for a later signal
+    later = (fact for fact in _sent(process, sent.signal) if since < (fact.at or 0) <= ran)
+    return all(f.about != process.id and f.disposition is Disposition.IGNORED for f in later)
 
 
 def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
@@ -95,7 +91,7 @@ def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
     return Offence(process, f"{sent} ({describe(process)})", hint)
 
 
-def _not_caught(process: ProcessRecord, requests: tuple[SignalSent, ...]) -> Offence:
+def _not_caught(process: ProcessRecord, requests: list[SignalSent]) -> Offence:
     hint = "process.evidence says what each request met"
     if any(sent.disposition is None for sent in requests):
         actual = f"whether it caught {requests[0].signal} could not be seen ({describe(process)})"
@@ -126,8 +122,7 @@ def _was_ended_by_other(process: ProcessRecord) -> bool:
     """Whether it died of a signal that another process sent it; SIGKILL may come from anywhere."""
     if process.signal is None or process.ending is not Ending.SIGNALED:
         return False  # main passes its own KeyboardInterrupt on to itself
-    facts = (fact for fact in process.evidence if isinstance(fact, SignalSent))
-    sent = [fact for fact in facts if fact.signal == process.signal and fact.alive is not False]
+    sent = [fact for fact in _sent(process, process.signal) if fact.alive is not False]
     last = max(sent, key=lambda fact: fact.at or 0, default=None)
     return process.signal == "SIGKILL" if last is None else last.about != process.id
 

@@ -157,6 +157,29 @@ def test_who_caught_a_request_and_ended_in_its_own_way_has_shut_down() -> None:
     assert [process.cause for process in done] == ["returned", "returned", "terminated"]
 
 
+def test_who_ignored_a_request_and_caught_anothers_later_one_has_shut_down_on_that_alone() -> None:
+    log = Log()
+    job, other = log.child(name="job"), log.child(name="other")
+    log.main.sends(job, 15, state="ignored")
+    other.sends(job, 15, state="caught")
+    job.catches(15)
+    job.returns()
+    run = log.run()
+
+    assert holds("assert_shut_down", run["job"], by=run["other"])
+    assert not holds("assert_shut_down", run["job"], by=run.main)
+
+
+def test_a_request_whose_handler_ignored_further_ones_before_anybody_looked_was_caught() -> None:
+    log = Log()
+    job = log.child(name="job")
+    log.main.sends(job, 15, state="ignored")
+    job.catches(15)
+    job.returns()
+
+    assert holds("assert_shut_down", log.run()["job"], by=log.run().main)
+
+
 def test_an_orphan_and_none() -> None:
     run = lives.left_behind(after=200)
 
