@@ -123,6 +123,16 @@ def handled_exception() -> "BaseException | None":
     return None if id(error) == own.inherited else error
 
 
+def _raised_at(error: BaseException) -> "tuple[CodeType, int] | None":
+    """The code that raised an exception, and the index of the instruction."""
+    trace = error.__traceback__
+    if trace is None:
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code, trace.tb_lasti
+
+
 def child_begins() -> None:
     """A child of multiprocessing: the end of its run() counts, not that of __main__."""
     after_fork()
@@ -153,25 +163,19 @@ def _main_begins(code: "CodeType", is_program: bool) -> None:
         rewrite.main.watch(is_pyc=False)
 
 
-if sys.version_info >= (3, 12):
+def handler_runs() -> None:
+    """A handler in Python runs: from here on, see by which SystemExit main leaves.
 
-    def handler_runs() -> None:
-        """A handler in Python runs: from here on, see by which SystemExit main leaves.
+    Not before: each frame that an exception leaves costs a quarter of a microsecond then.
+    """
+    if sys.version_info >= (3, 12) and own.code is not None and own.state is not _REPLACED:
+        monitoring.watch_unwind(own.code, _main_unwinds)
 
-        Not before: each frame that an exception leaves costs a quarter of a microsecond then.
-        """
-        if own.code is not None and own.state is not _REPLACED:
-            monitoring.on_unwind(_on_unwind)
 
-    def _on_unwind(code: "CodeType", offset: int, error: BaseException) -> None:
-        """An exception leaves a frame; what SystemExit leaves main is seen nowhere else."""
-        if code is own.code and isinstance(error, SystemExit) and own.state is not _REPLACED:
-            report_end(SYS_EXIT, error)
-
-else:  # 3.11: no handler is seen to run, and no frame to be left
-
-    def handler_runs() -> None:
-        pass
+def _main_unwinds(_: object, error: object) -> None:
+    """An exception leaves main's code; what SystemExit leaves it is seen nowhere else."""
+    if isinstance(error, SystemExit) and own.state is not _REPLACED:
+        report_end(SYS_EXIT, error)
 
 
 def _main_returned(*_: object) -> None:
@@ -194,7 +198,7 @@ def _on_excepthook(arguments: "tuple[Any, ...]") -> None:
     if handlers.outside(sys._getframe()) is None:  # not one that the program's own code shows
         # SystemExit is shown if an interactive session follows (-i)
         how = SYS_EXIT if isinstance(arguments[2], SystemExit) else RAISED
-        report_end(how, arguments[2], arguments[3])
+        report_end(how, arguments[2])
 
 
 def _unseen_end() -> "str | None":
@@ -236,10 +240,7 @@ def _is_running(code: "CodeType | None") -> bool:
 
 
 def report_end(
-    how: str,
-    error: "BaseException | None" = None,
-    trace: "TracebackType | None" = None,
-    handled: "str | None" = None,
+    how: str, error: "BaseException | None" = None, handled: "str | None" = None
 ) -> None:
     """Report, once, how this process's own code ended."""
     if own.is_reported:
@@ -258,11 +259,9 @@ def report_end(
         message = str(error)
     except Exception:
         message = "(its __str__ raised)"
-    lines, signal, at = _describe(trace if trace is not None else error.__traceback__)
-    if not signal:
-        signal, at = _risen_from(error)
+    signal, at = _risen_from(error)
     interrupt = isinstance(error, KeyboardInterrupt)
-    texts = name, wire.clip(message), wire.clip(lines)
+    texts = name, wire.clip(message), wire.clip(_text(error.__traceback__))
     recorder.report(wire.FINISHED, how, *texts, signal, handled, wire.flag(interrupt), at)
 
 
@@ -271,25 +270,17 @@ def report_exception(error: BaseException) -> None:
     report_end(SYS_EXIT if isinstance(error, SystemExit) else RAISED, error)
 
 
-def _describe(trace: "TracebackType | None") -> "tuple[str, str, str]":
-    """A traceback as text, the signal whose handler it went through, and when that began."""
-    lines, signal, at = [], "", ""
-    codes = handlers.current()
+def _text(trace: "TracebackType | None") -> str:
+    lines = []
     while trace is not None:
         code = trace.tb_frame.f_code
         lines.append(f'File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
-        numbers = codes.get(code)
-        if numbers is not None:
-            number = handlers.number_of(trace.tb_frame, numbers)
-            run = handlers.run_of(trace.tb_frame)
-            if number:
-                signal, at = str(number), "" if run is None else str(run[2])
         trace = trace.tb_next
-    return "\n".join(lines), signal, at
+    return "\n".join(lines)
 
 
 def _risen_from(error: "BaseException") -> "tuple[str, str]":
-    """The signal whose handler an exception went through, or one that it was raised from."""
+    """The signal whose handler raised an exception, or one that led to it, and when that ran."""
     left = [error]
     seen: set[int] = set()
     while left and len(seen) < _CHAIN:
@@ -297,8 +288,8 @@ def _risen_from(error: "BaseException") -> "tuple[str, str]":
         if id(error) in seen or id(error) == own.inherited:
             continue
         seen.add(id(error))
-        _, signal, at = _describe(error.__traceback__)
-        if not signal and isinstance(error, KeyboardInterrupt) and not _is_own_raise(error):
+        signal, at = handlers.risen_from(error.__traceback__)
+        if not signal and isinstance(error, KeyboardInterrupt) and not _is_of_a_statement(error):
             signal = "2"  # raised by the C function signal.default_int_handler
         if signal:
             return signal, at
@@ -311,20 +302,15 @@ def _raise() -> None:
     raise  # noqa: PLE0704 - never called: the instruction is read from its code
 
 
-_RAISE = _raise.__code__.co_code[2]
+_RAISE = _raise.__code__.co_code[2]  # after RESUME
 
 
-def _is_own_raise(error: BaseException) -> bool:
-    """Whether it came from a statement `raise`; asyncio's Runner raises it for the signal."""
-    trace = error.__traceback__
-    if trace is None:
+def _is_of_a_statement(error: BaseException) -> bool:
+    """Whether a statement `raise` raised it; asyncio's Runner does that for the signal."""
+    at = _raised_at(error)
+    if at is None or at[0].co_filename.endswith("/asyncio/runners.py"):
         return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    if code.co_filename.endswith("/asyncio/runners.py"):
-        return False
-    return code.co_code[trace.tb_lasti] == _RAISE
+    return at[0].co_code[at[1]] == _RAISE
 
 
 def _on_interpreter_end(arguments: "tuple[Any, ...]") -> None:

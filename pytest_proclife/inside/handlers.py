@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 OWN = __file__[: __file__.rindex("/") + 1]
 
 codes: "dict[CodeType, list[int]]" = {}  # code of handlers that were set -> their signals
-runs: "list[tuple[int, int, int]]" = []  # the last runs of handlers: id of the frame, signal, when
-_RUNS = 100
+# the last runs of handlers: id of the frame -> signal, when (monotonic ns)
+_runs: "dict[int, tuple[int, int]]" = {}
+_RUNS = 100  # kept: more than are ever on the stacks, and in the tracebacks, at once
 _VARARGS = 4  # inspect.CO_VARARGS
 
 _EXIT_REQUESTS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
@@ -36,46 +37,40 @@ def outside(frame: "FrameType | None") -> "FrameType | None":
 def code_of(handler: object) -> "CodeType | None":
     """The code object of a signal handler; None if it is not a function of Python."""
     function = getattr(handler, "func", handler)  # functools.partial
-    if getattr(function, "__code__", None) is None and not isinstance(function, int):
+    if isinstance(function, type):  # a class: its instance is thrown away
+        function = getattr(function, "__init__", None)
+    elif getattr(function, "__code__", None) is None and not isinstance(function, int):
         function = getattr(type(function), "__call__", None)  # noqa: B004 - needed, not asked for
-    if isinstance(getattr(handler, "func", handler), type):  # a class: its instance is thrown away
-        function = getattr(getattr(handler, "func", handler), "__init__", None)
     code: CodeType | None = getattr(function, "__code__", None)
     return code
 
 
-def number_of(frame: "FrameType", numbers: "list[int]") -> int:
-    """The signal for which a handler runs: it is called with the number and a frame."""
-    run = run_of(frame)
-    if run is not None:
-        return run[1]
-    arguments = _arguments(frame)
-    for value in reversed(arguments):  # `self` or the arguments of a partial may come first
-        if isinstance(value, int) and value in numbers:
-            return int(value)
-    return numbers[-1]
-
-
-def begins(frame: "FrameType") -> "int | None":
-    """A handler's code begins to run: note it; the signal, or None if the program calls it."""
+def begins(frame: "FrameType") -> int:
+    """Note that a handler's code begins to run; returns the signal, 0 if the program calls it."""
     numbers, arguments = codes[frame.f_code], _arguments(frame)
-    for value, following in zip(arguments, arguments[1:], strict=False):  # noqa: RUF007 - imports
-        # the interpreter passes the frame that it interrupted
-        if isinstance(value, int) and value in numbers and following is frame.f_back:
-            runs.append((id(frame), int(value), time.monotonic_ns()))
-            del runs[:-_RUNS]
-            return int(value)
-    runs.append((id(frame), 0, 0))
-    del runs[:-_RUNS]
-    return None
+    pairs = zip(arguments, arguments[1:], strict=False)  # noqa: RUF007 - imports
+    # the interpreter passes the frame that it interrupted
+    passed = (value for value, following in pairs if following is frame.f_back)
+    signal = next((int(v) for v in passed if isinstance(v, int) and v in numbers), 0)
+    _runs.pop(id(frame), None)  # of a frame that is gone
+    _runs[id(frame)] = signal, time.monotonic_ns()
+    if len(_runs) > _RUNS:
+        _runs.pop(next(iter(_runs)), None)  # a handler that runs here may have done it
+    return signal
 
 
-def run_of(frame: "FrameType") -> "tuple[int, int, int] | None":
-    """The run of a handler that a living frame is: id, signal (0: none, it was called), when."""
-    for run in reversed(runs):
-        if run[0] == id(frame):
-            return run
-    return None
+def _run_of(frame: "FrameType", numbers: "list[int]") -> "tuple[int, int]":
+    """The signal for which a handler runs, 0 if the program called it; when it began, 0 if unseen.
+
+    `numbers` are the signals that its code handles.
+    """
+    run = _runs.get(id(frame))
+    if run is not None:
+        return run
+    for value in reversed(_arguments(frame)):  # `self` or the arguments of a partial may come first
+        if isinstance(value, int) and value in numbers:
+            return int(value), 0
+    return numbers[-1], 0
 
 
 def _arguments(frame: "FrameType") -> "list[object]":
@@ -91,12 +86,22 @@ def running(frame: "FrameType | None") -> str:
     """The number of the signal whose handler is on this stack; "" if there is none."""
     while codes and frame is not None:
         numbers = codes.get(frame.f_code)
-        if numbers is not None:
-            number = number_of(frame, numbers)
-            if number:
-                return str(number)
+        signal = _run_of(frame, numbers)[0] if numbers else 0
+        if signal:
+            return str(signal)
         frame = frame.f_back
     return ""
+
+
+def risen_from(trace: "TracebackType | None") -> "tuple[str, str]":
+    """The signal whose innermost handler is in a traceback, and when that began; "" if unknown."""
+    found, handlers = (0, 0), current()
+    while trace is not None:
+        numbers = handlers.get(trace.tb_frame.f_code)
+        run = _run_of(trace.tb_frame, numbers) if numbers else (0, 0)
+        found = run if run[0] else found
+        trace = trace.tb_next
+    return str(found[0] or ""), str(found[1] or "")
 
 
 def current() -> "dict[CodeType, list[int]]":

@@ -26,17 +26,16 @@ _FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
 
 _id = -1  # of our tool; -1 if the program uses all of them
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
-_unwind: "Callable[..., object] | None" = None
-_without_frame: "set[CodeType]" = set()  # their handlers get no arguments
+# of main: their handlers get None for the frame, since audit hooks would see us ask for it
+_without_frame: "set[CodeType]" = set()
 
 if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
     _START, _RETURN = _monitoring.events.PY_START, _monitoring.events.PY_RETURN
-    _CALL = _monitoring.events.CALL
-    _UNWIND = _monitoring.events.PY_UNWIND
+    _CALL, _UNWIND = _monitoring.events.CALL, _monitoring.events.PY_UNWIND
     _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL}
     _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
-    _handlers = {_START: {}, _RETURN: {}, _CALL: {}}
+    _handlers = {_START: {}, _RETURN: {}, _CALL: {}, _UNWIND: {}}
     _set_global = _monitoring.set_events
     _use, _free = _monitoring.use_tool_id, _monitoring.free_tool_id
     _register, _set_local = _monitoring.register_callback, _monitoring.set_local_events
@@ -57,27 +56,15 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         if _id >= 0:
             _set_local(_id, code, _events[code])
 
-    def watch_end(code: "CodeType", end: "Callable[[], object]") -> None:
-        """Have `end()` called as the code returns. Audit hooks would see us ask for the frame."""
+    def watch_end(code: "CodeType", end: "Callable[[None, object], object]") -> None:
+        """Have `end(None, value)` called as the code returns."""
         _without_frame.add(code)
         watch(code, returned=end)
 
-    def on_unwind(handler: "Callable[[CodeType, int, BaseException], object]") -> None:
-        """Call `handler(code, offset, exception)` as an exception leaves any frame."""
-        global _unwind
-        if _unwind is not None:
-            return
-
-        def on_event(code: "CodeType", offset: int, error: BaseException) -> None:
-            try:
-                handler(code, offset, error)
-            except BaseException as raised:
-                if not is_ours(raised):
-                    raise
-
-        _unwind = on_event
-        if _id >= 0:
-            _register(_id, _UNWIND, _unwind)
+    def watch_unwind(code: "CodeType", handler: "Callable[[None, object], object]") -> None:
+        """Have `handler(None, exception)` called as an exception leaves code of `watch_end`."""
+        _handlers[_UNWIND][code] = handler
+        if _id >= 0:  # the event is a global one: it comes for each frame that is left
             _set_global(_id, _UNWIND)
 
     def is_blind() -> bool:
@@ -101,10 +88,8 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             handler = handlers.get(code)
             if handler is not None:
                 try:
-                    if code in _without_frame:
-                        handler()
-                    else:
-                        handler(sys._getframe(1), *values[:1])
+                    frame = None if code in _without_frame else sys._getframe(1)
+                    handler(frame, *values[:1])
                 except BaseException as error:
                     if not is_ours(error):
                         raise
@@ -128,8 +113,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             _register(_id, event, callback)
         for code, events in _events.items():
             _set_local(_id, code, events)
-        if _unwind is not None:
-            _register(_id, _UNWIND, _unwind)
+        if _handlers[_UNWIND]:
             _set_global(_id, _UNWIND)
 
     def _tool_function(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
@@ -149,7 +133,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
         for code in _events:
             _set_local(old, code, 0)
-        for event in (*_callbacks, _UNWIND):
+        for event in _callbacks:
             _register(old, event, None)
         _set_global(old, 0)
         _free(old)

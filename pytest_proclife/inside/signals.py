@@ -66,9 +66,9 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
 
 def _to_itself(number: int, via: str) -> None:
     exit.report_end_of_main()
-    pid, frame = recorder.identity.pid, handlers.outside(sys._getframe())
+    pid, running = recorder.identity.pid, handlers.running(sys._getframe())
     origin, where = _origin()
-    fields = str(pid), str(int(number)), via or origin, where, "", handlers.running(frame)
+    fields = str(pid), str(int(number)), via or origin, where, "", running
     recorder.report_about(wire.KILL, pid, *fields)
 
 
@@ -92,7 +92,7 @@ def _to_group(group: int, number: int) -> None:
     if number not in _SIGNALS:
         return
     children = _children_in(group)
-    running = handlers.running(handlers.outside(sys._getframe()))
+    running = handlers.running(sys._getframe())
     fields = str(group), str(int(number)), *_origin(), " ".join(children), running
     if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
@@ -222,6 +222,6 @@ def _check_sigchld() -> None:
 
 def _handler_runs(frame: "FrameType") -> None:
     number = handlers.begins(frame)
-    if number is not None:
+    if number:
         recorder.report(wire.CAUGHT, str(number))
         exit.handler_runs()
