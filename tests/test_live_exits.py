@@ -62,6 +62,13 @@ def test_an_exception_that_its_parent_was_handling_is_none_of_its_own(method: st
     assert failed.exception.type == "LookupError"
 
 
+def test_an_interrupt_of_a_fork_that_has_left_the_block_that_it_was_forked_in_is_its_own() -> None:
+    run = pytest_proclife.run(exits.fork_while_handling_an_exception)
+    (child,) = run.children
+    assert (child.cause, child.ended_by) == (Cause.TERMINATED, run.main.id), child.evidence
+    assert (child.ending, child.exitcode) == (Ending.RAISED, -2)
+
+
 @each_method
 def test_of_two_that_died_of_sigkill_each_has_its_own_cause(method: str) -> None:
     run = pytest_proclife.run(exits.kill_one_of_two, start_method=method)

@@ -67,7 +67,9 @@ class _OwnCode:
         self.code: CodeType | None = None  # of __main__
         # by report_end(); False again in a fork, and when a child of multiprocessing begins
         self.is_reported = False
-        self.inherited = 0  # id of the exception that its parent was handling at the fork
+        # the exception that its parent was handling at the fork, as _identity() has it: a
+        # reference to it would keep what its frames refer to
+        self.inherited: object = None
 
 
 own = _OwnCode()
@@ -112,7 +114,7 @@ def install(kind: str) -> None:
 def after_fork() -> None:
     """In a forked child: its own code has not ended."""
     own.is_reported = False
-    own.inherited = id(sys.exc_info()[1])
+    own.inherited = _identity(sys.exc_info()[1])
     if own.state is _BEGUN:
         own.state = _INHERITED
 
@@ -120,7 +122,12 @@ def after_fork() -> None:
 def handled_exception() -> "BaseException | None":
     """The exception that this process is handling, if it is not one of its parent's."""
     error = sys.exc_info()[1]
-    return None if id(error) == own.inherited else error
+    return None if _identity(error) == own.inherited else error
+
+
+def _identity(error: "BaseException | None") -> object:
+    """What tells an exception from others; its id may be given again once it is gone."""
+    return None if error is None else (id(error), _raised_at(error))
 
 
 def _raised_at(error: BaseException) -> "tuple[CodeType, int] | None":
@@ -285,7 +292,7 @@ def _risen_from(error: "BaseException") -> "tuple[str, str]":
     seen: set[int] = set()
     while left and len(seen) < _CHAIN:
         error = left.pop(0)
-        if id(error) in seen or id(error) == own.inherited:
+        if id(error) in seen or _identity(error) == own.inherited:
             continue
         seen.add(id(error))
         signal, at = handlers.risen_from(error.__traceback__)

@@ -67,18 +67,15 @@ def ends_itself_after(ready: Ready) -> None:
 
 
 def exits_in_handler(ready: Ready) -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(6))
-    waits(ready)
+    waits(ready, lambda number, frame: os._exit(6))
 
 
 def ends_itself_in_handler(ready: Ready) -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGUSR1))
-    waits(ready)
+    waits(ready, lambda number, frame: signal.raise_signal(signal.SIGUSR1))
 
 
 def aborts_in_handler(ready: Ready) -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: os.abort())
-    waits(ready)
+    waits(ready, lambda number, frame: os.abort())
 
 
 def passes_on(ready: Ready) -> None:
@@ -88,16 +85,14 @@ def passes_on(ready: Ready) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    reader = woken_by(clean_up)
+    waits(ready, clean_up)
+
+
+def waits(ready: Ready, handler: Callable[[int, object], None] = lambda *_: None) -> None:
+    reader = woken_by(handler)
     ready.put(None)
     while True:
         os.read(reader, 1)
-
-
-def waits(ready: Ready) -> None:
-    ready.put(None)
-    while True:
-        time.sleep(0.1)  # signal.pause() would sleep over a signal that comes just before it
 
 
 def kills_itself(ready: Ready) -> None:
@@ -172,6 +167,25 @@ def start_while_handling_an_exception() -> None:
             worker.join()
 
 
+def fork_while_handling_an_exception() -> None:
+    """The child has left the block by the time that SIGINT raises in it."""
+    reader, writer = os.pipe()
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        child = os.fork()
+    if child == 0:
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        os.write(writer, b"a")
+        os.read(woken, 1)
+        os._exit(3)
+    os.read(reader, 1)
+    os.kill(child, signal.SIGINT)
+    os.waitpid(child, 0)
+
+
 def return_at_once() -> None:
     pass
 
@@ -180,41 +194,34 @@ def fail_at_once() -> None:
     raise LookupError("no such lesson")
 
 
-def ready() -> None:
+def ready(handler: Callable[[int, object], None]) -> None:
+    reader = woken_by(handler)
     print("ready", flush=True)
-    while True:
-        time.sleep(0.1)
+    os.read(reader, 1)
 
 
 def exit_in_a_helper() -> None:
-    signal.signal(signal.SIGTERM, lambda number, frame: leave())
-    ready()
+    ready(lambda number, frame: leave())
 
 
 def exit_for_an_exception_of_the_handler() -> None:
     def stop(number: int, frame: object) -> None:
         raise InterruptedError
 
-    signal.signal(signal.SIGTERM, stop)
     try:
-        ready()
+        ready(stop)
     except InterruptedError:
         sys.exit(3)
 
 
 def swallow_the_exit_and_exit_later() -> None:
-    signal.signal(signal.SIGTERM, leave)
     with contextlib.suppress(SystemExit):
-        ready()
+        ready(leave)
     sys.exit(3)
 
 
 def note_and_exit_later() -> None:
-    noted: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
-    print("ready", flush=True)
-    while not noted:
-        time.sleep(0.1)
+    ready(lambda number, frame: None)
     sys.exit(3)
 
 
@@ -223,7 +230,7 @@ def exit_by_calling_the_handler() -> None:
     signal.signal(signal.SIGTERM, leave)
     print("ready", flush=True)
     while signal.SIGTERM not in signal.sigpending():
-        time.sleep(0.1)
+        time.sleep(0.1)  # nothing but sigwait(), which would take it, waits for a blocked signal
     leave(signal.SIGTERM, None)
 
 
