@@ -294,7 +294,9 @@ def _exclude_unseen_answer(request: Sent, history: History) -> None:
         raise Unknown(UnknownKind.REACTION, request.signal)
     if _raised_unseen(request.signal, history):
         raise Unknown(UnknownKind.CAUGHT, request.signal)
-    if _leaves_no_trace(history) and all(sent.at <= request.at for sent in history.requests):
+    met = (s for s in history.requests if s.disposition in (Disposition.CAUGHT, None))
+    later = (s for s in met if request.at < s.at <= history.finished_at and s.alive is not False)
+    if _leaves_no_trace(history) and not any(later):
         raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
 
 

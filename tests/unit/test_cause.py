@@ -450,6 +450,36 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
     ),
     # --- requests that were not the reason
     (
+        "the program that caught the request was replaced by one that does not report",
+        history(0, replaced_at=60, sent=(signal_sent(disposition="caught"),)),
+        "exited",
+        "exited",
+        None,
+    ),
+    (
+        "it ignored the request, and sent itself the signal later, with nothing in the way",
+        history(-TERM, sent=(signal_sent(disposition="ignored"), signal_sent(at=60, by=ME))),
+        "signaled",
+        "signaled",
+        None,
+    ),
+    (
+        "its handler returned, and called os._exit when it ran for another's request",
+        history(
+            4,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(at=60, by=SIBLING, disposition="caught"),
+            ),
+            caught=((TERM, 55), (TERM, 65)),
+            last_report="os_exit",
+            handler=TERM,
+        ),
+        "terminated",
+        "os_exit",
+        SIBLING,
+    ),
+    (
         "its handler returned, and it raised an error of its own later",
         history(
             1,
@@ -800,6 +830,29 @@ UNKNOWN: list[tuple[str, History, str]] = [
             finish=finished("sys_exit"),
         ),
         "whether it left by its handler of SIGINT",
+    ),
+    (
+        "whether main left by its handler, whatever it ignored after that",
+        history(
+            3,
+            sent=(
+                signal_sent(disposition="caught"),
+                signal_sent(at=60, by=SIBLING, disposition="ignored"),
+            ),
+            finish=finished("sys_exit"),
+            sees_handlers=False,
+        ),
+        "whether it left by its handler of SIGTERM",
+    ),
+    (
+        "whether somebody asked main to exit, on 3.11",
+        history(3, finish=finished("sys_exit"), sees_handlers=False, lost_reports=SOMEBODY_ELSES),
+        "could be of a signal to it",
+    ),
+    (
+        "whether a fault came in a handler, on 3.11",
+        history(-SEGV, sent=(signal_sent(disposition="caught"),), sees_handlers=False),
+        "what it did with SIGTERM",
     ),
     (
         "whose SIGINT the handler that is written in C ran for",
