@@ -14,7 +14,8 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +26,7 @@ import pytest_proclife.run_json  # noqa: F401 - as above
 from pytest_proclife.exercises import formats, pytest_session, verdict, workers
 from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
 from pytest_proclife.exercises.results import SUMMARY, Mark, Outcome, Result, Status, Store, number
-from pytest_proclife.exercises.submission import SubmissionPath, find, fingerprint
+from pytest_proclife.exercises.submission import find, fingerprint
 from pytest_proclife.render.text import plain, shortened
 
 FAILED = 125
@@ -94,8 +95,7 @@ def grade(options: argparse.Namespace) -> int:
         submissions = find(options.submissions)
         store = Store(Path(options.output))
         others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
-        others += [submission.path for submission in submissions]
-        others += [store.folder, *map(Path, options.submissions)]
+        others += [*submissions.values(), store.folder, *map(Path, options.submissions)]
         exercise = snapshot(path, others)
         _grade(_Grading(exercise, options), submissions, store, options)
         _report_changes(exercise, others, store.folder / "exercise")
@@ -103,25 +103,23 @@ def grade(options: argparse.Namespace) -> int:
 
 
 def _grade(
-    grading: _Grading,
-    submissions: Sequence[SubmissionPath],
-    store: Store,
-    options: argparse.Namespace,
+    grading: _Grading, submissions: Mapping[str, Path], store: Store, options: argparse.Namespace
 ) -> None:
-    keys = {submission.name: grading.key(submission) for submission in submissions}
+    keys = {name: grading.key(path) for name, path in submissions.items()}
     results = {name: known for name, key in keys.items() if (known := store.known(name, key))}
     progress = Progress(len(submissions), known=len(results))
-    missing = [submission for submission in submissions if submission.name not in results]
-    wanted = min(options.jobs, max(1, len(missing)))
+    missing = {name: path for name, path in submissions.items() if name not in results}
+    wanted = min(options.jobs, len(missing))
     width = workers.most_at_once(wanted)
     if width < wanted:
         text = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
         print(f"proclife: {text}", file=sys.stderr)
-    for result in grading.results(missing, keys, width):
+    for graded in grading.results(missing, width):
+        result = replace(graded, key=keys[graded.submission])
         store.keep(result)
         results[result.submission] = result
         progress.show(result)
-    ordered = [results[submission.name] for submission in submissions]
+    ordered = [results[name] for name in submissions]
     for result in ordered:
         if store.known(result.submission, result.key) != result:
             store.keep(result)  # an answer may have written there
@@ -135,12 +133,12 @@ def check(options: argparse.Namespace) -> int:
     """Show the student's view of one submission: 0 for all points, 1 for fewer, 125 for none."""
     with _failures_reported():
         path = _exercise(options.exercise)
-        submission, *more = find([options.submission])
-        if more:
+        submissions = find([options.submission])
+        if len(submissions) > 1:
             raise ValueError(f"{options.submission!r} has several submissions: name one of them")
-        exercise = snapshot(path, [submission.path])
-        (result,) = _Grading(exercise, options).results([submission], {}, 1)
-        _report_changes(exercise, [submission.path], None)
+        exercise = snapshot(path, submissions.values())
+        (result,) = _Grading(exercise, options).results(submissions, 1)
+        _report_changes(exercise, submissions.values(), None)
     print(student_view(result, options.feedback))
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
@@ -158,7 +156,7 @@ def _exercise(path: str) -> Path:
     return exercise
 
 
-def _report_changes(exercise: Snapshot, others: Sequence[Path], kept: Path | None) -> None:
+def _report_changes(exercise: Snapshot, others: Collection[Path], kept: Path | None) -> None:
     """Tell the teacher if the exercise is not what it was at the start, and write that to `kept`.
 
     The changes may be the teacher's own, so the exercise's folder is left alone.
@@ -212,59 +210,52 @@ class _Grading:
             raise ValueError(f"the exercise {name!r} cannot be used: " + "\n".join(problems))
         return messages.marks
 
-    def key(self, submission: SubmissionPath) -> str:
+    def key(self, submission: Path) -> str:
         """What a result depends on: the exercise, the answer, the Python, the deadline."""
         try:
-            answer = fingerprint(submission.path)
-        except OSError as error:
+            answer = fingerprint(submission)
+        except OSError as error:  # its result will be `ungradable`
             answer = str(error)
         return f"{self._digest}-{answer}-{platform.python_version()}-{self._deadline}"
 
-    def results(
-        self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int
-    ) -> Iterator[Result]:
+    def results(self, submissions: Mapping[str, Path], width: int) -> Iterator[Result]:
         """The result of each, in the order in which they finish.
 
         If a grader's copy of the exercise was changed, by any answer, its submission is graded
         again, alone: no other copy is there. If it is changed again, only that answer or its
         tests can have done it.
         """
-        again: list[SubmissionPath] = []
-        for submission, result, change in self._round(submissions, keys, width):
+        again: list[str] = []
+        for result, change in self._round(submissions, width):
             if change is None:
                 yield result
             else:
-                again.append(submission)
-        for submission in again:
-            ((_, result, change),) = self._round([submission], keys, 1)
+                again.append(result.submission)
+        for name in again:
+            ((result, change),) = self._round({name: submissions[name]}, 1)
             if change is not None:
                 reason = f"{change!r} of the exercise was changed while this answer was graded"
                 result = verdict.without_points(result, Status.TAMPERED, reason)
             yield result
 
     def _round(
-        self, submissions: Sequence[SubmissionPath], keys: dict[str, str], width: int
-    ) -> Iterator[tuple[SubmissionPath, Result, str | None]]:
-        """Each with its result, and with a file of its copy of the exercise that was changed."""
-        tokens: list[str] = []
-        copies: list[PrivateCopy] = []
+        self, submissions: Mapping[str, Path], width: int
+    ) -> Iterator[tuple[Result, str | None]]:
+        """The result of each, and a file of its copy of the exercise that was changed."""
+        started: list[tuple[str, str, PrivateCopy]] = []
 
         def jobs(folder: Path) -> Iterator[workers.Job]:
-            for number, submission in enumerate(submissions):
+            for number, (name, path) in enumerate(submissions.items()):
                 place = folder / "answers" / str(number)
                 copy = PrivateCopy(self._exercise, folder / "exercises" / str(number))
-                tokens.append(secrets.token_hex())
-                copies.append(copy)
-                yield functools.partial(
-                    pytest_session.grade, submission.path, place, copy, tokens[-1]
-                )
+                token = secrets.token_hex()
+                started.append((name, token, copy))
+                yield functools.partial(pytest_session.grade, path, place, copy, token)
 
         with _temporary_folder() as folder:
             for number, finished in workers.run(jobs(folder), width, self._deadline):
-                name = submissions[number].name
-                key = keys.get(name, "")
-                result = verdict.verdict(name, finished, tokens[number], self._tests, key)
-                yield submissions[number], result, copies[number].change()
+                name, token, copy = started[number]
+                yield verdict.verdict(name, finished, token, self._tests), copy.change()
                 for kind in ("answers", "exercises"):
                     shutil.rmtree(folder / kind / str(number), ignore_errors=True)
 

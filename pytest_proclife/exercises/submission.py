@@ -13,8 +13,7 @@ import tempfile
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -34,19 +33,12 @@ class Ungradable(Exception):
     """The submission has no program that can be run; the message says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmissionPath:
-    """A submission: a file, or a folder with a program in it."""
+def find(paths: Iterable[str]) -> dict[str, Path]:
+    """The submissions in some paths, by a name for each. ValueError if there is none.
 
-    name: str
-    path: Path
-
-
-def find(paths: Iterable[str]) -> tuple[SubmissionPath, ...]:
-    """The submissions in some paths: files, folders, folders of folders. ValueError if none.
-
-    A folder with folders and no program has a submission in each folder. One with several
-    programs, none of them main.py, has a submission in each file. Any other is a submission.
+    Paths are files, folders, folders of folders. A folder with folders and no program has a
+    submission in each folder. One with several programs, none of them main.py, has a submission
+    in each file. Any other is a submission.
     """
     found: list[Path] = []
     for text in paths:
@@ -57,7 +49,7 @@ def find(paths: Iterable[str]) -> tuple[SubmissionPath, ...]:
     unique = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))
     if not unique:
         raise ValueError("there is no submission")
-    return tuple(_named(unique))
+    return _named(unique)
 
 
 def _submissions_in(path: Path) -> list[Path]:
@@ -72,7 +64,7 @@ def _submissions_in(path: Path) -> list[Path]:
     return programs if several else [path]
 
 
-def _named(paths: list[Path]) -> Iterator[SubmissionPath]:
+def _named(paths: list[Path]) -> dict[str, Path]:
     """Each path with its own name, after the names of its folders if two have the same."""
     names = {path: path.stem if path.suffix in _SUFFIXES else path.name for path in paths}
     for depth in range(2, 1 + max(len(path.parts) for path in paths)):
@@ -82,8 +74,7 @@ def _named(paths: list[Path]) -> Iterator[SubmissionPath]:
                 names[path] = "-".join(path.parts[-depth:]).lstrip("/")
     if len(set(names.values())) < len(paths):  # a-b/c and a/b-c
         names = {path: hashlib.sha256(os.fsencode(path)).hexdigest()[:16] for path in paths}
-    for path, name in names.items():
-        yield SubmissionPath(name=name, path=path)
+    return {name: path for path, name in names.items()}
 
 
 def fingerprint(path: Path) -> str:

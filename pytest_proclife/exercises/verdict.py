@@ -86,14 +86,14 @@ def read(data: bytes, token: str) -> Messages:
     return Messages(marks=tuple(marks), problems=tuple(problems), done=done)
 
 
-def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark], key: str) -> Result:
+def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark]) -> Result:
     """The result of a submission. `plan` has a mark without points for each test there is."""
     messages = read(finished.messages, token)
     given = {mark.test: mark for mark in messages.marks}
     marks = tuple(given.get(mark.test, mark) for mark in plan)
     seconds = round(finished.seconds, 3)  # as it is read back from its document
     status, reason = _status(finished, messages)
-    result = Result(submission=name, status=status, marks=marks, seconds=seconds, key=key)
+    result = Result(submission=name, status=status, marks=marks, seconds=seconds)
     return result if status is Status.GRADED else without_points(result, status, reason)
 
 

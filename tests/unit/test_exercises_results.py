@@ -46,7 +46,7 @@ def verdict_of(
     finished = Finished(
         messages=messages, exitcode=exitcode, timed_out=timed_out, output=output, seconds=1.0
     )
-    return verdict("ada", finished, TOKEN, PLAN, "key")
+    return verdict("ada", finished, TOKEN, PLAN)
 
 
 def test_the_marks_that_were_reported_make_the_score() -> None:

@@ -12,7 +12,7 @@ from pytest_proclife.exercises.submission import Ungradable, find, fingerprint, 
 
 def names(tmp_path: Path, *paths: str) -> dict[str, str]:
     submissions = find([str(tmp_path / path) for path in paths])
-    return {found.name: str(found.path.relative_to(tmp_path)) for found in submissions}
+    return {name: str(found.relative_to(tmp_path)) for name, found in submissions.items()}
 
 
 def write(tmp_path: Path, *paths: str) -> None:
