@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from pytest_proclife.records import Cause, Ending, Joined, ProcessRecord, Run
 from pytest_proclife.render.text import plain
@@ -48,12 +49,12 @@ def _merged(found: Iterable[Sentence]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Feedback:
-    def __init__(self, run: Run, noun: str, file: str, join_wanted: bool) -> None:
-        self.run = run
-        self.noun = noun
-        self.file = file
-        self.join_wanted = join_wanted
+    run: Run
+    noun: str
+    file: str
+    join_wanted: bool
 
     def faults(self) -> Iterator[Sentence]:
         """What is wrong with the run, whatever the test checks."""
@@ -186,15 +187,15 @@ class _Feedback:
         elif main.finished_at is not None:
             before = "its last line was reached, but "
         wait = main.waiting_for[-1].process if main.waiting_for else None
-        child = None if wait is None else self.run.processes[wait]
-        if child is not None:
-            return f"{before}it was waiting for {self._inside(child)}, which did not end"
-        running = [c for c in main.children if c.cause is Cause.CLEANED_UP]
-        if main.finished_at is not None and running:
-            return f"{before}{self._inside(running[0])} ran on"
-        if main.finished_at is not None:
-            return f"{before}something of its own went on, such as a thread that is not a daemon"
-        return f"{before}its own code was still running"
+        if wait is not None:
+            awaited = self._inside(self.run.processes[wait])
+            return f"{before}it was waiting for {awaited}, which did not end"
+        if main.finished_at is None:
+            return f"{before}its own code was still running"
+        for child in main.children:
+            if child.cause is Cause.CLEANED_UP:
+                return f"{before}{self._inside(child)} ran on"
+        return f"{before}something of its own went on, such as a thread that is not a daemon"
 
     def _exception(self, process: ProcessRecord) -> str:
         error = process.exception

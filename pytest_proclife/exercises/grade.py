@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 # Each grader would import these at its first run, which takes longer than most answers.
 import pytest_proclife.assertions.verbs
@@ -30,7 +29,6 @@ from pytest_proclife.exercises.submission import find, fingerprint
 from pytest_proclife.render.text import plain, shortened
 
 FAILED = 125
-_ALL_POINTS, _NOT_ALL = 0, 1  # of `check`
 _SIGNS = {
     Outcome.PASSED: "ok",
     Outcome.PARTIAL: "part",
@@ -143,7 +141,7 @@ def check(options: argparse.Namespace) -> int:
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
     passed = all(mark.outcome is Outcome.PASSED for mark in result.visible)
-    return _ALL_POINTS if passed and not result.problem else _NOT_ALL
+    return 0 if passed and not result.problem else 1
 
 
 def _exercise(path: str) -> Path:
@@ -272,11 +270,7 @@ def _temporary_folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def _failures_reported() -> Iterator[None]:
     """Exit by SystemExit on an error, Ctrl-C or SIGTERM, so that graders are killed on the way."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except KeyboardInterrupt:

@@ -14,10 +14,6 @@ from pathlib import Path
 _LARGEST = 100_000_000  # bytes of a folder: it is held in memory, and copied for each grader
 _CACHE = "__pycache__"
 
-# Nobody can set a file's time of change (st_ctime): with its inode and size it also shows what was
-# changed and changed back.
-_Stamp = tuple[int, int, int]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -51,7 +47,7 @@ class Snapshot:
 def snapshot(exercise: Path, others: Collection[Path] = ()) -> Snapshot:
     """Read an exercise's folder. What contains one of `others` does not belong to the exercise.
 
-    Nor does what is hidden, is a cache or cannot be read. ValueError if there is too much.
+    Nor do hidden folders, caches and files that cannot be read. ValueError if there is too much.
     """
     root = exercise.parent
     places = [path.parent.resolve() / path.name for path in others]
@@ -59,7 +55,7 @@ def snapshot(exercise: Path, others: Collection[Path] = ()) -> Snapshot:
     files: dict[str, tuple[bytes, int]] = {}
     size = 0
     for path in _files(root, apart):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # unreadable, or a link to nothing
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # to open a pipe could block
                 continue
@@ -106,7 +102,7 @@ class PrivateCopy:
             name = str(file.relative_to(self.root))
             if file in self._stamps:
                 content, _ = self.original.files.get(name, (b"", 0))  # of a cache's place: empty
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # what cannot be read was changed
                     if _stamp(file) == self._stamps[file] and file.read_bytes() == content:
                         continue
                 return name
@@ -119,9 +115,10 @@ class PrivateCopy:
         return text.replace(str(self.root), str(self.original.path.parent))
 
 
-def _stamp(file: Path) -> _Stamp | None:
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What also differs if a file was changed and changed back: nobody can set its st_ctime."""
     try:
         status = file.lstat()
-    except OSError:
+    except OSError:  # an answer removed it
         return None
     return status.st_ino, status.st_size, status.st_ctime_ns

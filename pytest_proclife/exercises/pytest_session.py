@@ -10,7 +10,6 @@ import difflib
 import io
 import math
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Generator, Iterator
@@ -31,7 +30,6 @@ from pytest_proclife.exercises.submission import (
     Submission,
     Ungradable,
     private_copy,
-    program,
 )
 from pytest_proclife.exercises.verdict import Reporter
 from pytest_proclife.exercises.workers import Wait
@@ -65,19 +63,14 @@ def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Wait) -> N
 
 
 def grade(
-    submission: Path, place: Path, exercise: PrivateCopy, token: str, channel: int, wait: Wait
+    path: Path, place: Path, exercise: PrivateCopy, token: str, channel: int, wait: Wait
 ) -> None:
     """Grade a copy of a submission, made in `place`, and report its marks."""
     reporter = Reporter(token, channel, exercise.in_original)
     try:
-        file, source = program(submission)
-        place.mkdir(parents=True)
-        file = private_copy(submission, place) / file.relative_to(submission)
+        file, source = private_copy(path, place)
     except Ungradable as reason:
         reporter.problem(Status.UNGRADABLE, str(reason))
-        return
-    except (OSError, shutil.Error) as error:
-        reporter.problem(Status.UNGRADABLE, f"it cannot be copied: {error}")
         return
     with contextlib.suppress(SupervisorLost, ValueError):  # the first run will raise it
         choose_backend()
@@ -200,7 +193,7 @@ class _GradingPlugin(_Plugin):
         mark = replace(_mark_of(item), seconds=report.duration)
         if report.skipped:
             reason = error.msg if isinstance(error, pytest.skip.Exception) else "skipped"
-            self.reporter.mark(replace(_mark_of(item), message=str(reason)))
+            self.reporter.mark(replace(mark, seconds=0.0, message=str(reason)))
         elif error is None:
             self.reporter.mark(replace(mark, points=mark.max_points, outcome=Outcome.PASSED))
         elif isinstance(error, PartialCredit):
@@ -259,12 +252,11 @@ class _GradingPlugin(_Plugin):
 def _mark_of(item: pytest.Item) -> Mark:
     """A test's mark before it has run. ExerciseError if its marker is wrong."""
     marker = item.get_closest_marker(MARKER) or getattr(pytest.mark, MARKER)(0).mark
-    if (fault := _fault(marker)) is not None:
+    values = {**_KEYWORDS, **marker.kwargs}
+    if (fault := _fault(marker.args, **values)) is not None:
         raise ExerciseError(f"{item.nodeid}: the marker {MARKER}: {fault}")
-    name, visibility, tags = {**_KEYWORDS, **marker.kwargs}.values()
-    if not name:
-        function = getattr(item, "originalname", item.name)
-        name = function.removeprefix("test_").replace("_", " ")
+    function = getattr(item, "originalname", item.name)
+    name = values["name"] or function.removeprefix("test_").replace("_", " ")
     if (callspec := getattr(item, "callspec", None)) is not None:
         name = f"{name} [{callspec.id}]"
     return Mark(
@@ -273,20 +265,20 @@ def _mark_of(item: pytest.Item) -> Mark:
         points=0.0,
         max_points=float(marker.args[0]),
         outcome=Outcome.NOT_RUN,
-        visibility=visibility,
-        tags=tuple(tags),
+        visibility=values["visibility"],
+        tags=tuple(values["tags"]),
     )
 
 
-def _fault(marker: pytest.Mark) -> str | None:
+def _fault(
+    args: tuple[Any, ...], /, *, name: Any, visibility: Any, tags: Any, **others: Any
+) -> str | None:
     """What is wrong with the arguments of the marker."""
-    for name in marker.kwargs:
-        if name not in _KEYWORDS:
-            return f"it takes {', '.join(_KEYWORDS)}, not {name}"
-    if len(marker.args) != 1:
+    for other in others:
+        return f"it takes {', '.join(_KEYWORDS)}, not {other}"
+    if len(args) != 1:
         return "it takes one number of points"
-    (points,) = marker.args
-    name, visibility, tags = {**_KEYWORDS, **marker.kwargs}.values()
+    (points,) = args
     is_number = isinstance(points, int | float) and not isinstance(points, bool)
     if not is_number or not 0 <= points < math.inf:
         return f"points are a number, 0 or more, not {points!r}"

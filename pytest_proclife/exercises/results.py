@@ -98,12 +98,12 @@ def number(value: float) -> float | int:
 
 
 def to_values(result: Result) -> dict[str, Any]:
-    """A result as the plain values of its JSON document."""
+    """A result as `json` writes it."""
     return {
         "format": FORMAT,
         "version": VERSION,
         "submission": result.submission,
-        "status": str(result.status),
+        "status": result.status,
         "score": number(result.score),
         "max_score": number(result.max_score),
         "seconds": round(result.seconds, 3),
@@ -118,9 +118,6 @@ def mark_values(mark: Mark) -> dict[str, Any]:
         **asdict(mark),
         "points": number(mark.points),
         "max_points": number(mark.max_points),
-        "outcome": str(mark.outcome),
-        "tags": list(mark.tags),
-        "sentences": list(mark.sentences),
         "seconds": round(mark.seconds, 3),
     }
 
@@ -162,7 +159,7 @@ class Store:
         """
         try:
             result = from_values(json.loads(self._path(submission).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # there is none, or it was not written by this version
             return None
         same = result.key == key and result.submission == submission
         return result if same and result.status is not Status.ERROR else None
@@ -181,14 +178,11 @@ class Store:
         return self.results / f"{submission}.json"
 
 
-COLUMNS = ("submission", "status", "score", "max_score", "seconds", "reason")
-
-
 def summary_csv(results: Iterable[Result]) -> str:
     """A row for each submission."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(("submission", "status", "score", "max_score", "seconds", "reason"))
     for result in results:
         name, reason = _not_formula(result.submission), _not_formula(result.reason)
         points = number(result.score), number(result.max_score)

@@ -91,14 +91,22 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def private_copy(path: Path, folder: Path) -> Path:
-    """Copy a submission into a folder, so that its program can change its files; the copy."""
+def private_copy(path: Path, folder: Path) -> tuple[Path, str]:
+    """Copy a submission into a new folder, so that its program can change its files.
+
+    Return the program in the copy and its source. Ungradable if it cannot be run or copied.
+    """
     copy = folder / path.name
-    if path.is_dir():
-        shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(*_CACHES))
-    else:
-        shutil.copy(path, copy)
-    return copy
+    try:
+        file, source = program(path)
+        folder.mkdir(parents=True)
+        if path.is_dir():
+            shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(*_CACHES))
+        else:
+            shutil.copy(path, copy)
+    except OSError as error:
+        raise Ungradable(f"it cannot be copied: {error}") from None
+    return copy / file.relative_to(path), source
 
 
 def program(path: Path) -> tuple[Path, str]:
@@ -154,6 +162,7 @@ def _source(file: Path) -> str:
 def _parse(source: str, where: str, flags: int = 0) -> None:
     try:
         with warnings.catch_warnings(action="ignore"):
+            # nesting that compiles can be too deep for the tree, which `functions` needs
             compile(source, where, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
             compile(source, where, "exec", flags, dont_inherit=True)
     except SyntaxError as error:
@@ -235,7 +244,7 @@ class Submission(os.PathLike[str]):
             there = ", ".join(self.functions) or "none"
             raise AssertionError(f"Your program has no function {function}(); it has {there}.")
         for value in args:
-            with contextlib.suppress(ValueError, SyntaxError):
+            with contextlib.suppress(ValueError, SyntaxError):  # its repr() is not a literal
                 if ast.literal_eval(repr(value)) == value:
                     continue
             raise ExerciseError(f"{value!r} cannot be written as a literal")

@@ -41,7 +41,7 @@ class Reporter:
 
     def problem(self, status: Status, reason: str) -> None:
         """The result cannot be `graded`."""
-        self._send(problem=[str(status), self._in_original(reason)])
+        self._send(problem=[status, self._in_original(reason)])
 
     def done(self) -> None:
         """All tests have run."""

@@ -74,7 +74,7 @@ def run(jobs: Iterable[Job], width: int, deadline: float) -> Iterator[tuple[int,
     As many again prepare meanwhile and wait for their turn. No process of a job is left running
     after its deadline (seconds), nor once the iterator is closed.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a sandbox may refuse it; grading needs it for clean-up
         kernel.become_subreaper()  # so that orphans of a killed grader become our children
     graders: dict[int, _Grader] = {}
     waiting = iter(enumerate(jobs))
@@ -139,7 +139,7 @@ def _be_grader(work: Callable[[], None], output: int, parent: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # as above
             kernel.die_with_parent(signal.SIGKILL)
             kernel.become_subreaper()  # its orphans stay with it while it lives
         if os.getppid() != parent:
@@ -153,7 +153,7 @@ def _be_grader(work: Callable[[], None], output: int, parent: int) -> None:
     except BaseException:  # noqa: BLE001 - SystemExit too
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # a full disk; closed by a test
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
@@ -239,6 +239,7 @@ def _kill_orphans(graders: dict[int, _Grader]) -> None:
     until = time.monotonic() + _CLEANUP
     while orphans := [pid for pid in kernel.children(os.getpid()) if pid not in graders]:
         for pid in orphans:
+            # the kernel has reaped it already if SIGCHLD is ignored
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

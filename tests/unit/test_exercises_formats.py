@@ -132,7 +132,7 @@ def test_junit_has_a_suite_for_each_submission(tmp_path: Path) -> None:
 
 
 def test_a_result_survives_its_document() -> None:
-    document = to_values(GRADED)
+    document = json.loads(json.dumps(to_values(GRADED)))
     jsonschema.validate(document, SCHEMAS["proclife"], jsonschema.Draft202012Validator)
     assert from_values(document) == GRADED
     for other in OTHERS:
