@@ -7,17 +7,9 @@ import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from pytest_proclife.exercises.results import (
-    Outcome,
-    Result,
-    Status,
-    number,
-    write_atomically,
-    write_json,
-)
+from pytest_proclife.exercises.results import Outcome, Result, Status, Store, number
 
 _CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
 _PRAIRIELEARN_LIMIT = 1_000_000  # bytes of a results.json
@@ -163,11 +155,11 @@ _BY_SUBMISSION: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] =
 NAMES = (*_BY_SUBMISSION, "junit")
 
 
-def write(name: str, folder: Path, results: Sequence[Result], style: str) -> None:
-    """Write the results in a format below the folder: a file for each, or one for all (junit)."""
+def write(name: str, store: Store, results: Sequence[Result], style: str) -> None:
+    """Write the results in a format into the store: a file for each, or one for all (junit)."""
     if name == "junit":
-        write_atomically(folder / "junit.xml", junit(results, style))
+        store.write("junit.xml", junit(results, style))
         return
     file, render = _BY_SUBMISSION[name]
     for result in results:
-        write_json(folder / name / result.submission / file, render(result, style))
+        store.write_json(f"{name}/{result.submission}/{file}", render(result, style))

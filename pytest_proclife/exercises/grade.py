@@ -124,7 +124,7 @@ def _grade(
     store.summarize(ordered)
     progress.end(ordered, store.folder)
     for name in options.format:
-        formats.write(name, store.folder, ordered, options.feedback)
+        formats.write(name, store, ordered, options.feedback)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -149,8 +149,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.results = folder / "results"
-        self.results.mkdir(parents=True, exist_ok=True)
+        (folder / "results").mkdir(parents=True, exist_ok=True)
 
     def known(self, submission: str, key: str) -> Result | None:
         """The result of a submission, if it was made with this key and is not an error.
@@ -158,24 +157,40 @@ class Store:
         An error is not the answer's fault: it is graded again.
         """
         try:
-            result = from_values(json.loads(self._path(submission).read_text(encoding="utf-8")))
+            text = (self.folder / f"results/{submission}.json").read_text(encoding="utf-8")
+            result = from_values(json.loads(text))
         except (OSError, ValueError):  # there is none, or it was not written by this version
             return None
         same = result.key == key and result.submission == submission
         return result if same and result.status is not Status.ERROR else None
 
     def keep(self, result: Result) -> None:
-        write_json(self._path(result.submission), to_values(result))
+        self.write_json(f"results/{result.submission}.json", to_values(result))
 
     def summarize(self, results: Sequence[Result]) -> None:
         """Write summary.csv and summary.json, in the order given."""
-        write_atomically(self.folder / "summary.csv", summary_csv(results))
+        self.write("summary.csv", summary_csv(results))
         values = [to_values(result) for result in results]
         document = {"format": "proclife-summary", "version": 1, "results": values}
-        write_json(self.folder / SUMMARY, document)
+        self.write_json(SUMMARY, document)
 
-    def _path(self, submission: str) -> Path:
-        return self.results / f"{submission}.json"
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self.write(name, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file such that readers find the old text or the new one, even if we are killed.
+
+        A power failure can leave a partial file, which `known` takes for none.
+        """
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def summary_csv(results: Iterable[Result]) -> str:
@@ -194,22 +209,3 @@ def _not_formula(text: str) -> str:
     """One line that Excel does not take for a formula: students choose the names of files."""
     text = " ".join(text.split())
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file such that readers find the old text or the new one, even if we are killed.
-
-    A power failure can leave a partial file, which `Store.known` takes for none.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
