@@ -69,8 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     option = run.add_argument
     option("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
     option("--capture", action="store_true", help="include the output in the JSON")
-    text = "default start method of multiprocessing"
-    option("--start-method", choices=START_METHODS, help=text)
+    option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
     option("--timeout", type=_seconds, metavar="S", help="kill every process after S seconds")
     text = "seconds to keep watching processes that outlive main, before killing them "
     text += f"(default: {LINGER:g})"

@@ -159,13 +159,12 @@ def _as_format_4(name: str, values: Any) -> dict[str, Any]:
     if values["nbformat"] < 4:
         try:
             nbformat = importlib.import_module("nbformat")
+            values = nbformat.reads(json.dumps(values), as_version=4)
         except ImportError:
             raise NotebookError(
                 f"{name!r} is a notebook of format {values['nbformat']}: save it in a newer "
                 "Jupyter, or install pytest-proclife[notebook], which reads it"
             ) from None
-        try:
-            values = nbformat.reads(json.dumps(values), as_version=4)
         except Exception as error:  # noqa: BLE001 - nbformat has no base class for its errors
             raise _broken(name, error) from None
     if not isinstance(values.get("cells"), list):
@@ -263,10 +262,9 @@ def _is_open(lines: list[str]) -> bool:
     if lines and lines[-1].endswith("\\"):
         return True
     try:
-        for _ in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
-            pass
+        list(tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline))
     except tokenize.TokenError as error:
         return "EOF in multi-line" in str(error)
     except SyntaxError:
-        return False  # an indentation error, and not an open bracket
+        pass  # an indentation error, and not an open bracket
     return False

@@ -21,16 +21,9 @@ import pytest
 
 from pytest_proclife.backend import choose_backend
 from pytest_proclife.errors import LifecycleError, RunTimeout, SupervisorLost, TargetError
-from pytest_proclife.exercises import feedback
+from pytest_proclife.exercises import feedback, submission
 from pytest_proclife.exercises.integrity import PrivateCopy
 from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Status
-from pytest_proclife.exercises.submission import (
-    ExerciseError,
-    PartialCredit,
-    Submission,
-    Ungradable,
-    private_copy,
-)
 from pytest_proclife.exercises.verdict import Reporter
 from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
@@ -68,8 +61,8 @@ def grade(
     """Grade a copy of a submission, made in `place`, and report its marks."""
     reporter = Reporter(token, channel, exercise.in_original)
     try:
-        file, source = private_copy(path, place)
-    except Ungradable as reason:
+        file, source = submission.private_copy(path, place)
+    except submission.Ungradable as reason:
         reporter.problem(Status.UNGRADABLE, str(reason))
         return
     with contextlib.suppress(SupervisorLost, ValueError):  # the first run will raise it
@@ -102,7 +95,7 @@ def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
 class _Plugin:
     """Reports the tests of an exercise, and why it cannot be used."""
 
-    answer: Submission  # of the plugin that grades
+    answer: submission.Submission  # of the plugin that grades
 
     def __init__(self, root: Path, reporter: Reporter) -> None:
         self.root = root
@@ -112,8 +105,8 @@ class _Plugin:
         text = f"{MARKER}(n, name=, visibility=, tags=): what the test is worth"
         config.addinivalue_line("markers", text)
 
-    @pytest.fixture(scope="session")
-    def submission(self) -> Iterator[Submission]:
+    @pytest.fixture(scope="session", name="submission")
+    def submitted(self) -> Iterator[submission.Submission]:
         """The student's program: a target for proclife.run and start, its source, its functions."""
         yield self.answer
         self.answer.close()
@@ -122,7 +115,7 @@ class _Plugin:
         for item in items:
             try:
                 self.reporter.mark(_mark_of(item))
-            except ExerciseError as error:
+            except submission.ExerciseError as error:
                 self.unusable(str(error))
             for problem in (_unknown_fixture(item), _unknown_marker(item)):
                 if problem is not None:
@@ -158,7 +151,7 @@ class _GradingPlugin(_Plugin):
     def __init__(self, root: Path, reporter: Reporter, file: Path, source: str, wait: Wait) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
-        self.answer = Submission(file, source, self._runs)
+        self.answer = submission.Submission(file, source, self._runs)
         self._wait = wait
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -196,7 +189,7 @@ class _GradingPlugin(_Plugin):
             self.reporter.mark(replace(mark, seconds=0.0, message=str(reason)))
         elif error is None:
             self.reporter.mark(replace(mark, points=mark.max_points, outcome=Outcome.PASSED))
-        elif isinstance(error, PartialCredit):
+        elif isinstance(error, submission.PartialCredit):
             if error.points > mark.max_points:
                 self.unusable(f"{item.nodeid} gives {error.points} of {mark.max_points} points")
             mark = replace(mark, points=float(error.points), message=str(error))
@@ -254,7 +247,7 @@ def _mark_of(item: pytest.Item) -> Mark:
     marker = item.get_closest_marker(MARKER) or getattr(pytest.mark, MARKER)(0).mark
     values = {**_KEYWORDS, **marker.kwargs}
     if (fault := _fault(marker.args, **values)) is not None:
-        raise ExerciseError(f"{item.nodeid}: the marker {MARKER}: {fault}")
+        raise submission.ExerciseError(f"{item.nodeid}: the marker {MARKER}: {fault}")
     function = getattr(item, "originalname", item.name)
     name = values["name"] or function.removeprefix("test_").replace("_", " ")
     if (callspec := getattr(item, "callspec", None)) is not None:
