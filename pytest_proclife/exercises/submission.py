@@ -55,13 +55,18 @@ def find(paths: Iterable[str]) -> dict[str, Path]:
 def _submissions_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    folders = [child for child in children if child.is_dir() and child.name not in _CACHES]
-    programs = [child for child in children if child.suffix in _SUFFIXES and child.is_file()]
-    if folders and not programs:
-        return folders
-    several = len(programs) > 1 and not any(child.name in _MAINS for child in programs)
-    return programs if several else [path]
+    programs = _programs(path)
+    if programs:
+        return programs if len(programs) > 1 else [path]
+    folders = (child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")
+    return sorted(child for child in folders if child.name not in _CACHES) or [path]
+
+
+def _programs(folder: Path) -> list[Path]:
+    """The files that may be the program of a folder: its main.py, or else each that is visible."""
+    files = (file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    programs = sorted(file for file in files if file.name[0] != ".")  # as macOS's ._exam.py
+    return [file for file in programs if file.name in _MAINS][:1] or programs
 
 
 def _named(paths: list[Path]) -> dict[str, Path]:
@@ -126,10 +131,7 @@ def program(path: Path) -> tuple[Path, str]:
 
 
 def _program_file(folder: Path) -> Path:
-    programs = sorted(f for f in folder.iterdir() if f.suffix in _SUFFIXES and f.is_file())
-    for file in programs:
-        if file.name in _MAINS:
-            return file
+    programs = _programs(folder)
     if not programs:
         raise Ungradable("there is no program: no .py and no .ipynb file")
     if len(programs) > 1:

@@ -70,7 +70,7 @@ def test_the_program_of_a_notebook_is_its_cells(tmp_path: Path) -> None:
 
 
 def test_the_program_of_a_folder_is_its_main_or_its_only_file(tmp_path: Path) -> None:
-    write(tmp_path, "ada/main.py", "ada/other.py", "bob/exam.py", "bob/data.txt")
+    write(tmp_path, "ada/main.py", "ada/other.py", "bob/exam.py", "bob/._exam.py", "bob/data.txt")
     assert program(tmp_path / "ada")[0] == tmp_path / "ada/main.py"
     assert program(tmp_path / "bob")[0] == tmp_path / "bob/exam.py"
 
