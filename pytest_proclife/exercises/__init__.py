@@ -1,1 +1,1 @@
-"""Grading of course exercises: what was handed in, what it is worth, and in which words."""
+"""Grading of course exercises: submissions, their results, and feedback for students."""

@@ -95,36 +95,31 @@ def grade(options: argparse.Namespace) -> int:
         others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
         others += [*submissions.values(), store.folder, *map(Path, options.submissions)]
         exercise = snapshot(path, others)
-        _grade(_Grading(exercise, options), submissions, store, options)
+        grading = _Grading(exercise, options)
+        keys = {name: grading.key(path) for name, path in submissions.items()}
+        results = {name: known for name, key in keys.items() if (known := store.known(name, key))}
+        progress = Progress(len(submissions), known=len(results))
+        missing = {name: path for name, path in submissions.items() if name not in results}
+        wanted = min(options.jobs, len(missing))
+        width = workers.most_at_once(wanted)
+        if width < wanted:
+            text = f"proclife: more than {width} at a time would need more descriptors than "
+            print(text + "`ulimit -n` allows", file=sys.stderr)
+        for graded in grading.results(missing, width):
+            result = replace(graded, key=keys[graded.submission])
+            store.keep(result)
+            results[result.submission] = result
+            progress.show(result)
+        ordered = [results[name] for name in submissions]
+        for result in ordered:
+            if store.known(result.submission, result.key) != result:
+                store.keep(result)  # an answer may have written there
+        store.summarize(ordered)
+        progress.end(ordered, store.folder)
+        for name in options.format:
+            formats.write(name, store, ordered, options.feedback)
         _report_changes(exercise, others, store.folder / "exercise")
     return 0
-
-
-def _grade(
-    grading: _Grading, submissions: Mapping[str, Path], store: Store, options: argparse.Namespace
-) -> None:
-    keys = {name: grading.key(path) for name, path in submissions.items()}
-    results = {name: known for name, key in keys.items() if (known := store.known(name, key))}
-    progress = Progress(len(submissions), known=len(results))
-    missing = {name: path for name, path in submissions.items() if name not in results}
-    wanted = min(options.jobs, len(missing))
-    width = workers.most_at_once(wanted)
-    if width < wanted:
-        text = f"more than {width} at a time would need more descriptors than `ulimit -n` allows"
-        print(f"proclife: {text}", file=sys.stderr)
-    for graded in grading.results(missing, width):
-        result = replace(graded, key=keys[graded.submission])
-        store.keep(result)
-        results[result.submission] = result
-        progress.show(result)
-    ordered = [results[name] for name in submissions]
-    for result in ordered:
-        if store.known(result.submission, result.key) != result:
-            store.keep(result)  # an answer may have written there
-    store.summarize(ordered)
-    progress.end(ordered, store.folder)
-    for name in options.format:
-        formats.write(name, store, ordered, options.feedback)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ class Ungradable(Exception):
 
 
 def find(paths: Iterable[str]) -> dict[str, Path]:
-    """The submissions in some paths, by a name for each. ValueError if there is none.
+    """The submissions in some paths, by a name for each. ValueError if a path does not exist.
 
     Paths are files, folders, folders of folders. A folder with folders and no program has a
     submission in each folder. One with several programs, none of them main.py, has a submission
@@ -46,10 +46,7 @@ def find(paths: Iterable[str]) -> dict[str, Path]:
         if not path.exists():
             raise ValueError(f"no such submission: {text!r}")
         found += _submissions_in(path)
-    unique = list(dict.fromkeys(Path(os.path.abspath(path)) for path in found))
-    if not unique:
-        raise ValueError("there is no submission")
-    return _named(unique)
+    return _named(list(dict.fromkeys(Path(os.path.abspath(path)) for path in found)))
 
 
 def _submissions_in(path: Path) -> list[Path]:
@@ -171,9 +168,8 @@ def _parse(source: str, where: str, flags: int = 0) -> None:
         line = "" if error.lineno is None else f", line {error.lineno}"
         raise Ungradable(f"{where}{line}: a syntax error: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        raise Ungradable(
-            f"{where} cannot be compiled: {str(error) or type(error).__name__}"
-        ) from None
+        reason = str(error) or type(error).__name__
+        raise Ungradable(f"{where} cannot be compiled: {reason}") from None
 
 
 class ExerciseError(Exception):
