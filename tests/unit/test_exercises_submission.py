@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from notebooks import write_notebook
 
-from pytest_proclife.exercises.submission import Ungradable, find, fingerprint, program
+from pytest_proclife.exercises.submission import (
+    Ungradable,
+    find,
+    fingerprint,
+    private_copy,
+    program,
+)
 
 
 def names(tmp_path: Path, *paths: str) -> dict[str, str]:
@@ -137,3 +144,18 @@ def test_a_fingerprint_is_that_of_all_files(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "ada") == before
     (tmp_path / "ada/deep/er.py").write_text("changed")
     assert fingerprint(tmp_path / "ada") != before
+
+
+@pytest.mark.parametrize("path", ["ada", "ada/main.py"])
+def test_a_copy_has_the_program_and_its_source(path: str, tmp_path: Path) -> None:
+    write(tmp_path, "ada/main.py")
+    file, source = private_copy(tmp_path / path, tmp_path / "place")
+    assert (file.relative_to(tmp_path / "place").name, source) == ("main.py", "pass")
+    assert file.read_text() == "pass"
+
+
+def test_a_submission_that_cannot_be_copied_is_ungradable(tmp_path: Path) -> None:
+    write(tmp_path, "ada/main.py")
+    os.mkfifo(tmp_path / "ada/pipe")
+    with pytest.raises(Ungradable, match=r"it cannot be copied: .* is a named pipe"):
+        private_copy(tmp_path / "ada", tmp_path / "place")
