@@ -282,8 +282,8 @@ def _later(request: Sent, history: History) -> list[Sent]:
 
 def _exclude_unseen_answer(request: Sent, history: History) -> None:
     """Make sure that it did not exit because of a request in a way that is not seen."""
-    if request.disposition not in (Disposition.CAUGHT, None):
-        return  # it ignored or blocked it
+    if _met_no_handler(request, history):
+        return
     if history.died_of is not None:  # another signal ended it
         left_unseen = history.finish is None and history.has_gap(start=request.at)
         left_unseen = left_unseen and not _killed_instead(request, history)
@@ -298,6 +298,17 @@ def _exclude_unseen_answer(request: Sent, history: History) -> None:
     later = (s for s in met if request.at < s.at <= history.finished_at and s.alive is not False)
     if _leaves_no_trace(history) and not any(later):
         raise Unknown(UnknownKind.LEFT_BY_HANDLER, request.signal)
+
+
+def _met_no_handler(request: Sent, history: History) -> bool:
+    """Whether it is certain that no handler ran for it.
+
+    The disposition is read late. While a handler begins in C, and in abort(3), signals are blocked.
+    """
+    if any(at >= request.at for at in history.runs_of(request.signal)):
+        return False
+    blocked = request.disposition is Disposition.BLOCKED and history.sees_handlers
+    return blocked or request.disposition in (Disposition.IGNORED, Disposition.DEFAULT)
 
 
 def _may_have_failed_in_handler(request: Sent, history: History) -> bool:

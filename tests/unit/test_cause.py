@@ -896,6 +896,24 @@ UNKNOWN: list[tuple[str, History, str]] = [
         history(-SEGV, sent=(signal_sent(disposition="caught"),), caught=((TERM, 55),)),
         "what it did with SIGTERM",
     ),
+    *(
+        (
+            f"whether a fault came in the handler: {disposition} was read as it ran or after it",
+            history(-SEGV, sent=(signal_sent(disposition=disposition),), caught=((TERM, 55),)),
+            "what it did with SIGTERM",
+        )
+        for disposition in ("blocked", "ignored")
+    ),
+    (
+        "whether main had the request blocked, or its handler began, and left by SystemExit",
+        history(
+            3,
+            sees_handlers=False,
+            sent=(signal_sent(disposition="blocked"),),
+            finish=finished("sys_exit"),
+        ),
+        "SIGTERM",
+    ),
     (
         "whether it was abandoned before it was killed",
         history(
