@@ -157,8 +157,7 @@ def test_a_main_that_exits_ended_of_the_request_only_if_that_rose_from_its_handl
         main.wait_for_output("ready")
         main.terminate()
         run = main.wait()
-    by_itself = name == "exit_by_calling_the_handler"  # which it blocks: it never runs
-    if sys.version_info < (3, 12) and not by_itself:
+    if sys.version_info < (3, 12):  # nor is it seen whether it let a blocked request through
         assert str(run.main.unknown_reason).startswith("whether it left by its handler of SIGTERM")
         return
     assert (run.main.cause, run.exitcode) == (cause, 3), run.main.evidence
