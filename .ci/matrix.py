@@ -177,13 +177,21 @@ def run_tests(combination: Combination) -> str:
 
 def run_cases(combination: Combination, cases: Path) -> str:
     """Hold the observer against programs whose lifecycle is known, one start method each."""
-    try:
-        return run_step(combination, "cases", [combination.bin / "python", cases, "--quick"])
-    except StepFailed:
-        # So it ends where it has no case for this Python, which is no fault of ours.
-        if log_of(combination)[-1].startswith("0 of 0 "):
-            return "no cases"
-        raise
+    command: list[str | Path] = [combination.bin / "python", cases, "--quick"]
+    notes = []
+    folders: dict[str, list[str | Path]] = {
+        "cases": [],
+        "faults": ["--folder", cases.parent / "faults"],
+    }
+    for name, more in folders.items():
+        try:
+            notes.append(run_step(combination, name, [*command, *more]))
+        except StepFailed:
+            # So it ends where it has no case for this Python, which is no fault of ours.
+            if not log_of(combination)[-1].startswith("0 of 0 "):
+                raise
+            notes.append(f"no {name}")
+    return "; ".join(notes)
 
 
 def run_combination(combination: Combination, wheel: Path, cases: Path | None) -> bool:
