@@ -45,6 +45,16 @@ class Joined(enum.StrEnum):
     LIBRARY = "library"
 
 
+class Holder(enum.StrEnum):
+    """What had to wait for a child, so that it kept its parent in the exit path."""
+
+    EXIT_PATH = "exit_path"  # multiprocessing's exit function, or a finalizer that it runs
+    EXIT_HANDLER = "exit_handler"  # other code that the main thread runs there
+    THREAD = "thread"  # one that is not a daemon: the exit path joins it
+    EXECUTOR = "executor"  # its thread ends when all workers have ended
+    POOL = "pool"  # its join() waits for threads that wait for the workers
+
+
 class Role(enum.StrEnum):
     """What a process is in its run; helpers are `multiprocessing`'s own service processes."""
 
@@ -168,6 +178,7 @@ class EvidenceKind(enum.StrEnum):
     OS_EXIT_CALLED = "os_exit_called"
     EXIT_PATH_UNFINISHED = "exit_path_unfinished"
     WAITING = "waiting"
+    HELD_UP = "held_up"
     CLEAN_UP = "clean_up"
     ENDED = "ended"
     COLLECTED = "collected"
@@ -283,6 +294,18 @@ class Waiting(Evidence, kind=EvidenceKind.WAITING):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldUp(Evidence, kind=EvidenceKind.HELD_UP):
+    """Its exit path had to wait for `about`, its child, which was alive at that time.
+
+    `until` is when that wait was over, in seconds since main's start; None if it was cut off.
+    """
+
+    until: float | None
+    by: Holder
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CleanUp(Evidence, kind=EvidenceKind.CLEAN_UP):
     """Proclife sent it SIGKILL to end what was left."""
 
@@ -296,9 +319,14 @@ class Ended(Evidence, kind=EvidenceKind.ENDED):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected(Evidence, kind=EvidenceKind.COLLECTED):
-    """`about` collected its wait status."""
+    """`about` collected its wait status, by the call `via`: "join()", "poll()" and so on.
+
+    `via` is "" if it was not seen. A call that does not wait collects it in passing.
+    """
 
     where: str
+    via: str
+    waited: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,16 @@ KILL = "k"
 # process group, signal, via, where, pids of own children in it, as KILL's last  +pidfd of one
 KILL_GROUP = "g"
 CAUGHT = "c"  # signal whose Python handler is about to run, or that `via` took
-COLLECTED = "j"  # child's pid, exit code, joined (explicit|implicit|library|), where
-WAITING = "w"  # child's pid, where: a join is about to block
+# child's pid, exit code, how (explicit|implicit|library|system: by os.waitpid() or its like; "" if
+# that was no wait), where, the call, how else if it is implicit
+COLLECTED = "j"
+# child's pid, where, thread (main|thread|daemon): a join is about to block; if its exit path has
+# begun, and the child is alive, what has to wait (exit_path|exit_handler|thread|executor), and the
+# timeout in seconds if there is one
+WAITING = "w"
+# by (the same, or pool), where, since (monotonic ns; "" is now), pids of
+# children that are alive then: its exit path has to wait for these
+HELD = "i"
 EXEC = "E"  # observed, argv...: the program is about to be replaced
 SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen

@@ -256,12 +256,37 @@ class Process:
     def abandons(self, child: Process, *, state: str | None = "default") -> None:
         self.sends(child, 15, "exit path", state=state)
 
-    def collects(self, child: Process, code: int, how: str = "explicit") -> None:
-        where = "" if how == "implicit" else "job.py:11 in <module>"
-        self.says(wire.COLLECTED, str(child.pid), str(code), how, where)
+    def collects(
+        self,
+        child: Process,
+        code: int,
+        how: str = "explicit",
+        *,
+        via: str = "join()",
+        otherwise: str = "",
+        where: str = "job.py:11 in <module>",
+    ) -> None:
+        """It collects a status; `otherwise` is how, if the child had ended before its exit path."""
+        where = "" if how == "implicit" else where
+        self.says(wire.COLLECTED, str(child.pid), str(code), how, where, via, otherwise)
 
-    def waits(self, child: Process, where: str = "job.py:11 in <module>") -> None:
-        self.says(wire.WAITING, str(child.pid), where)
+    def waits(
+        self,
+        child: Process,
+        where: str = "job.py:11 in <module>",
+        *,
+        holder: str = "",
+        thread: str = "main",
+        timeout: float | None = None,
+    ) -> None:
+        """It begins to wait; `holder` is what waits, if that keeps it in its exit path."""
+        seconds = "" if timeout is None else str(timeout)
+        self.says(wire.WAITING, str(child.pid), where, thread, holder, seconds)
+
+    def waits_at_exit(self, child: Process) -> None:
+        """Its exit path waits for a child, which is alive; at the moment of the event before."""
+        self.log.now -= STEP
+        self.waits(child, "", holder="exit_path")
 
     def last_word(self, how: str = "exit", code: str = "") -> None:
         self.says(wire.EXITING, how, code)

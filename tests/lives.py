@@ -20,6 +20,7 @@ def daemon_exam() -> Run:
     log.now += 900_000_000
     _leave(log, session)
     log.main.abandons(session)
+    log.main.waits_at_exit(session)
     session.ends(signal=15)
     log.main.collects(session, -15, "implicit")
     log.main.exits()
@@ -32,6 +33,7 @@ def plain_exam() -> Run:
     session = log.child(name="session")
     log.now += 300_000_000
     _leave(log, session)
+    log.main.waits_at_exit(session)
     log.now += 600_000_000
     session.returns()
     log.main.collects(session, 0, "implicit")
@@ -227,7 +229,7 @@ def in_passing() -> Run:
     log = Log()
     job = log.child(name="job")
     job.returns()
-    log.main.says("j", str(job.pid), "0", "", "job.py:9 in <module>")
+    log.main.collects(job, 0, "", via="is_alive()", where="job.py:9 in <module>")
     log.main.returns()
     return log.run()
 
@@ -261,6 +263,7 @@ def unknown_daemon() -> Run:
     log.main.leaves()
     log.main.begins_exit_path(job)
     log.main.abandons(job, state="caught")
+    log.main.waits_at_exit(job)
     job.exits(0)
     log.main.collects(job, 0, "implicit")
     log.main.exits()
@@ -273,6 +276,7 @@ def ignoring_daemon() -> Run:
     session = log.child(name="session", daemon=True)
     _leave(log, session)
     log.main.abandons(session, state="ignored")
+    log.main.waits_at_exit(session)
     log.now += 300_000_000
     session.returns()
     log.main.collects(session, 0, "implicit")
@@ -292,7 +296,7 @@ def timed_out() -> Run:
     log = Log()
     job = log.child(name="job")
     _leave(log, job)
-    log.main.waits(job, "")
+    log.main.waits(job, "", holder="exit_path")
     log.now += 500_000_000
     log.main.cleaned_up()
     job.cleaned_up()
@@ -312,7 +316,7 @@ def interrupted_exit() -> Run:
     log = Log()
     job = log.child(name="job")
     _leave(log, job)
-    log.main.waits(job, "")
+    log.main.waits(job, "", holder="exit_path")
     log.now += 300_000_000
     log.main.ends(signal=9, running=(job,))
     log.now += 100_000_000

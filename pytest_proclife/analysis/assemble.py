@@ -120,7 +120,9 @@ class _Stages:
             exception=_exception(finish),
             waiting_for=waits,
             unknown_reason=None if verdict is None else verdict.unknown,
-            evidence=evidence.collect(process, self.family, known, verdict, waits, clock),
+            evidence=evidence.collect(
+                process, self.family, known, verdict, waits, join.holds, clock
+            ),
         )
 
     def _seconds(self, at: int | None) -> float | None:

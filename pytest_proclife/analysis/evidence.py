@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_proclife import records, wire
+from pytest_proclife.analysis import joins
 from pytest_proclife.analysis.cause import Verdict
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.history import History
@@ -37,6 +38,7 @@ def collect(
     history: History,
     verdict: Verdict | None,
     waits: Sequence[records.Wait],
+    holds: Sequence[joins.Hold],
     clock: Clock,
 ) -> tuple[Evidence, ...]:
     """The facts about a process in the order of their times, what is missing last."""
@@ -45,6 +47,7 @@ def collect(
         *(_signal(sent, verdict, clock) for sent in history.sent),
         *_own(process, history, clock),
         *_waits(process, waits, clock),
+        *_held_up(holds, waits, family, clock),
         *_end(process, family, history, clock),
     ]
     found.sort(key=lambda fact: fact.at or 0.0)
@@ -70,10 +73,15 @@ def open_waits(
     """The joins that began to block and whose end was not reported, each child's last one."""
     over = {r.field(0) for r in process.reports if r.kind == wire.COLLECTED}
     waits = (r for r in process.reports if r.kind == wire.WAITING and r.field(0) not in over)
-    unfinished = {r.field(0): r for r in waits}
+    unfinished = {r.field(0): r for r in waits if not _is_over(r, process)}
     if not unfinished:
         return ()
     children = {str(processes[n].pid): n for n in family.children[process.number]}
+    if any(r.kind == wire.SIGCHLD_IGNORED for r in process.reports):
+        # such a wait ends with the child, and collects nothing
+        ended = (pid for pid, n in children.items() if joins.ended_before(processes[n], process))
+        for pid in ended:
+            unfinished.pop(pid, None)
     return tuple(
         records.Wait(
             at=clock.seconds(report.at),
@@ -83,6 +91,18 @@ def open_waits(
         )
         for pid, report in sorted(unfinished.items(), key=lambda item: item[1].at)
     )
+
+
+def _is_over(wait: Report, process: ProcessFacts) -> bool:
+    """Whether a wait has ended without a status: by its timeout, or by an exception."""
+    limit = joins.timeout_ends(wait)
+    if limit is not None and (process.end is None or limit < process.end):
+        return True
+    finish, left = process.last(wire.FINISHED), process.last(wire.EXITING)
+    in_main = wait.field(2) == "main" and not wait.field(3)
+    if in_main and finish is not None and finish.at > wait.at:
+        return True  # what finished is the code that waited
+    return left is not None and left.at > wait.at and left.field(0) != "os_exit"
 
 
 def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evidence]:
@@ -146,6 +166,25 @@ def _waits(
         )
 
 
+def _held_up(
+    holds: Sequence[joins.Hold], waits: Sequence[records.Wait], family: Family, clock: Clock
+) -> Iterator[Evidence]:
+    """The children that kept it in its exit path, but for a wait that `waits` has too."""
+    waited_for = {wait.process for wait in waits}
+    for hold in holds:
+        child, until = family.id(hold.child), hold.until
+        if until is None and child in waited_for:
+            continue
+        yield records.HeldUp(
+            at=clock.seconds(hold.since),
+            source=Source.ITSELF,
+            about=child,
+            until=None if until is None else clock.seconds(until),
+            by=hold.by,
+            where=clock.cut(hold.where),
+        )
+
+
 def _end(
     process: ProcessFacts, family: Family, history: History, clock: Clock
 ) -> Iterator[Evidence]:
@@ -155,12 +194,17 @@ def _end(
     if end is not None:
         yield records.Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)
     for index, (by, report) in enumerate(_collections(process)):
-        kind = records.JoinedThen if index else records.Collected
-        yield kind(
-            at=clock.seconds(report.at),
+        then, about, where = clock.seconds(report.at), family.id(by), clock.cut(report.field(3))
+        if index:
+            yield records.JoinedThen(at=then, source=Source.PROCESS, about=about, where=where)
+            continue
+        yield records.Collected(
+            at=then,
             source=Source.PROCESS,
-            about=family.id(by),
-            where=clock.cut(report.field(3)),
+            about=about,
+            where=where,
+            via=clock.text(report.field(4)[:100]),
+            waited=report.field(2) != "",
         )
     if not process.collected and process.reaped is not None and process.number:
         yield records.Reaped(

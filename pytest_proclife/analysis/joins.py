@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.gaps import Gaps
-from pytest_proclife.analysis.log import ProcessFacts
-from pytest_proclife.records import MULTIPROCESSING_KINDS, Joined
+from pytest_proclife.analysis.log import ProcessFacts, Report
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Holder, Joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
-    """How a process and its parent came apart. `joined_at` is in monotonic ns."""
+    """How a process and its parent came apart, and what held it up before its own end.
+
+    `joined_at` is in monotonic ns.
+    """
 
     joined: Joined | None
     joined_at: int | None
     orphaned: bool | None
+    holds: tuple[Hold, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A child, by number, for which the exit path of its parent had to wait.
+
+    Times are monotonic ns; `until` is None if the wait was cut off.
+    """
+
+    child: int
+    since: int
+    until: int | None
+    by: Holder
+    where: str
 
 
 def find(
@@ -26,7 +44,7 @@ def find(
 ) -> tuple[Join, ...]:
     """Find out who waited for each process, by number."""
     alive = {  # the pids of the children that were alive when a process's exit path began
-        process.number: frozenset(report.fields)
+        process.number: frozenset((*report.fields, *_waited_for_in_exit_path(process)))
         for process in processes
         if (report := process.last(wire.EXIT_PATH)) is not None
     }
@@ -34,8 +52,15 @@ def find(
     for process in processes:
         joined, at = _joined(process, processes, family, gaps, alive)
         orphaned = _orphaned(process, processes, family, backend)
-        joins.append(Join(joined=joined, joined_at=at, orphaned=orphaned))
+        holds = _holds(process, processes, family)
+        joins.append(Join(joined=joined, joined_at=at, orphaned=orphaned, holds=holds))
     return tuple(joins)
+
+
+def _waited_for_in_exit_path(process: ProcessFacts) -> list[str]:
+    """The pids of children that were alive when multiprocessing's exit function waited for them."""
+    waits = (r for r in process.reports if r.kind == wire.WAITING)
+    return [r.field(0) for r in waits if r.field(3) == Holder.EXIT_PATH]
 
 
 # --- joined
@@ -55,14 +80,24 @@ def _joined(
         if not how or (identity.parent is not None and by != identity.parent):
             continue
         if how == Joined.IMPLICIT and str(process.pid) not in alive.get(by, ()):
-            return None, None  # it had ended when the exit path began
-        return Joined(how), report.at
+            how = report.field(5)  # it had ended when the exit path began
+        if how == _SYSTEM:
+            if identity.kind in MULTIPROCESSING_KINDS:
+                return None, None  # its status was taken from multiprocessing
+            how = Joined.EXPLICIT
+        if how == Joined.LIBRARY and report.field(4) == _START and identity.kind == "process":
+            how = ""  # a start of the library's looks at all children
+        if how in tuple(Joined):
+            return Joined(how), report.at
     if process.collected or identity.kind in MULTIPROCESSING_KINDS:
         return None, None
     parent, at = identity.parent, None if process.reaped_by_us else process.reaped
     if at is None or parent is None or _reaped_by_kernel(parent, at, processes, family, gaps):
         return None, None
     return Joined.EXPLICIT, at
+
+
+_SYSTEM, _START = "system", "start()"  # of wire.COLLECTED
 
 
 def _reaped_by_kernel(
@@ -82,6 +117,82 @@ def _reaped_by_kernel(
         visited.add(number)
         number, at = family.identities[number].forked_from, above.began
     return False
+
+
+# --- held up
+
+
+def _holds(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family
+) -> tuple[Hold, ...]:
+    """The children that kept a process in its exit path, each once, in the order of the waits."""
+    found: dict[int, Hold] = {}
+    for report in process.reports:
+        for pid, since, limit, by, where in _waits(report):
+            child = _child_with(pid, report.at, process, processes, family)
+            if child is None:
+                continue
+            until = _wait_ended(process, child, since, limit)
+            hold = Hold(child=child.number, since=since, until=until, by=by, where=where)
+            first = found.setdefault(child.number, hold)
+            ends = None if None in (first.until, until) else max(first.until or 0, until or 0)
+            found[child.number] = replace(first, since=min(first.since, since), until=ends)
+    return tuple(found.values())
+
+
+def _waits(report: Report) -> Iterator[tuple[str, int, int | None, Holder, str]]:
+    """The waits that keep the exit path: pid, since, the timeout's end, by, where."""
+    if report.kind == wire.WAITING and report.field(3) in tuple(Holder):
+        limit = timeout_ends(report)
+        yield report.field(0), report.at, limit, Holder(report.field(3)), report.field(1)
+    elif report.kind == wire.HELD:
+        since = report.field(2)
+        at = int(since) if since.isdecimal() and len(since) < 20 else report.at
+        for pid in report.fields[3:]:
+            yield pid, min(at, report.at), None, Holder(report.field(0)), report.field(1)
+
+
+def timeout_ends(report: Report) -> int | None:
+    """When the timeout of a wait is over, in monotonic ns; None if it has none."""
+    try:
+        return report.at + int(float(report.field(4)) * 1e9)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _child_with(
+    pid: str,
+    at: int,
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+) -> ProcessFacts | None:
+    """The child that had a pid at a time. Pids are used again."""
+    children = (processes[number] for number in family.children[process.number])
+    lived = [c for c in children if str(c.pid) == pid and c.began <= at]
+    return max(lived, key=lambda child: child.began, default=None)
+
+
+def _wait_ended(
+    process: ProcessFacts, child: ProcessFacts, since: int, limit: int | None
+) -> int | None:
+    """When a wait for a child was over, at the latest; None if it was cut off."""
+    ends = [r.at for by, r in child.collected if by == process.number and r.at >= since]
+    if limit is not None and (process.end is None or limit < process.end):
+        ends.append(limit)
+    if child.end is not None and ended_before(child, process):
+        ends.append(max(child.end, since))
+    left = process.last(wire.EXITING)
+    if left is not None and left.field(0) != "os_exit" and left.at >= since:
+        ends.append(left.at)
+    return min(ends, default=None)
+
+
+def ended_before(process: ProcessFacts, other: ProcessFacts) -> bool:
+    """Whether its end came with an earlier wake-up than that of another."""
+    if process.end_wake is None:
+        return False
+    return other.end_wake is None or process.end_wake < other.end_wake
 
 
 # --- orphaned

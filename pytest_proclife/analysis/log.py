@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pytest_proclife import wire
-from pytest_proclife.records import MULTIPROCESSING_KINDS, Disposition
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Disposition, Holder
 from pytest_proclife.supervisor import protocol
 from pytest_proclife.supervisor.protocol import Entry
 
 _SIGNALS = range(1, 65)
+_SERVER_IS_GONE = 255
 _NUMBERS = range(1 << 31)
 _HOW_EXITED = ("exit", "os_exit", "launcher")
 _HOW_FINISHED = ("returned", "raised", "sys_exit")
-_HOW_JOINED = ("", "explicit", "implicit", "library")
+_HOW_JOINED = ("", "explicit", "implicit", "library", "system")
 
 
 class Report(NamedTuple):
@@ -62,6 +63,8 @@ class Report(NamedTuple):
                 return self.flag(0) is not None
             case wire.COLLECTED:
                 return len(self.fields) > 2 and self.field(2) in _HOW_JOINED
+            case wire.HELD:
+                return len(self.fields) > 2 and self.field(0) in tuple(Holder)
             case wire.EXIT_PATH | wire.EXIT_PATH_DONE | wire.WAITING | wire.EXEC | wire.UNSEEN:
                 return True
             case _:
@@ -241,6 +244,7 @@ def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[Proce
         left = [r.at for r in process.reports if r.kind == wire.FINISHED]
         process.sent = [_in_time(r, left) for r in process.sent if r.certain or r.at >= born_later]
         process.sent.sort(key=lambda r: r.at)
+        process.collected = [c for c in process.collected if _has_status(process, c[1])]
         process.collected.sort(key=lambda c: c[1].at)
         # a library's child may be reported twice: as the program that it is, and by its start()
         process.announcements.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
@@ -462,6 +466,19 @@ def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
         handler=report.number(5),
         certain=certain,
     )
+
+
+def _has_status(process: _Draft, report: Report) -> bool:
+    """Whether a call that knows an exit code has got the status from the kernel.
+
+    If the fork server is killed, `Popen.poll` (popen_forkserver.py) says 255 at once, and its
+    child goes on as an orphan.
+    """
+    if report.field(1) != str(_SERVER_IS_GONE):
+        return True
+    if process.status is None:
+        return process.end is not None and not process.reaped_by_us
+    return process.status == _SERVER_IS_GONE << 8 and not process.reaped_by_us
 
 
 def _in_time(request: Sent, left: list[int]) -> Sent:

@@ -18,7 +18,10 @@ from pytest_proclife.assertions.violation import (
 from pytest_proclife.records import (
     MULTIPROCESSING_KINDS,
     Cause,
+    Collected,
     Ending,
+    HeldUp,
+    Holder,
     Joined,
     ProcessRecord,
     Role,
@@ -80,16 +83,31 @@ def _never_joined(process: ProcessRecord) -> Offence:
     elif no_exit_path(parent):
         hint = f"{parent.name} had no exit path, which joins all children: {describe(parent)}"
     elif process.kind in MULTIPROCESSING_KINDS:
-        hint = (
+        hint = _in_passing(process, "join()") or (
             "is_alive(), active_children() and the next start() collect a status in passing, "
             "which is not a wait: call join()"
         )
+    elif hint := _in_passing(process, "wait()"):
+        pass
     else:
         hint = (
             "an exit path joins only the processes of multiprocessing: wait for this one in the "
             "code"
         )
     return Offence(process, "no wait collected its status", hint)
+
+
+def _in_passing(process: ProcessRecord, wait: str) -> str:
+    """The call that collected its status without a wait; "" if none was seen."""
+    facts = (fact for fact in process.evidence if isinstance(fact, Collected))
+    fact = next((fact for fact in facts if fact.via), None)
+    if fact is None:
+        return ""
+    by = "another process" if fact.about is None else named(process.run.processes[fact.about])
+    call = f"{by} collected its status by {fact.via}"
+    if fact.waited:
+        return f"{call}, which is not the {wait} of what started it"
+    return f"{call}, which does not wait for it: call {wait}"
 
 
 def held_up_by(process: ProcessRecord, children: Records) -> Violation | None:
@@ -109,7 +127,8 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
         whose = "not known" if parent is None else named(parent)
         hint = "an exit path waits only for the children of its process"
         return Offence(child, f"its parent is {whose}", hint)
-    holds_up = _holds_up(child, process)
+    hold = _hold_of(child, process)
+    holds_up = hold is not None and hold.until is not None
     if holds_up and not _perhaps_abandoned(child):
         return None
     if holds_up or child.cause is None:
@@ -120,24 +139,39 @@ def _did_not_hold_up(child: ProcessRecord, process: ProcessRecord) -> Offence | 
             return Offence(child, "its parent's code did not finish", hint)
         hint = f"what is known of the end of {process.name}: {describe(process)}"
         return Offence(child, "when its parent's code finished is not known", hint, known=False)
-    if child.joined is None:
-        cut_off = _cut_off(process)
-        if cut_off is None:
-            return _never_joined(child)
+    if _died_of_exit_path(child):
+        return Offence(
+            child, outcome(child), "it died of the exit path's signal: it did not run on"
+        )
+    cut_off = _cut_off(process)
+    if child.joined is None and cut_off is not None:
         return Offence(child, "no wait for it succeeded", f"{process.name}'s exit path {cut_off}")
-    if child.joined is not Joined.IMPLICIT:
-        hint = "only the joins of multiprocessing's own exit handler are implicit"
-        return Offence(child, _joined_otherwise(child.joined), hint)
-    return Offence(child, outcome(child), "it died of the exit path's signal: it did not run on")
+    reason = unseen(process)
+    if reason is not None:
+        actual = (
+            f"no wait for it was seen in its parent's exit path, and one may be missing: {reason}"
+        )
+        return Offence(child, actual, _SEE_MISSING, known=False)
+    if child.joined is None:
+        return _never_joined(child)
+    hint = f"no wait of {process.name}'s exit path began while it was alive"
+    return Offence(child, _joined_otherwise(child.joined), hint)
 
 
-def _holds_up(child: ProcessRecord, process: ProcessRecord) -> bool:
-    """Whether the exit path of its parent collected it, and not because it ended it itself."""
-    if child.joined is not Joined.IMPLICIT or child.joined_at is None:
-        return False
-    if process.finished_at is None or child.joined_at <= process.finished_at:
-        return False
-    return not (child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED)
+def _holds(process: ProcessRecord) -> dict[int | None, HeldUp]:
+    """What is known of the waits that kept a process in its exit path, by the child's id."""
+    if process.finished_at is None:
+        return {}
+    return {fact.about: fact for fact in process.evidence if isinstance(fact, HeldUp)}
+
+
+def _hold_of(child: ProcessRecord, process: ProcessRecord) -> HeldUp | None:
+    """The wait for a child that kept its parent in the exit path, if it ran on there."""
+    return None if _died_of_exit_path(child) else _holds(process).get(child.id)
+
+
+def _died_of_exit_path(child: ProcessRecord) -> bool:
+    return child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED
 
 
 def _perhaps_abandoned(child: ProcessRecord) -> bool:
@@ -153,16 +187,17 @@ def not_held_up(processes: Records) -> Violation | None:
 
 
 def _held_up(process: ProcessRecord) -> Offence | None:
-    holding = tuple(child for child in process.children if _holds_up(child, process))
-    done = process.finished_at
-    if holding and done is not None:
-        last = max(holding, key=lambda child: child.joined_at or 0.0)
-        waited = (last.joined_at or 0.0) - done
+    holds = _holds(process)
+    over = {id: fact.until for id, fact in holds.items() if fact.until is not None}
+    holding = tuple(c for c in process.children if c.id in over and not _died_of_exit_path(c))
+    if holding:
+        last = max(holding, key=lambda child: over[child.id])
+        waited = over[last.id] - min(holds[child.id].at or 0.0 for child in holding)
         more = f" and {len(holding) - 1} more" if len(holding) > 1 else ""
         actual = f"its exit path waited {waited:.3f} s for {named(last)}{more}"
         known = not all(map(_perhaps_abandoned, holding))
         actual += "" if known else ", which may have died of its signal"
-        hint = _why_it_waited(last) if known else about_cause(last, None)
+        hint = _why_it_waited(last, holds[last.id]) if known else about_cause(last, None)
         return Offence(process, actual, hint, known=known, others=holding)
     cut_off = _cut_off(process)
     if cut_off is not None:
@@ -175,7 +210,19 @@ def _held_up(process: ProcessRecord) -> Offence | None:
     return Offence(process, missing, hint, known=False)
 
 
-def _why_it_waited(child: ProcessRecord) -> str:
+def _why_it_waited(child: ProcessRecord, hold: HeldUp) -> str:
+    at = f" at {hold.where}" if hold.where else ""
+    match hold.by:
+        case Holder.EXIT_HANDLER:
+            return f"an exit handler waits for {child.name}{at}"
+        case Holder.THREAD:
+            return f"a thread waits for {child.name}{at}, and the exit path joins that thread"
+        case Holder.EXECUTOR:
+            return "the exit path joins the executor's thread: shut the executor down in the code"
+        case Holder.POOL:
+            return f"the exit path joins the Pool{at}: close and join it in the code"
+        case Holder.EXIT_PATH:
+            pass
     if child.daemon:
         return f"{child.name} was asked to end there, and ran on: {describe(child)}"
     return "with daemon=True it would be terminated there; a join() would make the wait explicit"

@@ -216,7 +216,9 @@ def assert_overlapped(p: Processes, q: Processes) -> None:
 def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
     """Its exit path waited for each of these children, which ran on after its code had finished.
 
-    A daemon that died of the exit path's signal did not run on.
+    It waits in multiprocessing's exit function, in other exit handlers, for the workers of an
+    executor, and for threads that are not daemons and wait for a child. A daemon that died of the
+    exit path's signal did not run on.
     """
     __tracebackhide__ = True
     process = arguments.record(p)
@@ -227,8 +229,8 @@ def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
 def assert_not_held_up(p: Processes) -> None:
     """Its exit path did not wait for a child that ran on. A wait that was cut off counts too.
 
-    Waits of other exit handlers, such as an executor's, are not implicit joins. This needs all
-    reports of `p` itself, and fails if some are missing; those of other processes do not matter.
+    Whatever waits counts: see `assert_held_up_by`. This needs all reports of `p` itself, and
+    fails if some are missing; those of other processes do not matter.
     """
     __tracebackhide__ = True
     hold("assert_not_held_up", joins.not_held_up(arguments.records(p)))

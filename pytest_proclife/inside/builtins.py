@@ -5,10 +5,11 @@ a method of a class that holds it, `inspect` takes it for a builtin, and it is p
 """
 
 import _imp
+import _thread
 import posix
 import sys
 
-from pytest_proclife.inside.handlers import without_ours
+from pytest_proclife.inside.handlers import outside, without_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,18 +60,65 @@ class builtin_function_or_method:  # noqa: N801 - the name that the type of the 
     __class__ = property(lambda self: _BUILTIN)  # for isinstance()
 
 
-def stand_in(module: object, name: str, instead: "Instead") -> None:
+def stand_in(
+    module: object,
+    name: str,
+    instead: "Instead",
+    kind: type[builtin_function_or_method] = builtin_function_or_method,
+) -> None:
     """Have `instead(real function, caller's frame, args, kwargs)` called for a function.
 
     The frame is None if C is the caller, as for an exit handler.
     """
     real = getattr(module, name)
-    function = builtin_function_or_method(real, instead)
+    function = kind(real, instead)
     setattr(module, name, function)
     for module in (sys.modules.get("os"), sys.modules.get("signal")):
         # has all of posix, or of _signal, by name; may not be imported yet
         if module is not None and getattr(module, name, None) is real:
             setattr(module, name, function)
+
+
+CHOSEN = "_proclife.chosen"  # an audit event: the index of a choice in `_choices`, the thread
+_choices: "list[Callable[[], None]]" = []
+
+
+def stand_in_by_caller(
+    module: object, name: str, instead: "Instead", is_watched: "Callable[[Caller], bool]"
+) -> None:
+    """As stand_in(), but a caller for which `is_watched(frame)` is true gets the real function.
+
+    No stack, trace function or traceback shows a frame of ours then. Python looks `__call__` up
+    by the property's getter. That is all of C: `next(map(chosen.get, filterfalse(audit, idents)))`
+    raises an audit event, at which the choice is made, and gets it by the thread's ident.
+    """
+    real = getattr(module, name)
+    chosen: dict[int, Callable[..., Any]] = {}
+    tools: Any = borrow("itertools")
+    idents = iter(_thread.get_ident, None)
+    heard = tools.filterfalse(audit_function(CHOSEN, len(_choices)), idents)
+
+    class by_caller(builtin_function_or_method):  # noqa: N801 - as above
+        __module__ = "builtins"
+
+    by_caller.__name__ = by_caller.__qualname__ = builtin_function_or_method.__name__
+    stand_in(module, name, instead, by_caller)
+    always = builtin_function_or_method.__call__.__get__(getattr(module, name))
+    choices = map(chosen.get, heard, tools.repeat(always))
+    # the type checker takes it for a method
+    getter: Any = property(borrow("_functools").partial(next, choices))
+    setattr(by_caller, "__call__", getter)  # noqa: B010 - as above
+
+    def choose() -> None:
+        frame = outside(sys._getframe())
+        chosen[_thread.get_ident()] = real if is_watched(frame) else always
+
+    _choices.append(choose)
+
+
+def on_choice(arguments: "tuple[Any, ...]") -> None:
+    """The audit event CHOSEN."""
+    _choices[arguments[0]]()
 
 
 # only these, so that neither a finder nor a path of the program is used

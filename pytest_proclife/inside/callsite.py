@@ -4,23 +4,31 @@ from pytest_proclife.inside.handlers import OWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
 _POOL = "/multiprocessing/pool.py"
 _EXECUTOR = "/concurrent/futures/process.py"
 _MANAGER = "/multiprocessing/managers.py"
 _UTIL = "/multiprocessing/util.py"
+_LOKY = "/loky/process_executor.py"
 _PROCESS = (
     "/multiprocessing/process.py",
     "/multiprocessing/popen_fork.py",
     "/multiprocessing/popen_spawn_posix.py",
     "/multiprocessing/popen_forkserver.py",
+    "/loky/backend/process.py",
+    "/loky/backend/popen_loky_posix.py",
+    "/multiprocess/process.py",
+    "/multiprocess/popen_fork.py",
+    "/billiard/process.py",
+    "/billiard/popen_fork.py",
 )
 # the files whose lines are not shown as where a process was started, signalled or joined
 _PLUMBING = (
     _POOL,
     _EXECUTOR,
     _MANAGER,
+    _LOKY,
     _UTIL,
     *_PROCESS,
     "/multiprocessing/forkserver.py",
@@ -44,11 +52,19 @@ _PLUMBING = (
 def in_exit_path(frame: "FrameType | None") -> bool:
     """Whether multiprocessing's exit function is on the stack; it runs the finalizers too."""
     while frame is not None:
-        code = frame.f_code
-        if code.co_name == "_exit_function" and code.co_filename.endswith(_UTIL):
+        if is_exit_function(frame.f_code):
             return True
         frame = frame.f_back
     return False
+
+
+def is_exit_function(code: "CodeType") -> bool:
+    return code.co_name == "_exit_function" and code.co_filename.endswith(_UTIL)
+
+
+def is_process_module(path: str) -> bool:
+    """Whether the file of this path implements a Process."""
+    return path.endswith(_PROCESS)
 
 
 def library(frame: "FrameType | None") -> str:
@@ -56,7 +72,7 @@ def library(frame: "FrameType | None") -> str:
     path = frame.f_code.co_filename if frame is not None else ""
     if path.endswith(_POOL):
         return "Pool"
-    if path.endswith(_EXECUTOR):
+    if path.endswith((_EXECUTOR, _LOKY)):
         return "executor"
     return "manager" if path.endswith(_MANAGER) else ""
 
@@ -74,9 +90,14 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
 
 
 def where(frame: "FrameType | None") -> str:
-    """The innermost line of the program's own code: "file:line in function"."""
+    """The innermost line of the program's own code: "file:line in function".
+
+    "" for multiprocessing's exit function: in a fork, the line that started it is further out.
+    """
     while frame is not None:
         code = frame.f_code  # read once: each access is an audit event
+        if is_exit_function(code):
+            break
         path = code.co_filename
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
             return f"{path}:{frame.f_lineno} in {code.co_name}"

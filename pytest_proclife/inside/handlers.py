@@ -7,6 +7,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType, TracebackType
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 OWN = __file__[: __file__.rindex("/") + 1]
 
@@ -137,10 +140,11 @@ def is_ours(error: BaseException) -> bool:
     return False
 
 
-def guarded(function: "Callable[..., object]", *arguments: object) -> None:
+def guarded(function: "Callable[..., T]", *arguments: object) -> "T | None":
     """Call a function of ours, below a stand-in, which removes our frames: swallow our errors."""
     try:
-        function(*arguments)
+        return function(*arguments)
     except BaseException as error:
         if not is_ours(error):
             raise
+    return None

@@ -9,10 +9,9 @@ from pytest_proclife.inside import (
     handlers,
     process_target,
     recorder,
-    signals,
+    waits,
     watch,
 )
-from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,8 +62,6 @@ class _Child:
 
 
 _child = _Child()
-# pid -> how its status was collected; "" in passing, which a later join makes good
-_collected: "dict[int, str]" = {}
 _kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
 
 
@@ -72,8 +69,6 @@ def install(start_method: str, kind: str) -> None:
     """Watch multiprocessing in a new interpreter; a start method becomes the default."""
     watch.on_module("multiprocessing/process.py", _process)
     watch.on_module("multiprocessing/util.py", _util)
-    watch.on_module("multiprocessing/popen_fork.py", _popen)
-    watch.on_module("multiprocessing/popen_forkserver.py", _popen)
     if kind == "forkserver":
         watch.on_module(
             "multiprocessing/forkserver.py",
@@ -89,7 +84,7 @@ def install(start_method: str, kind: str) -> None:
 
 def _process(code: "CodeType") -> None:
     watch.watch_in_module(code, "BaseProcess", "start", start=_starts, returned=_started)
-    watch.watch_in_module(code, "BaseProcess", "join", returned=_join_returned)
+    watch.watch_in_module(code, "BaseProcess", "join", returned=waits.join_returned)
     watch.watch_in_module(
         code, "BaseProcess", "_bootstrap", start=_bootstrap_begins, call=_bootstrap_calls
     )
@@ -97,10 +92,6 @@ def _process(code: "CodeType") -> None:
 
 def _util(code: "CodeType") -> None:
     watch.watch_in_module(code, "_exit_function", start=_exit_path_begins, returned=_exit_path_ends)
-
-
-def _popen(code: "CodeType") -> None:
-    watch.watch_in_module(code, "Popen", "poll", start=_polls, returned=_polled)
 
 
 def _set_default(start_method: str) -> None:
@@ -123,7 +114,7 @@ def _starts(frame: "FrameType") -> None:
 def _started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
     popen = process._popen
-    _collected.pop(popen.pid, None)
+    waits.child_started(popen.pid)
     recorder.report_about(
         wire.STARTED,
         popen.pid,
@@ -137,43 +128,6 @@ def _started(frame: "FrameType", value: object) -> None:
     )
 
 
-def _polls(frame: "FrameType") -> None:
-    """Report a join that is about to block: Popen.wait() without a timeout polls with no flags."""
-    variables = frame.f_locals
-    popen = variables["self"]
-    if popen.returncode is None and variables["flag"] == 0 and popen.pid not in _collected:
-        recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame))
-
-
-def _polled(frame: "FrameType", value: object) -> None:
-    if value is None:
-        return
-    pid = frame.f_locals["self"].pid
-    if pid not in _collected:
-        _report_collected(pid, value, frame)
-
-
-def _join_returned(frame: "FrameType", value: object) -> None:
-    """A join of a process whose status a start() or is_alive() has collected before."""
-    popen = frame.f_locals["self"]._popen
-    if popen is not None and popen.returncode is not None and _collected.get(popen.pid) == "":
-        _report_collected(popen.pid, popen.returncode, frame)
-
-
-def _report_collected(pid: int, code: object, frame: "FrameType") -> None:
-    _collected[pid] = how = _joined_how(frame)
-    recorder.report(wire.COLLECTED, str(pid), str(code), how, callsite.where(frame))
-
-
-def _joined_how(frame: "FrameType") -> str:
-    if callsite.in_exit_path(frame):
-        return "implicit"
-    passed, caller = callsite.leave_process_module(frame)
-    if callsite.library(caller):
-        return "library"
-    return "explicit" if "join" in passed else ""
-
-
 def _exit_path_begins(frame: "FrameType") -> None:
     names = frame.f_globals
     if names.get("_exiting"):
@@ -184,22 +138,8 @@ def _exit_path_begins(frame: "FrameType") -> None:
     _child.exit_path_is_reported = bool(popens) or _child.run is not _RETURNED
     if not _child.exit_path_is_reported:
         return
-    alive = [str(popen.pid) for popen in popens if popen is not None and _is_alive(popen)]
+    alive = [str(popen.pid) for popen in popens if popen is not None and waits.is_alive(popen)]
     recorder.report(wire.EXIT_PATH, *alive)
-
-
-def _is_alive(popen: "Any") -> bool:
-    """Whether a child is running, without collecting its status."""
-    if popen.returncode is not None:
-        return False
-    is_running = signals.child_runs(popen.pid)
-    if is_running is not None or getattr(popen, "method", None) != "forkserver":
-        return bool(is_running)
-    # the child of a fork server
-    select = borrow("select")
-    poll = select.poll()
-    poll.register(popen.sentinel, select.POLLIN)
-    return not poll.poll(0)
 
 
 def _exit_path_ends(frame: "FrameType", value: object) -> None:
@@ -213,7 +153,7 @@ def _exit_path_ends(frame: "FrameType", value: object) -> None:
 def _bootstrap_begins(frame: "FrameType") -> None:
     _child.run = _NOT_CALLED
     exit.child_begins()
-    _collected.clear()
+    waits.forget()
 
 
 def _bootstrap_calls(frame: "FrameType", function: object) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_proclife import records
 from pytest_proclife.records import Evidence, EvidenceKind, MissingKind, Run, UnknownKind
+from pytest_proclife.render.text import seconds
 
 
 def fact_words(fact: Evidence, run: Run | None = None) -> str:
@@ -58,6 +59,17 @@ def _waiting(fact: records.Waiting, run: Run | None) -> str:
     return f"was waiting for {wait_words(fact.pid, fact.about, fact.where, run)}"
 
 
+def _held_up(fact: records.HeldUp, run: Run | None) -> str:
+    child = "a child" if run is None or fact.about is None else str(run.processes[fact.about])
+    until = "" if fact.until is None else f" until {seconds(fact.until)}"
+    return f"{HOLDERS[fact.by]} had to wait for {child}{until}{_at(fact.where)}"
+
+
+def _collected(fact: records.Collected, run: Run | None) -> str:
+    call = "" if fact.waited or not fact.via else f" in passing, by {fact.via}"
+    return f"collected its status{call}{_at(fact.where)}"
+
+
 def _ended(fact: records.Ended, run: Run | None) -> str:
     if fact.exitcode is None:
         return "ended; its wait status was not seen"
@@ -73,6 +85,14 @@ def _reaped(fact: records.Reaped, run: Run | None) -> str:
 def _at(where: str) -> str:
     return f" at {where}" if where else ""
 
+
+HOLDERS = {
+    records.Holder.EXIT_PATH: "its exit path",
+    records.Holder.EXIT_HANDLER: "an exit handler",
+    records.Holder.THREAD: "a thread that is not a daemon",
+    records.Holder.EXECUTOR: "its executor's thread",
+    records.Holder.POOL: "the join() of its Pool",
+}
 
 _DISPOSITIONS: dict[records.Disposition | None, str] = {
     records.Disposition.CAUGHT: ", which it caught",
@@ -92,9 +112,10 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.OS_EXIT_CALLED: lambda fact, run: f"called os._exit({fact.status})",
     EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",
     EvidenceKind.WAITING: _waiting,
+    EvidenceKind.HELD_UP: _held_up,
     EvidenceKind.CLEAN_UP: lambda fact, run: "sent SIGKILL (clean-up)",
     EvidenceKind.ENDED: _ended,
-    EvidenceKind.COLLECTED: lambda fact, run: f"collected its status{_at(fact.where)}",
+    EvidenceKind.COLLECTED: _collected,
     EvidenceKind.JOINED: lambda fact, run: f"joined it{_at(fact.where)}",
     EvidenceKind.REAPED: _reaped,
     EvidenceKind.FACT_MISSING: lambda fact, run: f"unknown: {fact.reason}",

@@ -148,6 +148,8 @@ def traced(method: str) -> None:
         library = "/multiprocessing/" in code.co_filename
         if library or (event != "line" and not code.co_filename.startswith("<frozen")):
             name = getattr(argument, "__name__", "") if event.startswith("c_") else ""
+            if name == "waitpid":
+                return note  # what stands in for it is no function of C for a profiler
             events.append(f"{event} {code.co_filename}:{frame.f_lineno} {code.co_name} {name}")
         return note
 

@@ -283,10 +283,21 @@ def test_short_lives_overlapped_where_one_reported_after_the_begin_of_the_other(
     pp.assert_overlapped(run["first"], run["second"])
 
 
-def test_a_child_that_was_joined_before_its_parents_code_was_done_holds_nobody_up() -> None:
-    run = lives.changed(lives.plain_exam(), "session", joined_at=0.2)
+def test_a_child_that_ended_before_a_wait_of_the_exit_path_holds_nobody_up() -> None:
+    log = Log()
+    child, late = log.child(name="child"), log.child(name="late")
+    log.main.waits(child)
+    child.returns()
+    log.main.collects(child, 0)
+    log.main.leaves()
+    log.main.begins_exit_path(late)
+    late.returns()
+    log.main.collects(late, 0, "implicit", via="active_children()")
+    log.main.exits()
+    run = log.run()
 
     pp.assert_not_held_up(run.main)
+    assert run["late"].joined == "implicit"
 
 
 def test_nobody_holds_up_a_main_that_joined_all_or_had_no_exit_path() -> None:

@@ -27,6 +27,7 @@ _MODULES = (
     "inside.callsite",
     "inside.programs",
     "inside.signals",
+    "inside.waits",
     "inside.process_target",
     "inside.multiproc",
     "inside.entry",

@@ -1,0 +1,387 @@
+"""Waits: who collects a child's status, and for which children the exit path has to wait.
+
+What the caller asked for counts, and not the flags of the system call. `join()`, `wait()`,
+`communicate()` and `subprocess.run()` wait, although they poll if they have a timeout; `poll()`,
+`is_alive()`, a finalizer and the like only look. It is read off the stack of who collects.
+"""
+
+import _thread
+import posix
+import sys
+import time
+
+from pytest_proclife import wire
+from pytest_proclife.inside import callsite, exit, handlers, recorder, signals, watch
+from pytest_proclife.inside.builtins import borrow, stand_in_by_caller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import CodeType, FrameType
+    from typing import Any
+
+    from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
+
+# How a status was collected: see wire.COLLECTED.
+_EXPLICIT, _IMPLICIT, _LIBRARY, _SYSTEM, _LOOK = "explicit", "implicit", "library", "system", ""
+# What keeps a process in its exit path: see wire.WAITING.
+_EXIT_PATH, _HANDLER, _THREAD = "exit_path", "exit_handler", "thread"
+_EXECUTOR, _POOL = "executor", "pool"
+
+_CALLS = ("wait", "wait3", "wait4", "waitid", "waitpid")
+_POPEN_FORK, _SUBPROCESS = "/multiprocessing/popen_fork.py", "/subprocess.py"
+_ASYNCIO = ("/asyncio/unix_events.py", "/asyncio/base_subprocess.py")
+_EXITED, _KILLED, _DUMPED = 1, 2, 3  # waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
+
+# Bound here for the finalizers of the interpreter's end, when the names of builtins are cleared.
+_str, _len = str, len
+_WNOHANG, _WNOWAIT = posix.WNOHANG, posix.WNOWAIT
+
+# pid -> how its status was collected; if that was no wait, a later one makes it good
+_collected: "dict[int, str]" = {}
+
+
+def install() -> None:
+    """Watch the waits of a new interpreter."""
+    for name in _CALLS:
+        if hasattr(posix, name):  # macOS has no waitid before Python 3.13
+            stand_in_by_caller(posix, name, _waits, _is_watched)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for module in ("popen_fork.py", "popen_forkserver.py"):
+        watch.on_module(f"multiprocessing/{module}", _popen)
+    watch.on_module(
+        "multiprocessing/pool.py",
+        lambda code: watch.watch_in_module(code, "Pool", "join", start=_pool_is_joined),
+    )
+    watch.on_module(f"{version}/subprocess.py", _subprocess)
+    watch.on_module(
+        "asyncio/base_subprocess.py",
+        lambda code: watch.watch_in_module(
+            code, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
+        ),
+    )
+    watch.on_module(
+        f"{version}/threading.py",
+        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_are_joined),
+    )
+
+
+def _popen(code: "CodeType") -> None:
+    watch.watch_in_module(code, "Popen", "poll", returned=_polled)
+    # the class in popen_forkserver.py inherits it
+    watch.watch_in_module(code, "Popen", "wait", start=_popen_waits)
+
+
+def _subprocess(code: "CodeType") -> None:
+    watch.watch_in_module(
+        code, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
+    )
+    watch.watch_in_module(code, "Popen", "communicate", start=_subprocess_waits)
+
+
+def child_started(pid: int) -> None:
+    """A child has this pid now; it may be that of an earlier one."""
+    _collected.pop(pid, None)
+
+
+def forget() -> None:
+    """In a child: what its parent collected is nothing to it."""
+    _collected.clear()
+
+
+def is_alive(popen: "Any") -> bool:
+    """Whether a child of multiprocessing is running, without collecting its status."""
+    if popen.returncode is not None:
+        return False
+    is_running = signals.child_runs(popen.pid)
+    if is_running is not None or getattr(popen, "method", None) != "forkserver":
+        return bool(is_running)
+    # the child of a fork server
+    select = borrow("select")
+    poll = select.poll()
+    poll.register(popen.sentinel, select.POLLIN)
+    return not poll.poll(0)
+
+
+# --- the status is collected
+
+
+def _collect(pid: int, code: "int | str", how: str, via: str, frame: "FrameType | None") -> None:
+    """Report that a status was collected by a call below `frame`."""
+    otherwise = how
+    if callsite.in_exit_path(frame):
+        how = _IMPLICIT
+    _collected[pid] = how
+    fields = _str(pid), _str(code), how, callsite.where(frame), via
+    recorder.report(wire.COLLECTED, *fields, *([otherwise] if how == _IMPLICIT else []))
+
+
+def _polled(frame: "FrameType", value: object) -> None:
+    """`Popen.poll` of multiprocessing returns: it has collected the status if it knows the code."""
+    if value is None:
+        return
+    pid = frame.f_locals["self"].pid
+    if pid not in _collected:
+        _collect(pid, value, *_asked_of_process(frame), frame)  # type: ignore[arg-type]
+
+
+def _asked_of_process(frame: "FrameType | None") -> "tuple[str, str]":
+    """How and by which call a status is collected, below code that implements Process."""
+    passed, caller = callsite.leave_process_module(frame)
+    via = f"{passed[-1]}()" if passed else ""
+    if callsite.library(caller):
+        return _LIBRARY, via
+    if "join" not in passed:
+        return _LOOK, via
+    # the exit function's own joins come after its poll of each child, which may be the one
+    is_exit = caller is not None and callsite.is_exit_function(caller.f_code)
+    return _LOOK if is_exit else _EXPLICIT, via
+
+
+def join_returned(frame: "FrameType", value: object) -> None:
+    """A join of a process whose status a start() or is_alive() has collected before."""
+    popen = frame.f_locals["self"]._popen
+    if popen is not None and popen.returncode is not None and _collected.get(popen.pid) == _LOOK:
+        _collect(popen.pid, popen.returncode, *_asked_of_process(frame), frame)
+
+
+def _subprocess_waited(frame: "FrameType", value: object) -> None:
+    """The same for `Popen.wait` of subprocess."""
+    pid = frame.f_locals["self"].pid
+    if isinstance(value, int) and _collected.get(pid) == _LOOK and pid in _looked:
+        _collect(pid, value, _EXPLICIT, _call_of(frame), frame)
+
+
+def _asyncio_waited(frame: "FrameType", value: object) -> None:
+    """The same for `await process.wait()` of asyncio, whose loop watches all its processes."""
+    pid = getattr(frame.f_locals["self"], "_pid", None)
+    if isinstance(value, int) and isinstance(pid, int) and _collected.get(pid) == _LOOK:
+        _collect(pid, value, _EXPLICIT, "wait()", frame)
+
+
+# pids whose Popen of subprocess knows the exit code by a look of its own
+_looked: "set[int]" = set()
+
+
+def _waits(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+    """A system call of the program's own, or of a module that is not watched."""
+    since = 0
+    options = 0 if real.__name__ == "wait" else [0, *args, *kwargs.values()][-1]
+    if exit.own.is_reported or "threading" not in sys.modules:
+        since = handlers.guarded(_call_begins, real.__name__, caller, args, options) or 0
+    value = real(*args, **kwargs)
+    handlers.guarded(_call_returned, real.__name__, caller, options, value, since)
+    return value
+
+
+def _call_begins(name: str, caller: "Caller", args: "Args", options: object) -> int:
+    """A wait that may block the exit path; returns when it began if it is for any child."""
+    exit.report_end_of_main()
+    if not exit.own.is_reported or not isinstance(options, int) or options & _WNOHANG:
+        return 0
+    if caller is not None and caller.f_code.co_filename.endswith(_SUBPROCESS):
+        return 0  # `Popen.wait` is watched
+    pid = _pid_waited_for(name, args)
+    if pid:
+        if signals.child_runs(pid):
+            _report_wait(pid, caller, None)
+        return 0
+    flags = posix.WEXITED | _WNOHANG | _WNOWAIT
+    none_has_ended = posix.waitid(posix.P_ALL, 0, flags) is None
+    return time.monotonic_ns() if none_has_ended else 0
+
+
+def _pid_waited_for(name: str, args: "Args") -> int:
+    """The only process that a call waits for; 0 if it waits for more than one."""
+    pid: object = 0
+    if name == "waitid":
+        pid = args[1] if args and args[0] == posix.P_PID else 0
+    elif name in ("waitpid", "wait4"):
+        pid = args[0] if args else 0
+    return pid if isinstance(pid, int) and pid > 0 else 0
+
+
+def _call_returned(name: str, caller: "Caller", options: object, value: "Any", since: int) -> None:
+    pid, code = _status(name, options, value)
+    if not pid:
+        return
+    how, via = _asked_of_system(name, bool(isinstance(options, int) and options & _WNOHANG), caller)
+    if since:
+        _report_held(_holder(caller), caller, [pid], since)
+    _collect(pid, code, how, via, caller)
+
+
+def _status(name: str, options: object, value: "Any") -> "tuple[int, int]":
+    """The process whose status a call collected, and its exit code; 0 if it collected none."""
+    if name == "waitid":
+        if value is None or (isinstance(options, int) and options & _WNOWAIT):
+            return 0, 0
+        if value.si_code not in (_EXITED, _KILLED, _DUMPED):
+            return 0, 0  # it was stopped or continued
+        return value.si_pid, value.si_status if value.si_code == _EXITED else -value.si_status
+    pid, status = value[0], value[1]
+    signal = status & 0x7F
+    if pid <= 0 or signal == 0x7F:
+        return 0, 0
+    return pid, -signal if signal else status >> 8 & 0xFF
+
+
+def _asked_of_system(name: str, looks: bool, caller: "Caller") -> "tuple[str, str]":
+    """How and by which call a status is collected, by a system call that `caller` makes."""
+    path, function = "", ""
+    if caller is not None:
+        code = caller.f_code
+        path, function = code.co_filename, code.co_name
+    if path.endswith(_SUBPROCESS):
+        if function == "_try_wait":
+            return _EXPLICIT, _call_of(caller)
+        _looked.add(caller.f_locals["self"].pid)  # type: ignore[union-attr]
+        return _LOOK, _call_of(caller)
+    if callsite.is_process_module(path):
+        return _asked_of_process(caller)
+    if path.endswith(_ASYNCIO):
+        return _LOOK, "asyncio"
+    return (_LOOK, f"os.{name}(WNOHANG)") if looks else (_SYSTEM, f"os.{name}()")
+
+
+def _call_of(frame: "FrameType | None") -> str:
+    """The function of subprocess that the program called."""
+    name = ""
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.endswith(_SUBPROCESS):
+            break
+        name = code.co_name
+        frame = frame.f_back
+    if name == "__del__":
+        return "finalizer"
+    return "Popen()" if name in ("__init__", "_cleanup") else f"{name}()"
+
+
+def _is_watched(frame: "FrameType | None") -> bool:
+    """Whether a call of waitpid() is seen by its caller's return, so that no frame is needed."""
+    return frame is not None and frame.f_code.co_filename.endswith(_POPEN_FORK)
+
+
+# --- a wait begins
+
+
+def _popen_waits(frame: "FrameType") -> None:
+    """`Popen.wait` of multiprocessing is called."""
+    variables = frame.f_locals
+    popen, timeout = variables["self"], variables["timeout"]
+    if popen.returncode is not None or popen.pid in _collected:
+        return
+    if not exit.own.is_reported:
+        if timeout is None:
+            recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame), _thread_kind())
+    elif is_alive(popen):
+        _report_wait(popen.pid, frame, timeout)
+
+
+def _subprocess_waits(frame: "FrameType") -> None:
+    """`Popen.wait` or `Popen.communicate` of subprocess is called."""
+    if not exit.own.is_reported:
+        return
+    variables = frame.f_locals
+    popen = variables["self"]
+    if popen.returncode is None and signals.child_runs(popen.pid):
+        _report_wait(popen.pid, frame, variables["timeout"])
+
+
+def _report_wait(pid: int, frame: "FrameType | None", timeout: "Any") -> None:
+    """The exit path has begun: report a wait for a child that is alive."""
+    holder = _holder(frame)
+    seconds = "" if timeout is None else str(float(timeout))
+    if holder and not (seconds and float(seconds) <= 0):
+        where, kind = callsite.where(frame), _thread_kind()
+        recorder.report(wire.WAITING, str(pid), where, kind, holder, seconds)
+
+
+def _holder(frame: "FrameType | None") -> str:
+    """What keeps the process in its exit path if this thread waits; "" if nothing does."""
+    if callsite.in_exit_path(frame):
+        return _EXIT_PATH
+    kind = _thread_kind()
+    if kind == "main":
+        return _HANDLER
+    if kind != "thread":
+        return ""
+    library = callsite.library(callsite.leave_process_module(frame)[1])
+    return _EXECUTOR if library == "executor" else _THREAD
+
+
+def _thread_kind() -> str:
+    """Main, a thread that the exit path joins, or a daemon thread (one that C started is too)."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return "main"
+    thread = getattr(threading, "_active", {}).get(_thread.get_ident())
+    if thread is None:
+        return "daemon"
+    if thread is threading._main_thread:
+        return "main"
+    return "daemon" if thread.daemon else "thread"
+
+
+# --- threads that the exit path joins
+
+
+def _threads_are_joined(frame: "FrameType") -> None:
+    """`threading._shutdown`: the first code of Python that runs when main's is done.
+
+    It runs the exit function of executors and joins all threads that are not daemons.
+    """
+    if handlers.outside(frame.f_back) is None:
+        exit.main_exits()
+    if not exit.own.is_reported:
+        return
+    threads = frame.f_globals
+    own, frames = _thread.get_ident(), None
+    for ident, thread in list(threads["_active"].items()):
+        if ident == own:
+            continue
+        if type(thread).__name__ == "_ExecutorManagerThread":
+            workers = getattr(thread, "processes", None) or {}
+            _report_held(_EXECUTOR, None, _pids_alive(workers.values()))
+        elif not thread.daemon:
+            frames = frames or sys._current_frames()
+            pid, where = _waited_for(frames.get(ident))
+            if pid:
+                _report_held(_THREAD, where, [pid])
+
+
+def _pids_alive(processes: "Iterable[Any]") -> "list[int]":
+    popens = [getattr(process, "_popen", None) for process in list(processes)]
+    return [popen.pid for popen in popens if popen is not None and is_alive(popen)]
+
+
+def _waited_for(frame: "FrameType | None") -> "tuple[int, FrameType | None]":
+    """The child that a thread waits for, if it is alive, and the frame of that wait."""
+    while frame is not None:
+        code = frame.f_code
+        path, name = code.co_filename, code.co_name
+        if code is _waits.__code__:
+            variables = frame.f_locals
+            pid = _pid_waited_for(variables["real"].__name__, variables["args"])
+            if pid and signals.child_runs(pid):
+                return pid, frame
+        elif name in ("wait", "communicate") and path.endswith((_SUBPROCESS, _POPEN_FORK)):
+            popen = frame.f_locals["self"]
+            return (popen.pid, frame) if is_alive(popen) else (0, None)
+        frame = frame.f_back
+    return 0, None
+
+
+def _pool_is_joined(frame: "FrameType") -> None:
+    """`Pool.join` in the exit path: it joins the Pool's threads, which wait for the workers."""
+    if exit.own.is_reported and _thread_kind() != "daemon":
+        _report_held(_POOL, frame, _pids_alive(frame.f_locals["self"]._pool))
+
+
+def _report_held(
+    holder: str, frame: "FrameType | None", pids: "list[int]", since: "int | None" = None
+) -> None:
+    if pids and holder:
+        began = "" if since is None else str(since)
+        recorder.report(wire.HELD, holder, callsite.where(frame), began, *map(str, pids))
