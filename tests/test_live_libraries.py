@@ -6,36 +6,42 @@ import libraries
 import pytest
 
 import pytest_proclife
-from pytest_proclife import Cause
+from pytest_proclife import Cause, Joined
 
 pytestmark = pytest.mark.once  # the libraries do the work
 
-THEIR_OWN = [  # what a child of their own Process shows at its end
-    ("billiard", "fork", Cause.OS_EXIT),
-    ("billiard", "spawn", Cause.SYS_EXIT),
-    ("multiprocess", "fork", Cause.OS_EXIT),
-    ("multiprocess", "spawn", Cause.SYS_EXIT),
-]
+each_copy = pytest.mark.parametrize("library", ["billiard", "multiprocess"])
+each_method = pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 
 
-@pytest.mark.parametrize(("library", "method", "cause"), THEIR_OWN)
-def test_children_of_a_librarys_own_process_have_their_ends(
-    library: str, method: str, cause: Cause
+@each_copy
+@each_method
+def test_children_of_a_copy_of_multiprocessing_have_their_names_and_ends(
+    library: str, method: str
 ) -> None:
     pytest.importorskip(library)
-    run = pytest_proclife.run(
-        libraries.children, (library, method, "returns", "raises", "exits"), linger=0.0
-    )
+    ends = {
+        "returns": (Cause.RETURNED, 0),
+        "raises": (Cause.RAISED, 1),
+        "exits": (Cause.SYS_EXIT, 3),
+        "exits_at_once": (Cause.OS_EXIT, 7),
+    }
+    run = pytest_proclife.run(libraries.children, (library, method, *ends), linger=0.0)
     assert run.main.cause is Cause.RETURNED, run.stderr
-    ended = [p for p in run.children if p.cause is cause]
-    assert sorted(p.exitcode or 0 for p in ended) == [0, 1, 3]
-    assert [p.daemon for p in ended] == [None] * 3  # not known, never guessed
-    assert [p.target_ran for p in ended] == [None] * 3
-    assert [p.orphaned for p in ended] == [False] * 3
+    assert {p.name for p in run.children} == set(ends)
+    if (library, method) == ("billiard", "forkserver"):  # which exits with 1 whatever they did
+        ends = {name: (cause, code if code == 7 else 1) for name, (cause, code) in ends.items()}
+    for name, end in ends.items():
+        child = run[name]
+        assert (child.cause, child.exitcode) == end, child.evidence
+        assert (child.kind, child.start_method) == ("process", method)
+        assert (child.daemon, child.target_ran, child.orphaned) == (False, True, False)
+        assert child.joined is Joined.EXPLICIT
 
 
-@pytest.mark.parametrize(("library", "method"), [(row[0], row[1]) for row in THEIR_OWN])
-def test_a_child_of_a_librarys_own_process_can_be_terminated(library: str, method: str) -> None:
+@each_copy
+@each_method
+def test_a_child_of_a_copy_of_multiprocessing_can_be_terminated(library: str, method: str) -> None:
     pytest.importorskip(library)
     with pytest_proclife.start(libraries.children, (library, method, "waits")) as main:
         pid = int(main.wait_for_output(r"at work, (\d+)\n")[1])
@@ -43,7 +49,15 @@ def test_a_child_of_a_librarys_own_process_can_be_terminated(library: str, metho
         main.terminate(worker)
         run = main.wait()
     (ended,) = (p for p in run.children if p.pid == pid)
-    assert (ended.cause, ended.ended_by, ended.daemon) == (Cause.TERMINATED, "test", None)
+    assert (ended.cause, ended.ended_by, ended.daemon) == (Cause.TERMINATED, "test", False)
+
+
+@each_copy
+def test_a_pool_of_a_copy_of_multiprocessing_has_workers(library: str) -> None:
+    pytest.importorskip(library)
+    run = pytest_proclife.run(libraries.pool_that_is_closed, (library,), linger=0.0)
+    assert {p.kind for p in run.children} == {"pool_worker"}
+    assert [p.daemon for p in run.children] == [True, True]
 
 
 def test_children_of_lokys_process_tell_as_multiprocessings_do() -> None:

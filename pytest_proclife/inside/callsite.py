@@ -6,35 +6,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-_POOL = "/multiprocessing/pool.py"
+# multiprocessing, and the libraries that are copies of it, with functions of the same names
+PACKAGES = ("multiprocessing", "multiprocess", "billiard")
+
+
+def files(*names: str) -> "tuple[str, ...]":
+    return tuple([f"/{package}/{name}.py" for package in PACKAGES for name in names])
+
+
+_POOL = files("pool")
 _EXECUTOR = "/concurrent/futures/process.py"
-_MANAGER = "/multiprocessing/managers.py"
-_UTIL = "/multiprocessing/util.py"
+_MANAGER = files("managers")
+_UTIL = files("util")
 _LOKY = "/loky/process_executor.py"
 _PROCESS = (
-    "/multiprocessing/process.py",
-    "/multiprocessing/popen_fork.py",
-    "/multiprocessing/popen_spawn_posix.py",
-    "/multiprocessing/popen_forkserver.py",
+    *files("process", "popen_fork", "popen_spawn_posix", "popen_forkserver"),
     "/loky/backend/process.py",
     "/loky/backend/popen_loky_posix.py",
-    "/multiprocess/process.py",
-    "/multiprocess/popen_fork.py",
-    "/billiard/process.py",
-    "/billiard/popen_fork.py",
 )
 # the files whose lines are not shown as where a process was started, signalled or joined
 _PLUMBING = (
-    _POOL,
+    *_POOL,
     _EXECUTOR,
-    _MANAGER,
+    *_MANAGER,
     _LOKY,
-    _UTIL,
+    *_UTIL,
     *_PROCESS,
-    "/multiprocessing/forkserver.py",
-    "/multiprocessing/resource_tracker.py",
-    "/multiprocessing/context.py",
-    "/multiprocessing/connection.py",
+    *files("forkserver", "resource_tracker", "context", "connection"),
     "/subprocess.py",
     "/signal.py",
     "/threading.py",

@@ -37,6 +37,8 @@ def kind_of(caller: "FrameType | None") -> str:
     for kind in SERVICES:
         if path.endswith(f"/{kind}.py"):
             return kind
+    if path.endswith("/billiard/semaphore_tracker.py"):
+        return "resource_tracker"  # as it was called in multiprocessing up to 3.7
     return "process"
 
 

@@ -67,13 +67,14 @@ _kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its ki
 
 def install(start_method: str, kind: str) -> None:
     """Watch multiprocessing in a new interpreter; a start method becomes the default."""
-    watch.on_module("multiprocessing/process.py", _process)
-    watch.on_module("multiprocessing/util.py", _util)
-    if kind == "forkserver":
-        watch.on_module(
-            "multiprocessing/forkserver.py",
-            lambda code: watch.watch_in_module(code, "main", call=_server_calls),
-        )
+    for package in callsite.PACKAGES:
+        watch.on_module(f"{package}/process.py", _process)
+        watch.on_module(f"{package}/util.py", _util)
+        if kind == "forkserver":
+            watch.on_module(
+                f"{package}/forkserver.py",
+                lambda code: watch.watch_in_module(code, "main", call=_server_calls),
+            )
     if start_method:
         # before the program can ask for the default
         watch.on_module(

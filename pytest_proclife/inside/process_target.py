@@ -15,6 +15,9 @@ def kind_of(process: "Any") -> str:
         return "pool_worker"
     if name == "_process_worker" and module.startswith("concurrent.futures"):
         return "executor_worker"
+    if name is None and type(target).__name__ == "Worker":
+        module = type(target).__module__  # billiard's, a callable object
+        return "pool_worker" if module == "billiard.pool" else "process"
     if name == "_run_server" and module.endswith(".managers"):
         return "manager"
     return "process"

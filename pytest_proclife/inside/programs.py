@@ -42,8 +42,9 @@ def install(site: str) -> None:
     )
     # each comes before the first call, even if something keeps the module's code object alive
     watch.on_event("subprocess.Popen", _replace_fork_exec)
-    watch.on_module("multiprocessing/spawn.py", _replace_fork_exec)
-    watch.on_module("multiprocessing/resource_tracker.py", _replace_fork_exec)
+    for package in callsite.PACKAGES:
+        watch.on_module(f"{package}/spawn.py", _replace_fork_exec)
+        watch.on_module(f"{package}/resource_tracker.py", _replace_fork_exec)
     stand_in(posix, "closerange", _close_range)
     stand_in(posix, "execv", _execv)
     stand_in(posix, "execve", _execve)

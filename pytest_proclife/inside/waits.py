@@ -29,7 +29,7 @@ _EXIT_PATH, _HANDLER, _THREAD = "exit_path", "exit_handler", "thread"
 _EXECUTOR, _POOL = "executor", "pool"
 
 _CALLS = ("wait", "wait3", "wait4", "waitid", "waitpid")
-_POPEN_FORK, _SUBPROCESS = "/multiprocessing/popen_fork.py", "/subprocess.py"
+_POPEN_FORK, _SUBPROCESS = callsite.files("popen_fork"), "/subprocess.py"
 _ASYNCIO = ("/asyncio/unix_events.py", "/asyncio/base_subprocess.py")
 _EXITED, _KILLED, _DUMPED = 1, 2, 3  # waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
 
@@ -47,12 +47,13 @@ def install() -> None:
         if hasattr(posix, name):  # macOS has no waitid before Python 3.13
             stand_in_by_caller(posix, name, _waits, _is_watched)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    for module in ("popen_fork.py", "popen_forkserver.py"):
-        watch.on_module(f"multiprocessing/{module}", _popen)
-    watch.on_module(
-        "multiprocessing/pool.py",
-        lambda code: watch.watch_in_module(code, "Pool", "join", start=_pool_is_joined),
-    )
+    for package in callsite.PACKAGES:
+        watch.on_module(f"{package}/popen_fork.py", _popen)
+        watch.on_module(f"{package}/popen_forkserver.py", _popen)
+        watch.on_module(
+            f"{package}/pool.py",
+            lambda code: watch.watch_in_module(code, "Pool", "join", start=_pool_is_joined),
+        )
     watch.on_module(f"{version}/subprocess.py", _subprocess)
     watch.on_module(
         "asyncio/base_subprocess.py",
@@ -366,7 +367,7 @@ def _waited_for(frame: "FrameType | None") -> "tuple[int, FrameType | None]":
             pid = _pid_waited_for(variables["real"].__name__, variables["args"])
             if pid and signals.child_runs(pid):
                 return pid, frame
-        elif name in ("wait", "communicate") and path.endswith((_SUBPROCESS, _POPEN_FORK)):
+        elif name in ("wait", "communicate") and path.endswith((_SUBPROCESS, *_POPEN_FORK)):
             popen = frame.f_locals["self"]
             return (popen.pid, frame) if is_alive(popen) else (0, None)
         frame = frame.f_back

@@ -18,6 +18,10 @@ def exits() -> None:
     sys.exit(3)
 
 
+def exits_at_once() -> None:
+    os._exit(7)
+
+
 def waits() -> None:
     print("at work,", os.getpid(), flush=True)
     while True:
@@ -49,6 +53,13 @@ def joblib_parallel() -> None:
     joblib = importlib.import_module("joblib")
 
     joblib.Parallel(n_jobs=2)(joblib.delayed(work)(number) for number in range(2))
+
+
+def pool_that_is_closed(library: str) -> None:
+    with importlib.import_module(library).Pool(2) as pool:
+        pool.map(abs, range(2))
+        pool.close()
+        pool.join()
 
 
 def billiard_pool() -> None:
