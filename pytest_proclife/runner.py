@@ -34,7 +34,7 @@ def run(
 
     - `target`: a callable that can be imported by its name, the path of a script or a notebook,
       a command (a list of strings), `Module("package.module")` or `Code("...")`.
-    - `args`: the arguments of a callable, or the strings that follow a program.
+    - `args`: a list or tuple of a callable's arguments, or of the strings that follow a program.
     - `kwargs`: the keyword arguments of a callable.
     - `start_method`: the default start method of `multiprocessing` in main; None: Python's.
     - `timeout`: seconds that main may take, None for no limit.

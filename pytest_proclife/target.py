@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
+import inspect
+import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
+import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from importlib.machinery import BuiltinImporter, ExtensionFileLoader, ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -72,44 +79,71 @@ class Launch:
 
 def resolve(program: Program) -> Launch:
     """Decide how the target is executed. TargetError if it cannot be."""
-    target, args, cwd = program.target, program.args, program.folder
+    target, cwd = program.target, program.folder
     if not os.path.isdir(cwd):
         raise TargetError(f"cwd is not a folder: {cwd!r}")
-    if program.kwargs and not callable(target):
+    args, kwargs = _given_args(program.args), _given_kwargs(program.kwargs)
+    if kwargs and not callable(target):
         raise TargetError("kwargs are for a callable; a program takes strings in args")
     if isinstance(target, Module):
+        _check_module(target.name, cwd, program.environment)
         return _python("module", target.name, ["-m", target.name], args)
     if isinstance(target, Code):
-        return _python("code", target.text, ["-c", target.text], args)
+        (text,) = _strings([target.text], "the text of Code")
+        return _python("code", text, ["-c", text], args)
     if isinstance(target, str | os.PathLike):
-        return _script(os.fspath(target), args, cwd)
-    if isinstance(target, Sequence):
+        (path,) = _strings([target], "the path of a script")
+        return _script(path, args, cwd)
+    if isinstance(target, Sequence) and not isinstance(target, bytes | bytearray | memoryview):
         return _command([*target, *args], cwd, program.environment)
     if callable(target):
-        return _callable(target, args, program.kwargs or {})
+        return _callable(target, args, kwargs)
     raise TargetError(
         f"a target must be a callable, a path, a list of strings, Module or Code, not {target!r}"
     )
 
 
+_ANY_VALUES = ": pass str() of it, or run a callable, which takes any values that can be pickled"
+
+
+def _given_args(args: object) -> tuple[Any, ...]:
+    """The arguments, one by one. A string would be taken apart into its characters."""
+    if isinstance(args, str | bytes | bytearray | memoryview | os.PathLike):
+        raise TargetError(f"args is a list or a tuple: pass [{args!r}], not {args!r}")
+    if isinstance(args, Mapping | Set) or not isinstance(args, Iterable):
+        raise TargetError(f"args is a list or a tuple, not {args!r}")
+    return tuple(args)
+
+
+def _given_kwargs(kwargs: object) -> Mapping[str, Any]:
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise TargetError(f"kwargs is a dict with strings as its keys, not {kwargs!r}")
+    return kwargs
+
+
 def _python(kind: str, text: str, options: Sequence[str], args: Sequence[Any]) -> Launch:
-    strings = _strings(args)
+    strings = _strings(args, hint=_ANY_VALUES)
     target = TargetInfo(kind=kind, text=text, args=strings)
     arguments = (sys.executable, *options, *strings)
     return Launch(target=target, executable=sys.executable, arguments=arguments)
 
 
-def _strings(args: Sequence[Any]) -> tuple[str, ...]:
+def _strings(
+    values: Iterable[Any], what: str = "an argument of a program", hint: str = ""
+) -> tuple[str, ...]:
     strings = []
-    for value in args:
-        if not isinstance(value, str | os.PathLike):
-            raise TargetError(
-                f"the arguments of a program must be strings, not {value!r}: pass str() of it, "
-                "or run a callable, which takes any values that can be pickled"
-            )
-        text = os.fspath(value)
+    for value in values:
+        text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+        if not isinstance(text, str):
+            raise TargetError(f"{what} must be a string, not {value!r}{hint}")
         if "\0" in text:
-            raise TargetError(f"an argument cannot hold a NUL character: {text!r}")
+            raise TargetError(f"{what} cannot hold a NUL character: {text!r}")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise TargetError(f"{what} cannot be encoded: {error}") from error
         strings.append(text)
     return tuple(strings)
 
@@ -122,13 +156,17 @@ def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
         raise TargetError(f"no such script: {path!r} (looked in {cwd}){hint}")
     if os.path.isdir(full) and not os.path.exists(os.path.join(full, "__main__.py")):
         raise TargetError(f"{path!r} is a folder without a __main__.py")
+    if not os.access(full, os.R_OK):
+        raise TargetError(f"{path!r} cannot be read: chmod +r makes it readable")
+    if path.startswith("-"):
+        path = f"./{path}"  # Python would take it for an option
     if path.endswith(".ipynb"):
         return _notebook(path, full, args)
     return _python("script", path, [path], args)
 
 
 def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
-    strings = _strings(args)
+    strings = _strings(args, hint=_ANY_VALUES)
     try:
         cells = notebook.read(full)
     except (notebook.NotebookError, OSError) as error:
@@ -147,7 +185,7 @@ def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
 def _command(command: Sequence[Any], cwd: str, env: Mapping[str, str]) -> Launch:
     if not command:
         raise TargetError("a command needs at least the name of a program")
-    arguments = _strings(command)
+    arguments = _strings(command, hint=": pass str() of it")
     name = arguments[0]
     target = TargetInfo(kind="command", text=name, args=arguments[1:])
     return Launch(target=target, executable=_executable(name, cwd, env), arguments=arguments)
@@ -171,6 +209,7 @@ def _executable(name: str, cwd: str, env: Mapping[str, str]) -> str:
 def _callable(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Launch:
+    _refuse_suspending(function)
     module, name = _importable(function)
     payload = None
     # the caller's search path, as the spawn method of multiprocessing passes it to its children
@@ -185,9 +224,9 @@ def _callable(
                 "they cross to another process, so pass what it can build them from"
             ) from error
         opened = OPEN_PAYLOAD % PAYLOAD
-        code += f"import pickle; args, kwargs = pickle.load({opened}); {name}(*args, **kwargs)"
-    else:
-        code += f"{name}()"
+        code += f"import pickle; args, kwargs = pickle.load({opened}); "
+    call = f"{name}()" if payload is None else f"{name}(*args, **kwargs)"
+    code += _CHECKED.format(call=call, name=name) if _wraps_suspending(function) else call
     target = TargetInfo(kind="callable", text=f"{module}:{name}", args=tuple(map(repr, args)))
     arguments = (sys.executable, "-c", code)
     return Launch(target=target, executable=sys.executable, arguments=arguments, payload=payload)
@@ -224,3 +263,175 @@ def _importable(function: Callable[..., Any]) -> tuple[str, str]:
             "pass the callable that its module has under that name"
         )
     return module, name
+
+
+# --- callables whose call does not run their code
+
+_CONTEXTLIB = contextlib.contextmanager.__code__.co_filename
+_CACHED = type(functools.cache(id))
+
+# Where only a call shows it: a decorator may run what it wraps, by asyncio.run() say.
+_CHECKED = """result = {call}
+if any(hasattr(result, name) for name in ("cr_code", "gi_code", "ag_code")):
+    raise TypeError("{name}() has not run: it made a " + type(result).__name__)
+"""
+
+
+def _refuse_suspending(function: object) -> None:
+    """TargetError for a callable that makes a coroutine or the like, and runs none of its code."""
+    found = _suspends(function)
+    if found is not None:
+        what, made, hint = found
+        name = getattr(function, "__qualname__", None) or repr(function)
+        raise TargetError(
+            f"{name} is {what}: to call it only makes {made}, and runs none of its code; "
+            f"pass a function that {hint}"
+        )
+
+
+def _suspends(function: Any) -> tuple[str, str, str] | None:
+    """What kind of function it is, what its call makes, and what to do instead."""
+    while True:
+        if isinstance(function, functools.partial | functools.partialmethod):
+            function = function.func
+        elif isinstance(function, staticmethod | classmethod | _CACHED):
+            function = function.__wrapped__
+        else:
+            break
+    own = function
+    if not isinstance(function, type) and not hasattr(function, "__code__"):
+        own = getattr(type(function), "__call__", None)  # noqa: B004 - needed, not asked for
+    for each in (function, own):
+        if inspect.iscoroutinefunction(each):
+            return "a coroutine function", "a coroutine", "calls asyncio.run() of it"
+        if inspect.isasyncgenfunction(each):
+            hint = "goes through it with `async for`, below asyncio.run()"
+            return "an asynchronous generator function", "a generator", hint
+        if inspect.isgeneratorfunction(each):
+            hint = "goes through it, as `for _ in generator(): pass` does"
+            return "a generator function", "a generator", hint
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_filename == _CONTEXTLIB and hasattr(function, "__wrapped__"):
+        return "a context manager", "an object for `with`", "enters it by `with`"
+    return None
+
+
+def _wraps_suspending(function: Any) -> bool:
+    """Whether it is around a callable that suspends, as a decorator says by `functools.wraps`."""
+    for _ in range(100):  # a bound: a wrapper may claim to wrap itself
+        function = getattr(function, "__wrapped__", None)
+        if function is None:
+            return False
+        if _suspends(function) is not None:
+            return True
+    return False
+
+
+# --- modules
+
+# Run by the target's Python, in its folder and environment, if the module is not where most are:
+# finders, .pth files and the user's own site-packages are known there only.
+_FIND = """
+import importlib.util, json, sys
+try:
+    spec = importlib.util.find_spec(sys.argv[1])
+except (ImportError, ValueError):
+    spec = None
+found = None
+if spec is not None:
+    folders = spec.submodule_search_locations
+    loader = spec.loader if isinstance(spec.loader, type) else type(spec.loader)
+    found = spec.origin, None if folders is None else list(folders), loader.__name__
+print("proclife:" + json.dumps(found))
+"""
+_NO_PYTHON = (BuiltinImporter.__name__, ExtensionFileLoader.__name__)
+# A package with one of these in its source may find its modules elsewhere than in its folder.
+_OPENS = (b"__path__", b"sys.modules", b"__getattr__", b"meta_path", b"path_hooks", b"exec(")
+_SEARCH = 60.0  # s
+
+_Found = tuple[str | None, list[str] | None, str]  # file, folders if it is a package, loader
+
+
+def _check_module(name: object, cwd: str, env: Mapping[str, str]) -> None:
+    """TargetError if `python -m` would find no such module. No code of the program is run."""
+    if not isinstance(name, str) or "\0" in name or not all(name.split(".")):
+        raise TargetError(f"a Module has the dotted name of a module, not {name!r}")
+    if _missing(name, _find_nearby(name, cwd, env)) is None:
+        return
+    found, known = _ask_python(name.partition(".")[0], cwd, env)
+    reason = _missing(name, found) if known else None
+    if reason is not None:
+        hint = ""
+        if name.endswith(".py"):
+            hint = f"; Module({name[:-3]!r}) is the module, {name!r} as it is the script"
+        raise TargetError(f"{reason} (looked from {cwd}){hint}")
+
+
+def _missing(name: str, found: _Found | None) -> str | None:
+    """What `python -m` will not find; None if it may find all. `found` is the topmost package."""
+    top, *rest = name.split(".")
+    if found is None:
+        return f"no module named {top!r}"
+    done = top
+    for part in [*rest, "__main__"]:
+        file, folders, loader = found
+        if part == "__main__" and done == name and folders is None:
+            return f"{name!r} has no code in Python" if loader in _NO_PYTHON else None
+        below = f"{done}.{part}"
+        spec = None if folders is None else PathFinder.find_spec(below, folders)
+        if spec is None:
+            if _may_open(file, loader):
+                return None
+            if done == name:
+                return f"{name!r} is a package without a __main__, so it cannot be run"
+            return f"no module named {below!r}"
+        found, done = _of_spec(spec), below
+    return None
+
+
+def _may_open(file: str | None, loader: str) -> bool:
+    """Whether a package may have modules that are not in its folder, as far as its source shows."""
+    if file is None:
+        return loader == "FrozenImporter"  # else it is a folder without an __init__.py
+    try:
+        with open(file, "rb") as source:
+            text = source.read()
+    except OSError:
+        return True
+    return not file.endswith(".py") or any(word in text for word in _OPENS)
+
+
+def _of_spec(spec: ModuleSpec) -> _Found:
+    folders = spec.submodule_search_locations
+    return spec.origin, None if folders is None else list(folders), type(spec.loader).__name__
+
+
+def _find_nearby(name: str, cwd: str, env: Mapping[str, str]) -> _Found | None:
+    """Look for the topmost package where most are, which costs no process."""
+    folders = [] if env.get("PYTHONSAFEPATH") else [cwd]
+    folders += [os.path.join(cwd, path) for path in env.get("PYTHONPATH", "").split(":") if path]
+    folders += [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib")]
+    spec = PathFinder.find_spec(name.partition(".")[0], folders)
+    return None if spec is None else _of_spec(spec)
+
+
+def _ask_python(top: str, cwd: str, env: Mapping[str, str]) -> tuple[_Found | None, bool]:
+    """Have the target's Python look for the topmost package; and whether it answered."""
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", _FIND, top],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                answer = process.communicate(timeout=_SEARCH)[0]
+            except BaseException:
+                process.kill()
+                raise
+        found = json.loads(answer.decode().rpartition("proclife:")[2])
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None, False  # the run will show what is wrong
+    return None if found is None else (found[0], found[1], found[2]), True

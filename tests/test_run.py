@@ -13,6 +13,7 @@ from typing import Any
 
 import importable
 import pytest
+import suspending
 
 import pytest_proclife
 from pytest_proclife import (
@@ -165,10 +166,109 @@ def test_a_script_that_python_cannot_open_has_no_cause_of_pythons() -> None:
     assert (run.exitcode, run.main.cause, run.main.target_ran) == (2, Cause.UNKNOWN, False)
 
 
-def test_a_missing_module_is_a_result_of_python_m() -> None:
-    run = pytest_proclife.run(Module("no_such_module_here"))
-    assert run.exitcode == 1
-    assert "No module named no_such_module_here" in (run.stderr or "")
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """A folder with packages, none of which may be imported before main is."""
+    texts = {
+        "whole/__init__.py": "",
+        "whole/__main__.py": "print(__name__, __package__)",
+        "whole/part.py": "print(__name__)",
+        "headless/__init__.py": "raise SystemExit('imported')",
+        "headless/part.py": "",
+        "folder/part.py": "print(__name__)",
+        "wide/__init__.py": "import os; __path__.append(os.environ['ELSEWHERE'])",
+        "elsewhere/far.py": "print(__name__)",
+        "single.py": "print(__name__)",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nope", "no module named 'nope'"),
+        ("whole.nope", "no module named 'whole.nope'"),
+        ("headless", "'headless' is a package without a __main__"),
+        ("headless.part.deep", "no module named 'headless.part.deep'"),
+        ("folder", "'folder' is a package without a __main__"),
+        ("single.nope", "no module named 'single.nope'"),
+        ("single.py", "'single.py' as it is the script"),
+        ("sys", "'sys' has no code in Python"),
+        ("", "dotted name of a module, not ''"),
+        (".single", "dotted name of a module, not '.single'"),
+        (5, "dotted name of a module, not 5"),
+    ],
+)
+def test_a_module_that_is_not_there_is_a_target_error(modules: Path, name: str, words: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        pytest_proclife.run(Module(name), cwd=modules)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["whole", "whole.part", "folder.part", "wide.far", "single"])
+def test_a_module_is_looked_for_where_main_will(modules: Path, name: str) -> None:
+    env = {**os.environ, "ELSEWHERE": str(modules / "elsewhere")}
+    run = pytest_proclife.run(Module(name), cwd=modules, env=env)
+    assert run.main.cause is Cause.RETURNED, run.stderr
+    elsewhere = {**env, "PYTHONPATH": str(modules)}
+    run = pytest_proclife.run(Module(name), cwd="/", env=elsewhere)
+    assert run.main.cause is Cause.RETURNED, run.stderr
+
+
+def test_a_module_that_only_a_finder_knows_is_found(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "secret.py").write_text("print(__name__)")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys; sys.path.append({str(tmp_path / 'hidden')!r})"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert pytest_proclife.run(Module("secret"), env=env).stdout == "__main__\n"
+
+
+# --- callables that only make something that would run
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (suspending.lesson, "lesson is a coroutine function"),
+        (suspending.Course.lesson, "Course.lesson is a coroutine function"),
+        (suspending.Course.of_class, "Course.of_class is a coroutine function"),
+        (suspending.Course.of_nobody, "Course.of_nobody is a coroutine function"),
+        (suspending.with_pupils, "is a coroutine function"),
+        (suspending.kept, "kept is a coroutine function"),
+        (suspending.caller, "is a coroutine function"),
+        (suspending.pages, "pages is a generator function"),
+        (suspending.first_pages, "is a generator function"),
+        (suspending.all_pages, "all_pages is an asynchronous generator function"),
+        (suspending.room, "room is a context manager"),
+        (suspending.hall, "hall is a context manager"),
+    ],
+)
+def test_a_callable_that_would_not_run_is_a_target_error(target: Any, words: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        pytest_proclife.run(target)
+    assert words in str(caught.value)
+    assert "pass a function that" in str(caught.value)
+    with pytest.raises(TargetError):
+        pytest_proclife.start(target)
+
+
+@pytest.mark.parametrize("args", [(), ("x",)])
+def test_a_decorator_that_runs_what_it_wraps_is_run(args: tuple[str, ...]) -> None:
+    run = pytest_proclife.run(suspending.run_by_decorator, args)
+    assert (run.main.cause, run.stdout) == (Cause.RETURNED, f"ran {args}\n")
+
+
+@pytest.mark.parametrize("target", [suspending.logged, suspending.logged_pages])
+def test_a_decorator_that_only_passes_a_coroutine_on_has_not_run(target: Any) -> None:
+    main = pytest_proclife.run(target).main
+    assert main.cause is Cause.RAISED
+    assert main.exception is not None
+    assert "has not run: it made a" in main.exception.message
 
 
 # --- arguments
@@ -306,7 +406,26 @@ def local() -> Callable[[], None]:
         ([], (), {}, "a command needs at least the name of a program"),
         (["./missing"], (), {}, "command not found: './missing' in "),
         ([os.devnull], (), {}, "'/dev/null' is not executable"),
-        (Code("pass"), (1,), {}, "the arguments of a program must be strings, not 1"),
+        ([""], (), {}, "command not found: ''"),
+        ([5], (), {}, "an argument of a program must be a string, not 5"),
+        (Code("pass"), (1,), {}, "an argument of a program must be a string, not 1: pass str()"),
+        (Code("pass"), (b"a",), {}, "an argument of a program must be a string, not b'a'"),
+        (Code("pass"), ("\ud800",), {}, "an argument of a program cannot be encoded"),
+        (Code("pass"), "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
+        (Code("pass"), b"abc", {}, "args is a list or a tuple: pass [b'abc'], not b'abc'"),
+        (Code("pass"), Path("abc"), {}, "args is a list or a tuple: pass "),
+        (importable.show, "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
+        (["true"], "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
+        (Module("platform"), "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
+        (importable.show, 5, {}, "args is a list or a tuple, not 5"),
+        (importable.show, None, {}, "args is a list or a tuple, not None"),
+        (importable.show, {"a": 1}, {}, "args is a list or a tuple, not {'a': 1}"),
+        (importable.show, (), {"kwargs": ["a"]}, "kwargs is a dict with strings as its keys"),
+        (importable.show, (), {"kwargs": {5: 1}}, "kwargs is a dict with strings as its keys"),
+        (b"ok.py", (), {}, "a target must be a callable, a path, a list of strings"),
+        ("a\0.py", (), {}, "the path of a script cannot hold a NUL"),
+        (Code("a\0"), (), {}, "the text of Code cannot hold a NUL"),
+        (Code(b"a"), (), {}, "the text of Code must be a string, not b'a'"),  # type: ignore[arg-type]
         (Code("pass"), ("a\0b",), {}, "cannot hold a NUL"),
         (Code("pass"), (), {"kwargs": {"a": 1}}, "kwargs are for a callable"),
         (Code("pass"), (), {"cwd": "/no/such/folder"}, "cwd is not a folder: '/no/such/folder'"),
@@ -320,11 +439,29 @@ def local() -> Callable[[], None]:
     ],
 )
 def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
-    target: Any, args: tuple[Any, ...], options: dict[str, Any], words: str
+    target: Any, args: Any, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(TargetError) as caught:
         pytest_proclife.run(target, args, **options)
     assert words in str(caught.value)
+    with pytest.raises(TargetError):
+        pytest_proclife.start(target, args, **options)
+
+
+def test_a_script_that_cannot_be_read_is_a_target_error(
+    script: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = script("pass")
+    readable = os.access
+    # root may read everything
+    monkeypatch.setattr(os, "access", lambda name, mode: name != path and readable(name, mode))
+    with pytest.raises(TargetError, match="cannot be read: chmod"):
+        pytest_proclife.run(path)
+
+
+def test_a_script_whose_name_looks_like_an_option_runs(tmp_path: Path) -> None:
+    (tmp_path / "-V.py").write_text("import sys; print(sys.argv)")
+    assert pytest_proclife.run("-V.py", ["a"], cwd=tmp_path).stdout == "['./-V.py', 'a']\n"
 
 
 @pytest.mark.parametrize(
