@@ -171,6 +171,7 @@ class EvidenceKind(enum.StrEnum):
     """What sort of fact it is; each has a class with its values."""
 
     STARTED = "started"
+    NOT_STARTED = "not_started"
     SIGNAL_SENT = "signal_sent"
     HANDLER_RAN = "handler_ran"
     SIGNAL_TAKEN = "signal_taken"
@@ -228,6 +229,20 @@ class Evidence:
 class Started(Evidence, kind=EvidenceKind.STARTED):
     """`about` started it. `where` is "file:line in function", "" if it was not seen."""
 
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotStarted(Evidence, kind=EvidenceKind.NOT_STARTED):
+    """It failed to start a child, which is no process of the run; or `about`, which has begun.
+
+    `child_kind` is one of `KINDS`. `name` is `Process.name`, or the last part of the program's
+    path. `error` is the exception as "type: message", "" if it was not seen.
+    """
+
+    child_kind: str
+    name: str
+    error: str
     where: str
 
 

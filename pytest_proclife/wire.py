@@ -9,6 +9,9 @@ This module runs in observed processes and in supervisors: it imports nothing.
 # process that the report is about, if it can be had. "where" is "file:line in function".
 HELLO = "h"  # key, parent's key, how (fork|new), kind, python, executable, argv...
 STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where, argv...  +pidfd
+# a child that could not be started: its pid if there was a process that executed nothing, else
+# empty; kind, name, error if it was seen, where
+NOT_STARTED = "n"
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
 # signal whose handler raised it, exit requests for which a handler is set, 1 if the exception is a

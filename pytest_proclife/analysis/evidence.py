@@ -10,7 +10,7 @@ from pytest_proclife.analysis.cause import Verdict
 from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.history import History
 from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
-from pytest_proclife.records import Evidence, Source, signal_name
+from pytest_proclife.records import KINDS, Evidence, Source, signal_name
 
 _TEXT_LIMIT = 300  # characters of a message or a place: the whole message is in `exception`
 
@@ -34,6 +34,7 @@ class Clock:
 
 def collect(
     process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
     family: Family,
     history: History,
     verdict: Verdict | None,
@@ -45,6 +46,7 @@ def collect(
     found = [
         *_start(process, family, clock),
         *(_signal(sent, verdict, clock) for sent in history.sent),
+        *_not_started(process, processes, family, clock),
         *_own(process, history, clock),
         *_waits(process, waits, clock),
         *_held_up(holds, waits, family, clock),
@@ -127,6 +129,28 @@ def _signal(sent: Sent, verdict: Verdict | None, clock: Clock) -> Evidence:
         certain=sent.certain,
         decisive=verdict is not None and sent is verdict.request,
     )
+
+
+def _not_started(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
+) -> Iterator[Evidence]:
+    # a start() that raised, in a signal's handler say, after the child had begun
+    begun = {
+        family.identities[number].name: family.id(number)
+        for number in family.children[process.number]
+        if not processes[number].announcements
+    }
+    for report in process.reports:
+        if report.kind == wire.NOT_STARTED:
+            yield records.NotStarted(
+                at=clock.seconds(report.at),
+                source=Source.ITSELF,
+                about=begun.get(report.field(2)),
+                child_kind=report.field(1) if report.field(1) in KINDS else "other",
+                name=clock.cut(report.field(2)),
+                error=clock.cut(report.field(3)),
+                where=clock.cut(report.field(4)),
+            )
 
 
 def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evidence]:

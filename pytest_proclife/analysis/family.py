@@ -16,6 +16,7 @@ from pytest_proclife.analysis.log import ProcessFacts
 from pytest_proclife.records import HELPER_KINDS, KINDS, MULTIPROCESSING_KINDS, START_METHODS, Role
 
 _NAME_LIMIT = 200  # characters
+_NOT_STARTED = -1  # the id of a fork that is no process of the run
 
 T = TypeVar("T")
 
@@ -43,7 +44,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The processes of a run: `identities` and `children` by number, `order` by start."""
+    """The processes of a run: `identities` and `children` by number, `order` by start.
+
+    A fork that could not execute its program is none: posix_spawn, which hides it, starts nothing
+    either. It is in its parent's evidence.
+    """
 
     identities: tuple[Identity, ...]
     children: tuple[tuple[int, ...], ...]
@@ -59,20 +64,21 @@ class Family:
 def identify(processes: Sequence[ProcessFacts]) -> Family:
     """Find out what each process is, and which processes started which."""
     search = _Search(processes)
-    order = sorted(processes, key=lambda p: (p.number != 0, p.began, p.number))
+    started = [process for process in processes if not process.ran_nothing]
+    order = sorted(started, key=lambda p: (p.number != 0, p.began, p.number))
     ids = {process.number: index for index, process in enumerate(order)}
     programs = search.inherited(search.parents, _argv)
     versions = search.inherited(search.forked_from, _version)
     children: list[list[int]] = [[] for _ in processes]
     for number, parent in enumerate(search.parents):
-        if parent is not None:
+        if parent is not None and number in ids:
             children[parent].append(number)
     identities = []
     for process in processes:
         number, kind = process.number, search.kinds[process.number]
         identities.append(
             Identity(
-                id=ids[number],
+                id=ids.get(number, _NOT_STARTED),
                 kind=kind,
                 role=_role(kind),
                 name=_name(process, kind, programs[number]),

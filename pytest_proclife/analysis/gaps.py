@@ -143,7 +143,9 @@ def _is_observed(process: ProcessFacts, family: Family, since: dict[int, float])
 
 
 def _ran_nothing(process: ProcessFacts) -> bool:
-    """Whether exec was bound to fail in it, so that it did nothing except exit."""
+    """Whether exec failed in it, or was bound to, so that it did nothing except exit."""
+    if process.ran_nothing:
+        return True
     if not process.announcements or process.reports:
         return False
     return process.announcements[0][1].field(5) == wire.NO_PROGRAM

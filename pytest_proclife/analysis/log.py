@@ -5,7 +5,7 @@ Reports are not trusted: a report that makes no sense counts as missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class Report(NamedTuple):
         match self.kind:
             case wire.HELLO:
                 return len(self.fields) > 3 and self.field(2) in ("fork", "new")
-            case wire.STARTED | wire.RUN:
+            case wire.STARTED | wire.RUN | wire.NOT_STARTED:
                 return len(self.fields) > 4
             case wire.FINISHED:
                 return len(self.fields) > 5 and self.field(0) in _HOW_FINISHED
@@ -109,6 +109,7 @@ class ProcessFacts:
     argv: tuple[str, ...]  # as the kernel has it, if it did not report it
     found_below: int | None  # its parent, as the kernel has it
     adopted: bool  # it was found running below the supervisor, which inherits orphans
+    ran_nothing: bool  # its parent reported that it could not execute a program
     reports: tuple[Report, ...]  # in the order in which they were written
     programs: tuple[tuple[Report, ...], ...]  # the same for each program: exec begins a new one
     unreadable: tuple[int, ...]  # when it sent something that is not a report
@@ -175,6 +176,7 @@ class _Draft:
     entered: bool = False
     found_below: int | None = None
     adopted: bool = False
+    ran_nothing: bool = False
     reports: list[Report] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
     lost_groups: list[int] = field(default_factory=list)
@@ -279,6 +281,7 @@ class _Reader:
         self.open_groups: list[_Group] = []
         self.by_pid: list[tuple[int, Report]] = []  # (sender, a report that names only a pid)
         self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
+        self.not_started: list[tuple[int, Report]] = []  # (sender, a child that executed nothing)
         self.to_groups: list[tuple[int, Report]] = []  # (sender, a signal to a group)
 
     def readers(self) -> dict[str, Callable[..., None]]:
@@ -341,6 +344,8 @@ class _Reader:
             self.processes[about].announcements.append((number, report))
         elif about is not None and kind == wire.KILL:
             self.processes[about].sent.append(_sent(process, report))
+        elif kind == wire.NOT_STARTED:
+            self.not_started.append((number, report))
         elif kind == wire.KILL_GROUP:
             self.group = process, report
             self.to_groups.append((number, report))
@@ -525,12 +530,23 @@ def _match_by_pid(reader: _Reader) -> None:
         ):
             certain = bool(process.reports) and process.reports[-1].at >= report.at
             process.sent.append(_sent(reader.processes[number], report, certain=certain))
+    for number, report in reader.not_started:
+        _note_not_started(of_pid.get(report.number(0) or 0, ()), number, report)
     for number, report in reader.to_groups:
         for pid in report.field(4).split():
             lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
             began = [p for p in lived if p.number != number and p.began <= report.at]
             if began:
                 _met(began[-1], reader.processes[number], report)
+
+
+def _note_not_started(lived: Sequence[_Draft], by: int, report: Report) -> None:
+    """A fork, one of those that had the pid, could not execute its program."""
+    for process in reversed(lived):
+        if any(by == sender and r.at <= report.at for sender, r in process.announcements):
+            # what reports has run something: a preexec_fn, say
+            process.ran_nothing = not process.reports and not process.unreadable
+            return
 
 
 def _met(process: _Draft, sender: _Draft, report: Report) -> None:

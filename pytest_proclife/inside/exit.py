@@ -229,12 +229,13 @@ def report_end_of_main() -> None:
     if own.is_reported:
         return
     how = _unseen_end()
-    ended_here = own.state is _BEGUN and not _is_running(own.code)
+    ended_here = own.state is _BEGUN and not is_running(own.code)
     if how == RETURNED or (how == SYS_EXIT and ended_here):
         report_end(how)
 
 
-def _is_running(code: "CodeType | None") -> bool:
+def is_running(code: "CodeType | None") -> bool:
+    """Whether a code object is on the stack of a thread."""
     for thread in sys._current_frames().values():
         frame: FrameType | None = thread
         while frame is not None:

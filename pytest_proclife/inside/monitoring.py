@@ -33,9 +33,10 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
     _START, _RETURN = _monitoring.events.PY_START, _monitoring.events.PY_RETURN
     _CALL, _UNWIND = _monitoring.events.CALL, _monitoring.events.PY_UNWIND
-    _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL}
+    _FAILED = _monitoring.events.C_RAISE  # it comes where CALL is watched
+    _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL, "failed": _FAILED}
     _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
-    _handlers = {_START: {}, _RETURN: {}, _CALL: {}, _UNWIND: {}}
+    _handlers = {_START: {}, _RETURN: {}, _CALL: {}, _FAILED: {}, _UNWIND: {}}
     _set_global = _monitoring.set_events
     _use, _free = _monitoring.use_tool_id, _monitoring.free_tool_id
     _register, _set_local = _monitoring.register_callback, _monitoring.set_local_events
@@ -52,7 +53,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         for name, handler in handlers.items():
             event = _NAMES[name]
             _handlers[event][code] = handler
-            _events[code] |= event
+            _events[code] |= _CALL if event == _FAILED else event
         if _id >= 0:
             _set_local(_id, code, _events[code])
 
@@ -89,7 +90,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             if handler is not None:
                 try:
                     frame = None if code in _without_frame else sys._getframe(1)
-                    handler(frame, *values[:1])
+                    handler(frame, *values)
                 except BaseException as error:
                     if not is_ours(error):
                         raise

@@ -62,7 +62,10 @@ class _Child:
 
 
 _child = _Child()
-_kinds: "dict[int, str]" = {}  # id of a Process that is being started -> its kind
+# id of a Process that is being started -> its kind, its name, the code of start()
+_starting: "dict[int, tuple[str, str, CodeType]]" = {}
+# id of a Process that is being started -> the exception that its data cannot be written for
+_errors: "dict[int, str]" = {}
 
 
 def install(start_method: str, kind: str) -> None:
@@ -70,21 +73,22 @@ def install(start_method: str, kind: str) -> None:
     for package in callsite.PACKAGES:
         watch.on_module(f"{package}/process.py", _process)
         watch.on_module(f"{package}/util.py", _util)
+        watch.on_module(f"{package}/popen_spawn_posix.py", _launch)
+        watch.on_module(f"{package}/popen_forkserver.py", _launch)
         if kind == "forkserver":
             watch.on_module(
                 f"{package}/forkserver.py",
                 lambda code: watch.watch_in_module(code, "main", call=_server_calls),
             )
-    if start_method:
-        # before the program can ask for the default
-        watch.on_module(
-            "multiprocessing/context.py",
-            lambda code: watch.when_loaded(code, lambda: _set_default(start_method)),
-        )
+    watch.on_module("multiprocessing/context.py", lambda code: _context(code, start_method))
 
 
 def _process(code: "CodeType") -> None:
-    watch.watch_in_module(code, "BaseProcess", "start", start=_starts, returned=_started)
+    if sys.version_info >= (3, 12):
+        failing: Any = {"call": _start_calls}
+    else:  # 3.11:
+        failing = {"failed": _failed}
+    watch.watch_in_module(code, "BaseProcess", "start", start=_starts, returned=_started, **failing)
     watch.watch_in_module(code, "BaseProcess", "join", returned=waits.join_returned)
     watch.watch_in_module(
         code, "BaseProcess", "_bootstrap", start=_bootstrap_begins, call=_bootstrap_calls
@@ -93,6 +97,20 @@ def _process(code: "CodeType") -> None:
 
 def _util(code: "CodeType") -> None:
     watch.watch_in_module(code, "_exit_function", start=_exit_path_begins, returned=_exit_path_ends)
+
+
+def _launch(code: "CodeType") -> None:
+    if sys.version_info >= (3, 12):  # 3.11: _failed() has the exception
+        watch.watch_in_module(code, "Popen", "_launch", call=_launch_calls)
+
+
+def _context(code: "CodeType", start_method: str) -> None:
+    if sys.version_info >= (3, 12):  # 3.11: _failed() watches start() itself
+        for name in ("ForkProcess", "SpawnProcess", "ForkServerProcess"):
+            watch.watch_in_module(code, name, "_Popen", failed=_failed)
+    if start_method:
+        # before the program can ask for the default
+        watch.when_loaded(code, lambda: _set_default(start_method))
 
 
 def _set_default(start_method: str) -> None:
@@ -109,7 +127,9 @@ def _starts(frame: "FrameType") -> None:
     _watch_run(process)
     if process._popen is None:
         # now, since start() deletes the target at its end
-        _kinds[id(process)] = process_target.kind_of(process)
+        kind = process_target.kind_of(process)
+        _starting[id(process)] = kind, process._name, frame.f_code
+        _errors.pop(id(process), None)
 
 
 def _started(frame: "FrameType", value: object) -> None:
@@ -120,7 +140,7 @@ def _started(frame: "FrameType", value: object) -> None:
         wire.STARTED,
         popen.pid,
         str(popen.pid),
-        _kinds.pop(id(process), "process"),
+        _starting.pop(id(process), ("process",))[0],
         wire.clip(process._name, 200),
         wire.flag(process._config.get("daemon", False)),
         getattr(popen, "method", "") or "",
@@ -129,12 +149,62 @@ def _started(frame: "FrameType", value: object) -> None:
     )
 
 
+# No event comes as an exception leaves start(), so what fails in it is watched. On 3.11 _failed()
+# sees each exception.
+#
+#    what fails                         seen as
+#    an `assert` of start()             the call of AssertionError, with its text
+#    Popen(), which starts the process  the event C_RAISE of the class that `_Popen` calls
+#                                       (context.py); what was raised cannot be seen
+#    the pickling of the process        the same, and before that a call in the `finally` of
+#                                       Popen._launch, with the exception in sys.exc_info()
+#    anything else                      as the exit path begins, it has neither returned nor is on a
+#                                       stack
+
+
+def _start_calls(frame: "FrameType", function: object, text: object = None) -> None:
+    if function is AssertionError:
+        _report_not_started(frame.f_locals["self"], f"AssertionError: {text}", frame)
+
+
+def _launch_calls(frame: "FrameType", function: object, argument: object = None) -> None:
+    error = sys.exc_info()[1]
+    trace = None if error is None else error.__traceback__
+    if error is not None and trace is not None and trace.tb_frame is frame:  # not an earlier one
+        process = frame.f_locals["process_obj"]
+        _errors[id(process)] = recorder.error_text(error)
+
+
+def _failed(frame: "FrameType", function: object, argument: object = None) -> None:
+    if sys.version_info >= (3, 12):
+        process = frame.f_locals["process_obj"]
+        _report_not_started(process, _errors.pop(id(process), ""), frame)
+    else:  # 3.11:
+        error = sys.exc_info()[1]
+        text = "" if error is None else recorder.error_text(error)
+        _report_not_started(frame.f_locals["self"], text, frame)
+
+
+def _report_not_started(process: "Any", error: str, frame: "FrameType") -> None:
+    kind = _starting.pop(id(process), ("process",))[0]
+    name = wire.clip(process._name, 200)
+    recorder.report(wire.NOT_STARTED, "", kind, name, error, callsite.where(frame))
+
+
+def _report_lost_starts() -> None:
+    for kind, name, code in _starting.values():
+        if not exit.is_running(code):
+            recorder.report(wire.NOT_STARTED, "", kind, wire.clip(name, 200), "", "")
+    _starting.clear()
+
+
 def _exit_path_begins(frame: "FrameType") -> None:
     names = frame.f_globals
     if names.get("_exiting"):
         return  # it has run already, as in a child up to 3.12
     if handlers.outside(frame.f_back) is None:
         exit.main_exits()
+    _report_lost_starts()
     popens = [process._popen for process in list(names["process"]._children)]
     _child.exit_path_is_reported = bool(popens) or _child.run is not _RETURNED
     if not _child.exit_path_is_reported:
@@ -155,9 +225,10 @@ def _bootstrap_begins(frame: "FrameType") -> None:
     _child.run = _NOT_CALLED
     exit.child_begins()
     waits.forget()
+    _starting.clear()
 
 
-def _bootstrap_calls(frame: "FrameType", function: object) -> None:
+def _bootstrap_calls(frame: "FrameType", function: object, argument: object = None) -> None:
     """A call by `_bootstrap`: the cases A, C, D and E of the table; and B on 3.11."""
     if _child.run in (_NOT_CALLED, _IS_NEXT):
         name = getattr(function, "__name__", None)
@@ -216,7 +287,7 @@ def _run_returned() -> None:
     exit.report_end(exit.RETURNED)
 
 
-def _server_calls(frame: "FrameType", function: object) -> None:
+def _server_calls(frame: "FrameType", function: object, argument: object = None) -> None:
     """A call by the fork server's `main`: case F, an exception that it only shows."""
     error = sys.exc_info()[1]
     if error is not None and _child.run is _NOT_CALLED and _in_child(frame):

@@ -14,6 +14,7 @@ from pytest_proclife.inside.handlers import guarded, is_ours
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import CodeType, FrameType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
@@ -37,9 +38,7 @@ def install(site: str) -> None:
     watch.on_event("os.fork", lambda arguments: recorder.prepare())
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    watch.on_module(
-        f"{version}/subprocess.py", lambda code: watch.when_loaded(code, _replace_fork_exec)
-    )
+    watch.on_module(f"{version}/subprocess.py", _subprocess)
     # each comes before the first call, even if something keeps the module's code object alive
     watch.on_event("subprocess.Popen", _replace_fork_exec)
     for package in callsite.PACKAGES:
@@ -67,6 +66,11 @@ def _replace_fork_exec(arguments: object = None) -> None:
     if "_posixsubprocess" in sys.modules and not _is_replaced:
         _is_replaced = True
         fork_exec.replace(_fork_exec)
+
+
+def _subprocess(code: "CodeType") -> None:
+    watch.when_loaded(code, _replace_fork_exec)
+    watch.watch_in_module(code, "Popen", "_handle_exitstatus", start=_status_known)
 
 
 def _with_ticket(
@@ -104,6 +108,46 @@ def _report_start(
     recorder.report_about(wire.STARTED, pid, *fields)
 
 
+# --- programs that could not be started
+
+_OWN_ERRORS = (OSError, TypeError, ValueError)  # of the calls that start a program
+
+
+def _report_failure(kind: str, args: "Sequence[Any]", error: BaseException) -> None:
+    """A call that starts a program has failed, if it was not a signal's handler that raised."""
+    trace = error.__traceback__
+    if isinstance(error, _OWN_ERRORS) and trace is not None and trace.tb_next is None:
+        if isinstance(error, OSError) and error.errno:
+            error = _os_error(error.errno)
+        _report_not_started("", kind, args, recorder.error_text(error), sys._getframe())
+
+
+def _os_error(number: int) -> OSError:
+    """The error of a number, with the same words whichever call has failed."""
+    return OSError(number, posix.strerror(number))
+
+
+def _report_not_started(
+    pid: str, kind: str, args: "Sequence[Any]", error: str, caller: "Caller"
+) -> None:
+    name = fork_exec.texts(args[:1])[0].rsplit("/", 1)[-1] if args else ""
+    recorder.report(wire.NOT_STARTED, pid, kind, name, error, callsite.where(caller))
+
+
+def _status_known(frame: "FrameType") -> None:
+    """`Popen._handle_exitstatus` runs: for `_execute_child` only if the child could not exec.
+
+    The child has written "type:errno in hex:text" to a pipe: `child_exec`, _posixsubprocess.c.
+    """
+    caller = frame.f_back
+    if caller is None or caller.f_code.co_name != "_execute_child":
+        return
+    names = caller.f_locals
+    number = int(bytes(names["errpipe_data"]).split(b":")[1], 16)
+    error = recorder.error_text(_os_error(number)) if number else "its preexec_fn raised"
+    _report_not_started(str(names["self"].pid), "subprocess", names["args"], error, caller)
+
+
 # --- subprocess and multiprocessing
 
 
@@ -137,6 +181,10 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
     recorder.identity.will_exec = True  # for the child, which runs a preexec_fn
     try:
         pid = real(*changed, **kwargs)
+    except BaseException as error:
+        if kind != "process":  # the start() of a Process reports it
+            guarded(_report_failure, kind, arguments, error)
+        raise
     finally:
         recorder.identity.will_exec = False
         if before:
@@ -183,7 +231,11 @@ def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs")
     except Exception as error:
         if not is_ours(error):
             raise
-    pid = real(*changed, **kwargs)
+    try:
+        pid = real(*changed, **kwargs)
+    except BaseException as error:
+        guarded(_report_failure, kind, arguments, error)
+        raise
     if arguments:
         guarded(_report_start, pid, kind, observed, arguments, caller)
     return pid

@@ -234,6 +234,14 @@ def report_about(kind: str, pid: int, *fields: str) -> None:
         _close(pidfd)
 
 
+def error_text(error: BaseException) -> str:
+    """An exception as "type: message", for a report."""
+    try:
+        return wire.clip(f"{type(error).__name__}: {error}", 1000)
+    except Exception:
+        return f"{type(error).__name__}: (its __str__ raised)"
+
+
 def introduce(kind: str) -> None:
     """Announce this interpreter: its first report, before anything else can happen to it."""
     arguments = [wire.clip(text, 1000) for text in sys.orig_argv[: wire.ARGV_LIMIT]]

@@ -39,13 +39,15 @@ def instrument(
     function: "Any",
     start: "Callable[[FrameType], object] | None" = None,
     returned: "Callable[[FrameType, object], object] | None" = None,
-    call: "Callable[[FrameType, object], object] | None" = None,
+    call: "Callable[..., object] | None" = None,
+    failed: "Callable[..., object] | None" = None,
     source: "str | None" = None,
 ) -> None:
     """Do for a function what `monitoring.watch` does for a code object on 3.12.
 
     `call(frame, what)` comes with BEFORE_RUN and AFTER_RUN around the statement `self.run()`, if
-    there is one, and with None at the head of each `except` and `finally`.
+    there is one, and with None at the head of each `except` and `finally`. `failed(frame, None)`
+    comes as an exception leaves the function.
     """
     put = _Put()
     code = function.__code__
@@ -67,6 +69,9 @@ def instrument(
     if start is not None:
         index = _first_that_runs(tree)
         tree.body.insert(index, put.statement(_notifying(start), tree.body[index]))
+    if failed is not None:
+        index = _first_that_runs(tree)
+        tree.body[index:] = [put.guarded(tree.body[index:], _notifying(failed, None))]
     function.__code__ = put.compiled(tree, code)
 
 
@@ -129,6 +134,16 @@ class _Put:
     def statement(self, function: "Callable[..., object]", place: "Any" = None) -> "Any":
         """A statement of the line before it (or of `place`): no trace function gets an event."""
         return self._at(place, self.ast.Expr(value=self._call(place, function)))
+
+    def guarded(self, body: "list[Any]", function: "Callable[..., object]") -> "Any":
+        """The statements, with `function` called as an exception leaves them.
+
+        The bare `raise` is not seen: its frame is in the traceback already, with its own line.
+        """
+        again = self._at(None, self.ast.Raise())
+        handler = self._at(None, self.ast.ExceptHandler(body=[self.statement(function), again]))
+        tried = self.ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[])
+        return self._at(None, tried)
 
     def through(self, function: "Callable[..., object]", value: "Any") -> "Any":
         """An expression with the same value, with which `function` is called and returns None.

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     class Handlers(TypedDict, total=False):
         start: Callable[[FrameType], object]
         returned: Callable[[FrameType, object], object]  # with the value
-        call: Callable[[FrameType, object], object]  # with the function that it calls
+        call: Callable[..., object]  # with the function that it calls, and its first argument
+        # an exception leaves a function of C, or a class, that it calls; 3.11: it leaves itself
+        failed: Callable[..., object]
 
 
 if sys.version_info >= (3, 12):
@@ -42,7 +44,7 @@ else:  # 3.11:
 
 _LOADED = "_proclife.loaded"  # an audit event: the index of an action in `_loaded`
 
-_modules: "dict[str, Callable[[CodeType], object]]" = {}  # by "folder/file.py"
+_modules: "dict[str, list[Callable[[CodeType], object]]]" = {}  # by "folder/file.py"
 _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit event's name
 _loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
 
@@ -54,7 +56,7 @@ def on_event(event: str, handler: "Callable[[tuple[Any, ...]], object]") -> None
 
 def on_module(tail: str, handler: "Callable[[CodeType], object]") -> None:
     """Have `handler(code)` called when a module is about to run whose path ends in `tail`."""
-    _modules[tail] = handler
+    _modules.setdefault(tail, []).append(handler)
 
 
 def begin() -> "Callable[[str, tuple[Any, ...]], None]":
@@ -86,9 +88,8 @@ def _on_audit(event: str, arguments: "tuple[Any, ...]") -> None:
 
 
 def module_runs(code: "CodeType", path: str) -> None:
-    """A module is about to run: call the handler that `on_module` was given for it."""
-    handler = _modules.get(path[path.rfind("/", 0, path.rfind("/")) + 1 :])
-    if handler is not None:
+    """A module is about to run: call the handlers that `on_module` was given for it."""
+    for handler in _modules.get(path[path.rfind("/", 0, path.rfind("/")) + 1 :], ()):
         handler(code)
 
 

@@ -35,6 +35,12 @@ def _started(fact: records.Started, run: Run | None) -> str:
     return f"started it{_at(fact.where)}"
 
 
+def _not_started(fact: records.NotStarted, run: Run | None) -> str:
+    name = fact.name or fact.child_kind
+    words = f"could not start {name}" if fact.about is None else f"its start of {name} failed"
+    return words + _at(fact.where) + (f": {fact.error}" if fact.error else "")
+
+
 def _signal_sent(fact: records.SignalSent, run: Run | None) -> str:
     words = f"sent {fact.signal} ({fact.via})"
     if not fact.certain:
@@ -105,6 +111,7 @@ _DISPOSITIONS: dict[records.Disposition | None, str] = {
 # A test holds that there is one for each kind.
 _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.STARTED: _started,
+    EvidenceKind.NOT_STARTED: _not_started,
     EvidenceKind.SIGNAL_SENT: _signal_sent,
     EvidenceKind.HANDLER_RAN: lambda fact, run: f"its handler of {fact.signal} ran",
     EvidenceKind.SIGNAL_TAKEN: lambda fact, run: f"took {fact.signal} with {fact.via}()",
