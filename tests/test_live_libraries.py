@@ -36,7 +36,9 @@ def test_children_of_a_copy_of_multiprocessing_have_their_names_and_ends(
         assert (child.cause, child.exitcode) == end, child.evidence
         assert (child.kind, child.start_method) == ("process", method)
         assert (child.daemon, child.target_ran, child.orphaned) == (False, True, False)
-        assert child.joined is Joined.EXPLICIT
+        # billiard's fork server sends no status of a child that leaves its launcher
+        nothing_sent = (library, method, name) == ("billiard", "forkserver", "exits_at_once")
+        assert child.joined is (None if nothing_sent else Joined.EXPLICIT)
 
 
 @each_copy
