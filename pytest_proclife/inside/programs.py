@@ -5,6 +5,7 @@ Each is reported, and the recorder is put into those that are a Python (see `lau
 
 import posix
 import sys
+import time
 
 from pytest_proclife import wire
 from pytest_proclife.inside import callsite, fork_exec, launch, recorder, watch
@@ -100,12 +101,13 @@ def _bytes(value: "Any") -> bytes:
 
 
 def _report_start(
-    pid: int, kind: str, observed: str, args: "Sequence[Any]", caller: "Caller"
+    pid: int, at: int, kind: str, observed: str, args: "Sequence[Any]", caller: "Caller"
 ) -> None:
+    """`at` is before it could do anything, which it may have done by now."""
     argv = fork_exec.texts(args)
     name = argv[0].rsplit("/", 1)[-1] if argv else ""
     fields = str(pid), kind, name, "", "", observed, callsite.where(caller), *argv
-    recorder.report_about(wire.STARTED, pid, *fields)
+    recorder.report_about(wire.STARTED, pid, *fields, at=at)
 
 
 # --- programs that could not be started
@@ -178,6 +180,7 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
     except Exception as error:
         if not is_ours(error):
             raise
+    at = time.monotonic_ns()
     recorder.identity.will_exec = True  # for the child, which runs a preexec_fn
     try:
         pid = real(*changed, **kwargs)
@@ -190,7 +193,7 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
         if before:
             _restore_environment(before)
     if arguments and kind != "process":  # the start() of a Process reports it
-        guarded(_report_start, pid, kind, observed, arguments, caller)
+        guarded(_report_start, pid, at, kind, observed, arguments, caller)
     return pid
 
 
@@ -231,13 +234,14 @@ def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs")
     except Exception as error:
         if not is_ours(error):
             raise
+    at = time.monotonic_ns()
     try:
         pid = real(*changed, **kwargs)
     except BaseException as error:
         guarded(_report_failure, kind, arguments, error)
         raise
     if arguments:
-        guarded(_report_start, pid, kind, observed, arguments, caller)
+        guarded(_report_start, pid, at, kind, observed, arguments, caller)
     return pid
 
 

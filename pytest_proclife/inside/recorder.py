@@ -156,10 +156,11 @@ def to_hand_down() -> str:
     return f"{connection.descriptor}{'' if connection.state == _ACCEPTED else _PENDING}"
 
 
-def report(kind: str, *fields: str, pidfd: int = -1) -> None:
+def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
     """Write one report at once, with a pidfd of the process that it is about if one is given.
 
-    Errors are swallowed: the program must not see them.
+    `at` is when it happened (monotonic ns), if that was not just now. Errors are swallowed: the
+    program must not see them.
     """
     if connection.is_lost:
         return
@@ -168,7 +169,7 @@ def report(kind: str, *fields: str, pidfd: int = -1) -> None:
         if not identity.introduced:
             _introduce_fork()
         number = identity.next_number()
-        data = wire.pack(kind, number, identity.pid, _now(), fields)
+        data = wire.pack(kind, number, identity.pid, at or _now(), fields)
         descriptor = usable_descriptor()
         if pidfd >= 0:
             _send(descriptor, data, pidfd)
@@ -181,7 +182,7 @@ def report(kind: str, *fields: str, pidfd: int = -1) -> None:
             # the handler of a signal interrupted it: the reader drops a second copy
             if number < 0:
                 number = identity.next_number()
-            data = wire.pack(kind, number, identity.pid, _now(), fields)
+            data = wire.pack(kind, number, identity.pid, at or _now(), fields)
             _write(usable_descriptor(), data)
             raise
         # The number was used up, so the reader sees the gap. If the supervisor is gone, no
@@ -218,18 +219,18 @@ def _send(descriptor: int, data: bytes, pidfd: int) -> None:
         borrowed.detach()
 
 
-def report_about(kind: str, pid: int, *fields: str) -> None:
+def report_about(kind: str, pid: int, *fields: str, at: int = 0) -> None:
     """Write a report with a pidfd of the process that it is about, if there still is one."""
     try:
         pidfd = _pidfd_open(pid)
     except (OSError, TypeError):  # the process is gone, or the kernel has no pidfds
-        report(kind, *fields)
+        report(kind, *fields, at=at)
         return
     except BaseException:  # from a signal's handler
-        report(kind, *fields)
+        report(kind, *fields, at=at)
         raise
     try:
-        report(kind, *fields, pidfd=pidfd)
+        report(kind, *fields, pidfd=pidfd, at=at)
     finally:
         _close(pidfd)
 
