@@ -23,9 +23,10 @@ EXIT_PATH_DONE = "X"  # (none)
 # os._exit
 EXITING = "e"
 # target's pid, signal, via, where, alive (if it is the sender's child), signal whose handler sends
-# it (if to itself)  +pidfd
+# it (if to itself), what it will meet (one of MEETS; "" if the sender could not look)  +pidfd
 KILL = "k"
-# process group, signal, via, where, pids of own children in it, as KILL's last  +pidfd of one
+# process group, signal, via, where, pids of own children in it, as KILL's handler, what it will
+# meet in each of these, then in the sender (first letters of MEETS, or "-")  +pidfd of one
 KILL_GROUP = "g"
 CAUGHT = "c"  # signal whose Python handler is about to run, or that `via` took
 # child's pid, exit code, how (explicit|implicit|library|system: by os.waitpid() or its like; "" if
@@ -39,10 +40,16 @@ WAITING = "w"
 # children that are alive then: its exit path has to wait for these
 HELD = "i"
 EXEC = "E"  # observed, argv...: the program is about to be replaced
+# ns from the report on until the process's own timer sends it SIGALRM, which nothing keeps from
+# ending it; "" if that holds no more
+ALARM = "a"
+CPU_LIMIT = "m"  # soft and hard RLIMIT_CPU that it sets, in seconds; "" for none
 SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
 
 TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT may name as `via`
+# "ended": nobody has collected its status; "unknown": nobody can tell
+MEETS = ("caught", "ignored", "blocked", "default", "ended", "unknown")
 NO_PROGRAM = "-"  # for `observed`: the child has no program to execute
 
 # The environment variable that takes the ticket to a new interpreter: address of the run,
@@ -78,6 +85,23 @@ def unpack(data: bytes) -> tuple[str, int, int, int, list[str]] | None:
         return header[0], int(seq), int(pid), int(at), fields
     except (ValueError, IndexError):
         return None
+
+
+def met(status: bytes, signal: int) -> str:
+    """What a signal would meet in a process, by its /proc/PID/status: one of MEETS.
+
+    Source: proc_pid_status(5). The main thread's state and blocked signals stand for the process.
+    """
+    if (b"\nState:\tZ" in status or b"\nState:\tX" in status) and b"\nThreads:\t1\n" in status:
+        return "ended"
+    bit = 1 << (signal - 1)
+    for name, state in ((b"SigBlk", "blocked"), (b"SigIgn", "ignored"), (b"SigCgt", "caught")):
+        start = status.find(b"\n" + name + b":\t")
+        if start < 0:
+            return ""
+        if int(status[start + 9 : start + 25], 16) & bit:
+            return state
+    return "default"
 
 
 def flag(value: object) -> str:

@@ -201,18 +201,18 @@ class Process:
         state: str | None = "default",
         alive: bool | None = None,
         handler: int | None = None,
+        met: str = "",
     ) -> None:
         """It sends a signal; `state` is what the supervisor saw that it would meet.
 
-        `handler` is the signal whose handler sends it, to itself.
+        `handler` is the signal whose handler sends it, to itself. `met` is what the sender saw, so
+        that the supervisor does not look.
         """
-        extra = [] if alive is None else [wire.flag(alive)]
-        if handler is not None:
-            extra = ["", str(handler)]
+        extra = [wire.flag(alive), "" if handler is None else str(handler), met]
         self.says(
             wire.KILL, str(other.pid), str(signal), via, "job.py:8 in go", *extra, about=other
         )
-        if signal != 9:
+        if signal != 9 and not met:
             self.log.add(protocol.STATE, other.number, signal, state)
 
     def signals_group(
@@ -222,11 +222,15 @@ class Process:
         *members: Process,
         states: str | None = "default",
         own: tuple[Process, ...] = (),
+        met: str = "",
     ) -> None:
-        """`members` are who the supervisor found in the group, `own` whom the sender did."""
+        """`members` are who the supervisor found in the group, `own` whom the sender did.
+
+        `met` is what the sender saw that it would meet in these and in itself: `wire.KILL_GROUP`.
+        """
         children = " ".join(str(p.pid) for p in own)
         where = "job.py:8 in go"
-        self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", where, children)
+        self.says(wire.KILL_GROUP, str(group), str(signal), "os.kill()", where, children, "", met)
         for member in members:
             if signal != 9:
                 self.log.add(protocol.STATE, member.number, signal, states)

@@ -110,7 +110,12 @@ def test_a_worker_that_caught_the_request_and_went_on_has_the_end_that_it_made(
 
 @each_method
 @pytest.mark.parametrize(
-    ("name", "exitcode"), [("exits_in_handler", 6), ("ends_itself_in_handler", -signal.SIGUSR1)]
+    ("name", "exitcode"),
+    [
+        ("exits_in_handler", 6),
+        ("ends_itself_in_handler", -signal.SIGUSR1),
+        ("aborts_in_handler", -signal.SIGABRT),
+    ],
 )
 def test_a_worker_whose_handler_ended_it_was_terminated(
     name: str, exitcode: int, method: str
@@ -121,12 +126,42 @@ def test_a_worker_whose_handler_ended_it_was_terminated(
     assert worker.exitcode == exitcode
 
 
-@each_method
-def test_whether_an_abort_came_in_the_handler_is_not_known(method: str) -> None:
-    run = pytest_proclife.run(exits.terminate, ("aborts_in_handler",), start_method=method)
-    worker = run["aborts_in_handler"]
-    assert (worker.cause, worker.exitcode) == (Cause.UNKNOWN, -signal.SIGABRT), worker.evidence
+def test_whether_a_fault_came_in_the_handler_is_not_known() -> None:
+    run = pytest_proclife.run(exits.terminate, ("fails_in_handler",), start_method="fork")
+    worker = run["fails_in_handler"]
+    assert (worker.cause, worker.exitcode) == (Cause.UNKNOWN, -signal.SIGSEGV), worker.evidence
     assert str(worker.unknown_reason) == "what it did with SIGTERM could not be seen"
+
+
+ENDS_BESIDE_A_SILENT_ONE = {
+    "return_at_once": Cause.RETURNED,
+    "fail_at_once": Cause.RAISED,
+    "leave": Cause.SYS_EXIT,
+    "leave_by_os_exit": Cause.OS_EXIT,
+    "end_itself": Cause.SIGNALED,
+    "killed": Cause.KILLED,
+    "terminated": Cause.TERMINATED,
+    "daemon": Cause.ABANDONED,
+}
+
+
+@each_method
+@pytest.mark.parametrize("silent", ["exit_in_c", "exit_by_faulthandler"])
+def test_one_that_exits_below_python_makes_no_other_end_doubtful(silent: str, method: str) -> None:
+    run = pytest_proclife.run(exits.beside_one_that_exits_in_c, (silent,), start_method=method)
+    assert run.main.cause is Cause.RETURNED, run.main.evidence
+    assert {p.name: p.cause for p in run.children} == {
+        silent: Cause.UNKNOWN,
+        **ENDS_BESIDE_A_SILENT_ONE,
+    }, run
+    assert not run.witness.complete
+
+
+@pytest.mark.parametrize("name", ["fault", "caught"])
+def test_a_signal_that_one_of_unknown_deeds_may_have_sent_is_not_anothers(name: str) -> None:
+    run = pytest_proclife.run(exits.signalled_beside_one_that_exits_in_c, (name,))
+    worker = run[name]
+    assert (worker.cause, worker.ended_by) == (Cause.UNKNOWN, None), worker.evidence
 
 
 def test_a_worker_that_drained_its_work_for_the_test_has_shut_down() -> None:

@@ -410,10 +410,15 @@ def _visible(history: History, until: float) -> frozenset[int]:
     """The signals that must have been sent to it by then, because it ended of them."""
     found = (
         history.rose_from if history.finished_at <= until else None,
-        history.died_of if history.ended <= until else None,
+        history.died_of if history.ended <= until and not by_own_timer(history) else None,
         _ended_in_handler(history),
     )
     return frozenset(filter(None, found))
+
+
+def by_own_timer(history: History) -> bool:
+    """Whether it died of SIGALRM of a timer that it had set: that was due, and did end it."""
+    return history.signal == signals.SIGALRM and history.alarm_due <= history.ended
 
 
 def _caught_without_trace(history: History) -> frozenset[int]:

@@ -149,8 +149,8 @@ class _Search:
         if below is not None and not self._below_server(process):
             return below, True
         if below is None:
-            # killed before its first report: only its parent can look at it
-            looked = [r.by for r in process.sent if r.alive is not None and isinstance(r.by, int)]
+            # killed before its first report
+            looked = [r.by for r in process.sent if r.to_child and isinstance(r.by, int)]
             found = process.found_below
             found = found if found is not None else next(iter(looked), None)
             is_server = found is not None and self.kinds[found] == "forkserver"

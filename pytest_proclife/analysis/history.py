@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from signal import SIGINT
+from signal import SIGALRM, SIGINT
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
@@ -51,6 +51,7 @@ class History:
     cleaned_up_at: int | None = None  # when proclife sent it SIGKILL
     sent: tuple[Sent, ...] = ()  # the signals that were sent to it
     caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran or sigwait() took it)
+    alarm_due: float = math.inf  # from when on its own timer had sent it SIGALRM
     finish: Finish | None = None
     handler: int | None = None  # the signal whose handler called os._exit
     last_report: str | None = None  # how it exits: exit, os_exit, launcher; None if it was lost
@@ -126,6 +127,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
             for sent in process.sent
         ),
         caught=tuple((r.number(0) or 0, r.at) for r in process.all_of_program(wire.CAUGHT)),
+        alarm_due=_alarm_due(process),
         finish=_finish(process),
         handler=None if last is None else last.number(2),
         last_report=None if last is None else _exits(process, last, gaps),
@@ -133,6 +135,15 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         lost_reports=gaps.lost_reports,
         unobserved=gaps.unobserved,
     )
+
+
+def _alarm_due(process: ProcessFacts) -> float:
+    """When the timer was due that it said would send it SIGALRM, with nothing in the way."""
+    last = process.last_of_program(wire.ALARM)
+    if last is None or not last.field(0):
+        return math.inf
+    taken = any(r.number(0) == SIGALRM for r in process.all_of_program(wire.CAUGHT))
+    return math.inf if taken else last.at + int(last.field(0)[:20])
 
 
 def _finish(process: ProcessFacts) -> Finish | None:

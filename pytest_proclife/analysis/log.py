@@ -5,6 +5,7 @@ Reports are not trusted: a report that makes no sense counts as missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -17,6 +18,14 @@ from pytest_proclife.supervisor.protocol import Entry
 _SIGNALS = range(1, 65)
 _SERVER_IS_GONE = 255
 _NUMBERS = range(1 << 31)
+# of reports whose fields may hold anything
+_FEWEST_FIELDS = {
+    **dict.fromkeys((wire.EXIT_PATH, wire.EXIT_PATH_DONE, wire.WAITING, wire.EXEC, wire.UNSEEN), 0),
+    wire.STARTED: 5,
+    wire.RUN: 5,
+    wire.NOT_STARTED: 5,
+    wire.CPU_LIMIT: 2,
+}
 _HOW_EXITED = ("exit", "os_exit", "launcher")
 _HOW_FINISHED = ("returned", "raised", "sys_exit")
 _HOW_JOINED = ("", "explicit", "implicit", "library", "system")
@@ -46,11 +55,11 @@ class Report(NamedTuple):
         """Whether it can be what it claims to be: processes may write anything."""
         if self.seq not in _NUMBERS:
             return False
+        if self.kind in _FEWEST_FIELDS:
+            return len(self.fields) >= _FEWEST_FIELDS[self.kind]
         match self.kind:
             case wire.HELLO:
                 return len(self.fields) > 3 and self.field(2) in ("fork", "new")
-            case wire.STARTED | wire.RUN | wire.NOT_STARTED:
-                return len(self.fields) > 4
             case wire.FINISHED:
                 return len(self.fields) > 5 and self.field(0) in _HOW_FINISHED
             case wire.EXITING:
@@ -59,14 +68,14 @@ class Report(NamedTuple):
                 return len(self.fields) > 2 and self.number(1) in _SIGNALS
             case wire.CAUGHT:
                 return self.number(0) in _SIGNALS
+            case wire.ALARM:
+                return self.field(0).isdecimal() or self.fields == ("",)
             case wire.SIGCHLD_IGNORED:
                 return self.flag(0) is not None
             case wire.COLLECTED:
                 return len(self.fields) > 2 and self.field(2) in _HOW_JOINED
             case wire.HELD:
                 return len(self.fields) > 2 and self.field(0) in tuple(Holder)
-            case wire.EXIT_PATH | wire.EXIT_PATH_DONE | wire.WAITING | wire.EXEC | wire.UNSEEN:
-                return True
             case _:
                 return False
 
@@ -76,9 +85,9 @@ class Sent:
     """A signal that was sent to a process. Times are monotonic ns.
 
     `by` is the sender: a process's number or id, or "test". `disposition` is what the signal met,
-    read at `disposition_at`; None if it could not be read. `alive` is what the sender saw just
-    before, None if it did not look. If it is not `certain`, the signal may have gone to another
-    process.
+    None if it could not be read: by the supervisor at `disposition_at`, or by the sender just
+    before. `alive` is what the sender saw then, None if it did not look. If it is not `certain`,
+    the signal may have gone to another process.
     """
 
     at: int
@@ -88,6 +97,7 @@ class Sent:
     disposition: Disposition | None = None
     disposition_at: int | None = None
     alive: bool | None = None
+    to_child: bool = False  # the sender knows it for a child of its own
     certain: bool = True
     handler: int | None = None  # the signal whose handler sent it, if to its own process
 
@@ -116,6 +126,7 @@ class ProcessFacts:
     lost_groups: tuple[int, ...]  # when it signalled a group whose members were not looked up
     announcements: tuple[tuple[int, Report], ...]  # (sender, STARTED)
     sent: tuple[Sent, ...]  # the signals that were sent to it
+    cpu_limits: tuple[tuple[int, str, str], ...]  # (when, soft, hard) as it or the kernel said
     clean_ups: tuple[int, ...]  # when proclife sent it SIGKILL
     end: int | None
     end_wake: float | None  # the wake-up of the supervisor that brought its end
@@ -182,6 +193,7 @@ class _Draft:
     lost_groups: list[int] = field(default_factory=list)
     announcements: list[tuple[int, Report]] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    cpu_limits: list[tuple[int, str, str]] = field(default_factory=list)
     clean_ups: list[int] = field(default_factory=list)
     end: int | None = None
     end_wake: float | None = None
@@ -241,10 +253,13 @@ def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[Proce
         process.began = min([process.known_at, *(report.at for report in reported)])
     _match_by_pid(reader)
     for process in reader.processes:
-        # if its first report is later than a signal to a group, it was not yet a member
-        born_later = process.began if process.reports else 0
+        # if its first report is later than a signal to a group, it was not yet a member; nor was it
+        # any more if its status had been collected
+        born = process.began if process.reports else 0
+        gone = min((report.at for _, report in process.collected), default=math.inf)
         left = [r.at for r in process.reports if r.kind == wire.FINISHED]
-        process.sent = [_in_time(r, left) for r in process.sent if r.certain or r.at >= born_later]
+        sent = [r for r in process.sent if r.certain or born <= r.at <= gone]
+        process.sent = [_in_time(r, left) for r in sent]
         process.sent.sort(key=lambda r: r.at)
         process.collected = [c for c in process.collected if _has_status(process, c[1])]
         process.collected.sort(key=lambda c: c[1].at)
@@ -293,6 +308,7 @@ class _Reader:
             protocol.PROGRAM: self.program,
             protocol.REPORT: self.report,
             protocol.STATE: self.state,
+            protocol.CPU_LIMIT: self.cpu_limit,
             protocol.GROUP: self.members,
             protocol.ORDERED: self.ordered,
             protocol.GROUP_ORDERED: self.group_ordered,
@@ -338,6 +354,8 @@ class _Reader:
         if last is not None and (*last[:2], last.fields) == (kind, seq, report.fields):
             return  # written again, since the handler of a signal raised meanwhile
         process.reports.append(report)
+        if kind == wire.CPU_LIMIT:
+            process.cpu_limits.append((at, report.field(0)[:20], report.field(1)[:20]))
         if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
             self.by_pid.append((number, report))
         elif about is not None and kind == wire.STARTED:
@@ -378,15 +396,16 @@ class _Reader:
             return  # its report made no sense
         sender, report = self.group
         request = _sent(sender, report)
+        looks = _looks_at_group(sender, report)
         for member in members:
             if member == number and report.field(0) == _EVERYBODY:
                 continue
+            met = self.processes[member]
             state, state_at = self.states.get((member, signal), (None, None))
-            self.processes[member].sent.append(
-                replace(request, disposition=_disposition(state), disposition_at=state_at)
-            )
+            late = replace(request, disposition=_disposition(state), disposition_at=state_at)
+            met.sent.append(_looked(late, looks.get(str(met.pid), "")))
         if number not in members and report.field(0) == _ITS_OWN:
-            sender.sent.append(request)
+            sender.sent.append(_looked(request, looks.get(str(sender.pid), "")))
         self.group, self.states = None, {}
         group = self.open_group(request, (*members, number))
         for missing in gone:
@@ -407,8 +426,12 @@ class _Reader:
             sender, report = self.group
             sender.lost_groups.append(report.at)
             if report.field(0) == _ITS_OWN:
-                sender.sent.append(_sent(sender, report))
+                look = _looks_at_group(sender, report).get(str(sender.pid), "")
+                sender.sent.append(_looked(_sent(sender, report), look))
         self.group, self.states = None, {}
+
+    def cpu_limit(self, at: int, number: int, soft: str, hard: str) -> None:
+        self.processes[number].cpu_limits.append((at, soft, hard))
 
     # --- ends
 
@@ -462,15 +485,35 @@ class _Group:
 
 
 def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
-    return Sent(
+    to_one = report.kind == wire.KILL
+    sent = Sent(
         at=report.at,
         by=sender.number,
         signal=report.number(1) or 0,
         via=report.field(2)[:100],
-        alive=report.flag(4) if report.kind == wire.KILL else None,
+        alive=report.flag(4) if to_one else None,
+        to_child=to_one and report.flag(4) is not None,
         handler=report.number(5),
         certain=certain,
     )
+    return _looked(sent, report.field(6)) if to_one else sent
+
+
+def _looked(sent: Sent, met: str) -> Sent:
+    """A signal with what its sender saw that it would meet: one of `wire.MEETS`, "" if nothing."""
+    if met == "ended":
+        return replace(sent, alive=False)
+    if met in ("unknown", "") or met not in wire.MEETS:
+        return sent
+    return replace(sent, disposition=Disposition(met), disposition_at=None)
+
+
+def _looks_at_group(sender: _Draft, report: Report) -> dict[str, str]:
+    """What a sender saw that its signal would meet in itself and its children, by pid."""
+    words = {word[0]: word for word in wire.MEETS}
+    pids = *report.field(4).split(), str(sender.pid)
+    looks = zip(pids, report.field(6), strict=False)
+    return {pid: words.get(letter, "") for pid, letter in looks}
 
 
 def _has_status(process: _Draft, report: Report) -> bool:
@@ -537,7 +580,8 @@ def _match_by_pid(reader: _Reader) -> None:
             lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
             began = [p for p in lived if p.number != number and p.began <= report.at]
             if began:
-                _met(began[-1], reader.processes[number], report)
+                sender = reader.processes[number]
+                _met(began[-1], sender, report, _looks_at_group(sender, report))
 
 
 def _note_not_started(lived: Sequence[_Draft], by: int, report: Report) -> None:
@@ -549,9 +593,10 @@ def _note_not_started(lived: Sequence[_Draft], by: int, report: Report) -> None:
             return
 
 
-def _met(process: _Draft, sender: _Draft, report: Report) -> None:
+def _met(process: _Draft, sender: _Draft, report: Report, looks: dict[str, str]) -> None:
     """A child of the sender was in the group, and alive, as its parent saw."""
     same = [r for r in process.sent if (r.at, r.by) == (report.at, sender.number)]
     if not any(r.certain for r in same):
         process.sent = [r for r in process.sent if r not in same]
-        process.sent.append(replace(_sent(sender, report), alive=True))
+        sent = replace(_sent(sender, report), alive=True, to_child=True)
+        process.sent.append(_looked(sent, looks.get(str(process.pid), "")))

@@ -71,7 +71,10 @@ def stand_in(
     The frame is None if C is the caller, as for an exit handler.
     """
     real = getattr(module, name)
-    function = kind(real, instead)
+    _put(module, name, real, kind(real, instead))
+
+
+def _put(module: object, name: str, real: "Real", function: object) -> None:
     setattr(module, name, function)
     for module in (sys.modules.get("os"), sys.modules.get("signal")):
         # has all of posix, or of _signal, by name; may not be imported yet
@@ -119,6 +122,21 @@ def stand_in_by_caller(
 def on_choice(arguments: "tuple[Any, ...]") -> None:
     """The audit event CHOSEN."""
     _choices[arguments[0]]()
+
+
+def announce(module: object, name: str, event: str) -> None:
+    """Have an audit event raised before a function of C that takes no arguments runs.
+
+    For one that ends the process: `faulthandler` would show a frame of ours on its stack. So all of
+    it is of C: `any` asks for the results one by one, and `sys.audit` returns None.
+    """
+    partial: Any = borrow("_functools").partial
+    real = getattr(module, name)
+    both = map(partial.__call__, (audit_function(event), partial(real)))
+    # staticmethod: a partial is a method from 3.14 on
+    names = {"__call__": staticmethod(partial(any, both)), "__module__": "builtins"}
+    kind = type("builtin_function_or_method", (builtin_function_or_method,), names)
+    _put(module, name, real, kind(real, lambda *_: None))
 
 
 # only these, so that neither a finder nor a path of the program is used

@@ -6,7 +6,7 @@ import sys
 
 from pytest_proclife import wire
 from pytest_proclife.inside import callsite, exit, handlers, recorder, watch
-from pytest_proclife.inside.builtins import stand_in
+from pytest_proclife.inside.builtins import announce, stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 12):  # 3.11:
     from pytest_proclife.inside import rewrite
 
+_ABORTS = "_proclife.aborts"  # an audit event
 _SIGNALS = range(1, 65)  # the kernel refuses others, and 0 only asks whether a process exists
+_TIMER, _LONGEST = _signal.ITIMER_REAL, 1e9  # seconds
+_CPU = 0  # RLIMIT_CPU: the module `resource` is not imported
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
+_CANNOT_BE_MET = (_signal.SIGKILL, _signal.SIGSTOP)  # neither caught, nor ignored, nor blocked
 _EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
 _CHILDREN_LIMIT = 1000  # named in a report
 
 _ignores_sigchld = False
+_alarm_of = 0  # our pid, if the last ALARM that we reported says that one comes
+_proc_of = 0  # our pid, once it is known that /proc has the same pids as we
 
 
 def install() -> None:
@@ -34,9 +40,15 @@ def install() -> None:
         "signal.pthread_kill", lambda arguments: _on_kill((recorder.identity.pid, arguments[1]))
     )
     stand_in(_signal, "raise_signal", _raise_signal)
+    watch.on_event(_ABORTS, _on_abort)
+    announce(posix, "abort", _ABORTS)
     for name in wire.TAKEN_BY:
         if hasattr(_signal, name):  # not on macOS
             stand_in(_signal, name, _take)
+    stand_in(_signal, "alarm", _alarm)
+    stand_in(_signal, "setitimer", _alarm)
+    watch.on_event("resource.setrlimit", lambda arguments: _limit(*arguments))
+    watch.on_event("resource.prlimit", _prlimit)
     if hasattr(_signal, "pidfd_send_signal"):  # it raises no event
         stand_in(_signal, "pidfd_send_signal", _pidfd_send_signal)
     if sys.version_info >= (3, 12):
@@ -53,30 +65,64 @@ def install() -> None:
 # --- sending
 
 
+def _on_abort(arguments: "tuple[Any, ...]") -> None:
+    _to_itself(_signal.SIGABRT, "os.abort()", "default")  # it does not return: abort(3)
+
+
 def _on_kill(arguments: "tuple[Any, ...]") -> None:
     pid, number = arguments
     if pid <= 0:
         _to_group(-pid, number)
     elif number in _SIGNALS:
         if pid == recorder.identity.pid:
-            _to_itself(number, "")
+            _to_itself(number, "", _met(pid, number))
         else:
             recorder.report_about(wire.KILL, pid, *_fields(pid, number))
 
 
-def _to_itself(number: int, via: str) -> None:
+def _to_itself(number: int, via: str, met: str) -> None:
     exit.report_end_of_main()
     pid, running = recorder.identity.pid, handlers.running(sys._getframe())
     origin, where = _origin()
-    fields = str(pid), str(int(number)), via or origin, where, "", running
+    if met == "caught" and not callable(_signal.getsignal(number)):
+        met = "unknown"  # a handler in C: that of faulthandler lets it die of the signal
+    # the supervisor would look too late: it may have died of it by then
+    fields = str(pid), str(int(number)), via or origin, where, "", running, met or "unknown"
     recorder.report_about(wire.KILL, pid, *fields)
 
 
 def _raise_signal(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     """`signal.raise_signal` raises no audit event."""
     if len(args) == 1 and not kwargs and isinstance(args[0], int) and args[0] in _SIGNALS:
-        handlers.guarded(_to_itself, args[0], "raise_signal()")
+        handlers.guarded(_raised, args[0])
     return real(*args, **kwargs)
+
+
+def _raised(number: int) -> None:
+    """A signal goes to the thread that raises it: raise(3)."""
+    _to_itself(number, "raise_signal()", _met(recorder.identity.pid, number, "/proc/thread-self"))
+
+
+def _met(pid: int, number: int, folder: str = "") -> str:
+    """What a signal that is about to be sent will meet: one of `wire.MEETS`; "" if unknown.
+
+    Only now can that be known: once it is sent, a handler may change it, or the process be gone.
+    """
+    global _proc_of
+    if number in _CANNOT_BE_MET:
+        return ""
+    try:
+        if _proc_of != recorder.identity.pid:
+            if posix.readlink("/proc/self") != str(recorder.identity.pid):
+                return ""  # that of another pid namespace: pid_namespaces(7)
+            _proc_of = recorder.identity.pid
+        file = posix.open(f"{folder or f'/proc/{pid}'}/status", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            return wire.met(posix.read(file, 65536), number)
+        finally:
+            posix.close(file)
+    except OSError:
+        return ""
 
 
 def child_runs(pid: int) -> "bool | None":
@@ -93,7 +139,11 @@ def _to_group(group: int, number: int) -> None:
         return
     children = _children_in(group)
     running = handlers.running(sys._getframe())
-    fields = str(group), str(int(number)), *_origin(), " ".join(children), running
+    looked_at = list(map(int, children))
+    if group in (0, posix.getpgrp()):
+        looked_at.append(recorder.identity.pid)
+    met = "".join((_met(pid, number) or "-")[0] for pid in looked_at)
+    fields = str(group), str(int(number)), *_origin(), " ".join(children), running, met
     if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
     else:
@@ -147,7 +197,8 @@ def _on_pidfd(handle: object, number: object, info: object = None, flags: object
 
 
 def _fields(pid: int, number: int) -> "tuple[str, ...]":
-    return str(pid), str(int(number)), *_origin(), wire.flag(child_runs(pid))
+    alive, met = wire.flag(child_runs(pid)), _met(pid, number)
+    return str(pid), str(int(number)), *_origin(), alive, "", met
 
 
 def _pid_of(handle: int) -> int:
@@ -190,6 +241,41 @@ def _take(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "An
     return taken
 
 
+# --- signals of the kernel's that it asks for
+
+
+def _alarm(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
+    """`alarm(seconds)` and `setitimer(which, seconds, interval)`: one timer, ITIMER_REAL."""
+    timed = args if real.__name__ == "alarm" else args[1:] if args[:1] == (_TIMER,) else ()
+    if timed and type(timed[0]) in (int, float):
+        handlers.guarded(_report_alarm, timed[0])
+    return real(*args, **kwargs)
+
+
+def _report_alarm(seconds: float) -> None:
+    """Before the timer is set: it may end us at once. A fork has no timer: fork(2)."""
+    global _alarm_of
+    if recorder.identity.will_exec:
+        return  # a preexec_fn: a report would have to be followed by one of the exec
+    if 0 < seconds < _LONGEST and _signal.getsignal(_signal.SIGALRM) == _signal.SIG_DFL:
+        _alarm_of = recorder.identity.pid
+        recorder.report(wire.ALARM, str(int(seconds * 1e9)))
+    elif _alarm_of == recorder.identity.pid:
+        _alarm_of = 0
+        recorder.report(wire.ALARM, "")
+
+
+def _limit(resource: object, limits: "Any") -> None:
+    if resource == _CPU and not recorder.identity.will_exec:  # as in _report_alarm
+        recorder.report(wire.CPU_LIMIT, *("" if n < 0 else str(int(n)) for n in limits))
+
+
+def _prlimit(arguments: "tuple[Any, ...]") -> None:
+    pid, resource, limits = arguments
+    if limits is not None and pid in (0, recorder.identity.pid):
+        _limit(resource, limits)
+
+
 # --- handlers
 
 
@@ -209,6 +295,8 @@ def _signal_returned(*_: object) -> None:
     if sys.version_info < (3, 12):  # 3.11: what signal.signal was called with is not seen
         handlers.codes.update(handlers.current())
     _check_sigchld()
+    if _alarm_of and _signal.getsignal(_signal.SIGALRM) != _signal.SIG_DFL:
+        _report_alarm(0)
 
 
 def _check_sigchld() -> None:

@@ -247,7 +247,8 @@ class Tree:
         number = None if about is None else about.number
         self._note(protocol.REPORT, process, report.data, number)
         if kind == wire.KILL and about is not None and about.ended_at is None:
-            self.log += signals.states(about, signal)
+            if not report.field(6):  # the sender could not look before it sent the signal
+                self.log += signals.states(about, signal)
         elif kind == wire.KILL_GROUP:
             group = target if target != 0 else signals.group_of(process.pid)
             self._find()

@@ -6,6 +6,8 @@ import fcntl
 import posix
 import sys
 
+from pytest_proclife import wire
+
 SO_PASSPIDFD = 76  # socket(7); Linux 6.5
 SCM_PIDFD = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
@@ -97,14 +99,21 @@ def signal_state(pid: int, signal: int) -> str | None:
         text = contents("/proc/%d/status" % pid)
     except OSError:
         return None
-    if b"\nState:\tZ" in text or b"\nState:\tX" in text:
-        return None  # its dispositions are gone
-    bit = 1 << (signal - 1)
-    for name, state in ((b"SigBlk", "blocked"), (b"SigIgn", "ignored"), (b"SigCgt", "caught")):
-        start = text.find(b"\n" + name + b":\t")
-        if start >= 0 and int(text[start + 9 : start + 25], 16) & bit:
-            return state
-    return "default"
+    met = wire.met(text, signal)
+    return None if met in ("ended", "") else met
+
+
+def cpu_limit(pid: int) -> tuple[str, str] | None:
+    """The soft and the hard RLIMIT_CPU of a process, "" for none; None if it has neither.
+
+    Source: proc_pid_limits(5).
+    """
+    try:
+        words = contents("/proc/%d/limits" % pid).partition(b"\nMax cpu time")[2].split(None, 2)
+    except OSError:
+        return None
+    soft, hard = ("" if word == b"unlimited" else word.decode() for word in (words + [b""] * 2)[:2])
+    return (soft, hard) if soft or hard else None
 
 
 def contents(path: str) -> bytes:

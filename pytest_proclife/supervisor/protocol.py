@@ -52,6 +52,7 @@ ADOPTED = "adopted"  # (none): found running below the supervisor, which inherit
 PROGRAM = "program"  # arguments: it runs another program than when it was found
 REPORT = "report"  # datagram (see `wire`), number of the process that it is about or None
 STATE = "state"  # signal, what it would meet (caught|ignored|blocked|default|None if unknown)
+CPU_LIMIT = "cpu_limit"  # soft and hard RLIMIT_CPU in seconds as it begins, "" for none
 GROUP = "group"  # signal, numbers of members, numbers of processes that were gone already
 ORDERED = "ordered"  # signal, via: sent to it for the caller
 GROUP_ORDERED = "group ordered"  # signal, via: sent for the caller to the group that it is in

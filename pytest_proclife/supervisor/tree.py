@@ -14,6 +14,7 @@ from pytest_proclife.supervisor.reports import Reception, Report
 
 _HALF = 0.5  # of a wake-up: what its second look has found
 _DOES_NOT_REPORT = b"0"
+_NEW = b"new"
 
 
 class Process:
@@ -136,6 +137,9 @@ class Tree:
             if parent is not None and parent is not process:
                 parent.children.append(process)
             self.opaque.discard(process)
+            limit = kernel.cpu_limit(process.pid) if report.field(2) == _NEW else None
+            if limit is not None:  # what set it did not report, as a shell; forks inherit it
+                self.note(protocol.CPU_LIMIT, process, *limit)
         elif kind == wire.STARTED and about is not None:
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
@@ -143,7 +147,8 @@ class Tree:
         elif kind == wire.UNSEEN or (kind == wire.EXEC and report.field(0) == _DOES_NOT_REPORT):
             self.opaque.add(process)
         elif kind == wire.KILL and about is not None and not about.ended:
-            self.log += signals.states(about, report.number(1))
+            if not report.field(6):  # the sender could not look before it sent the signal
+                self.log += signals.states(about, report.number(1))
         elif kind == wire.KILL_GROUP:
             living = list(self.living.values())
             group, signal = report.number(0), report.number(1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import faulthandler
 import functools
 import multiprocessing
 import os
@@ -76,6 +78,14 @@ def ends_itself_in_handler(ready: Ready) -> None:
 
 def aborts_in_handler(ready: Ready) -> None:
     waits(ready, lambda number, frame: os.abort())
+
+
+def fails_in_handler(ready: Ready) -> None:
+    waits(ready, fault)
+
+
+def fault(*_: object) -> None:
+    ctypes.string_at(0)
 
 
 def passes_on(ready: Ready) -> None:
@@ -198,6 +208,81 @@ def ready(handler: Callable[[int, object], None]) -> None:
     reader = woken_by(handler)
     print("ready", flush=True)
     os.read(reader, 1)
+
+
+def exit_in_c() -> None:
+    ctypes.CDLL(None)._exit(3)
+
+
+def exit_by_faulthandler() -> None:
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(0.01, exit=True, file=nowhere)
+        time.sleep(60)
+
+
+def leave_by_os_exit() -> None:
+    os._exit(5)
+
+
+def end_itself() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stay(ready: Ready) -> None:
+    ready.put(None)
+    time.sleep(60)
+
+
+def beside_one_that_exits_in_c(silent: str) -> None:
+    """Children that end in each way, before and after one that ends without a word."""
+    ready: Ready = multiprocessing.SimpleQueue()
+    staying = [
+        multiprocessing.Process(target=stay, args=(ready,), name=name, daemon=name == "daemon")
+        for name in ("killed", "terminated", "daemon")
+    ]
+    for child in staying:
+        child.start()
+        ready.get()
+    ends = (return_at_once, fail_at_once, leave, leave_by_os_exit, end_itself)
+    for target in (globals()[silent], *ends):
+        child = multiprocessing.Process(target=target, name=target.__name__)
+        child.start()
+        child.join()
+    killed, terminated, _ = staying
+    killed.kill()
+    terminated.terminate()
+    killed.join()
+    terminated.join()
+
+
+def signalled_beside_one_that_exits_in_c(name: str) -> None:
+    """A child that ended of a signal, which the silent one could have sent."""
+    context = multiprocessing.get_context("fork")
+    ready: Ready = context.SimpleQueue()
+    reader, writer = os.pipe()
+    if name == "fault":
+        child = context.Process(target=fault_when_told, args=(reader,), name=name)
+    else:
+        child = context.Process(target=waits, args=(ready, leave), name=name)
+    child.start()
+    silent = context.Process(target=kill_in_c, args=(child.pid, name), name="silent")
+    if name == "caught":
+        ready.get()
+    silent.start()
+    silent.join()
+    os.write(writer, b"1")
+    child.join()
+
+
+def fault_when_told(reader: int) -> None:
+    os.read(reader, 1)
+    fault()
+
+
+def kill_in_c(pid: int, name: str) -> None:
+    if name == "caught":
+        ctypes.CDLL(None).kill(pid, signal.SIGTERM)
+    exit_in_c()
 
 
 def exit_in_a_helper() -> None:
