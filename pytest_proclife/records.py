@@ -175,6 +175,10 @@ class EvidenceKind(enum.StrEnum):
     SIGNAL_SENT = "signal_sent"
     HANDLER_RAN = "handler_ran"
     SIGNAL_TAKEN = "signal_taken"
+    MAY_HAVE_SENT = "may_have_sent"
+    ALARM_DUE = "alarm_due"
+    CPU_LIMIT = "cpu_limit"
+    PARENT_ENDED = "parent_ended"
     FINISHED = "finished"
     OS_EXIT_CALLED = "os_exit_called"
     EXIT_PATH_UNFINISHED = "exit_path_unfinished"
@@ -277,6 +281,41 @@ class SignalTaken(Evidence, kind=EvidenceKind.SIGNAL_TAKEN):
 
     signal: str
     via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MayHaveSent(Evidence, kind=EvidenceKind.MAY_HAVE_SENT):
+    """`about`, a program that does not report, ran when it died, and may have sent it the signal.
+
+    `argv` is the program's command line.
+    """
+
+    signal: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmDue(Evidence, kind=EvidenceKind.ALARM_DUE):
+    """Its own timer was due, of `signal.alarm()` or `setitimer()`, and it died of SIGALRM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuLimit(Evidence, kind=EvidenceKind.CPU_LIMIT):
+    """It had a limit of processor time, and died of a signal by which the kernel enforces that.
+
+    `soft` (SIGXCPU) and `hard` (SIGKILL) are in seconds, None if there is none: setrlimit(2).
+    """
+
+    soft: int | None
+    hard: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentEnded(Evidence, kind=EvidenceKind.PARENT_ENDED):
+    """Its parent, `about`, ended in the moment in which it died of a signal that nobody reported.
+
+    The kernel sends one then if the process has asked for that: PR_SET_PDEATHSIG, prctl(2).
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

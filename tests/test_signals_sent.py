@@ -14,7 +14,16 @@ from conftest import TARGETS
 from fidelity import both
 
 import pytest_proclife
-from pytest_proclife import Cause, Code, Ending
+from pytest_proclife import (
+    Cause,
+    Code,
+    Ending,
+    ProcessRecord,
+    Run,
+    assert_shut_down,
+    records,
+)
+from pytest_proclife.records import Disposition, EvidenceKind, UnknownKind
 
 SENDERS = str(TARGETS / "senders.py")
 
@@ -121,3 +130,142 @@ def test_a_handler_that_returns_is_not_what_main_left_by_later(goes_on: str) -> 
         end = main.wait().main
     wanted = Cause.SYS_EXIT if SEES_HANDLERS else Cause.UNKNOWN
     assert (end.cause, end.ended_by, end.exitcode) == (wanted, None, 6)
+
+
+# --- what a signal met
+
+
+def met(process: ProcessRecord) -> list[Disposition | None]:
+    return [f.disposition for f in process.evidence if isinstance(f, records.SignalSent)]
+
+
+def by(run: Run, way: str, child: ProcessRecord) -> ProcessRecord:
+    """Who sent it the signal: main, or the fork that did nothing else."""
+    if way != "sibling":
+        return run.main
+    return max((p for p in run.children if p.kind == "os_fork" and p.id > child.id), key=_minus_id)
+
+
+def _minus_id(process: ProcessRecord) -> int:
+    return -process.id
+
+
+@pytest.mark.parametrize("way", ["Process", "kill", "pidfd", "killpg", "sibling"])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("ignore_and_leave", Cause.TERMINATED),
+        ("catch_and_restore", Cause.RETURNED),
+        ("catch_in_asyncio", Cause.RETURNED),
+    ],
+)
+def test_a_handler_that_is_gone_at_once_has_caught_the_signal(
+    name: str, cause: Cause, way: str
+) -> None:
+    run = pytest_proclife.run(SENDERS, ["quick_ends", "fork", name, "15", way, "5"])
+    children = [p for p in run.children if p.kind == "process"]
+    assert len(children) == 5
+    for child in children:
+        assert child.cause is cause, child.evidence
+        assert met(child) == [Disposition.CAUGHT]
+        sender = by(run, way, child)
+        assert [request.by for request in child.requests] == [sender.id]
+        assert child.ended_by == (sender.id if cause is Cause.TERMINATED else None)
+        assert_shut_down(child, by=sender, signal="SIGTERM", within=30)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_under_each_start_method_too(method: str) -> None:
+    arguments = ["quick_ends", method, "ignore_and_leave", "15", "Process", "2"]
+    run = pytest_proclife.run(SENDERS, arguments)
+    assert [p.cause for p in run.children] == [Cause.TERMINATED] * 2
+    assert [met(p) for p in run.children] == [[Disposition.CAUGHT]] * 2
+
+
+@pytest.mark.parametrize("way", ["kill", "killpg"])
+def test_an_interrupt_that_is_caught_before_a_quick_end_is_known(way: str) -> None:
+    run = pytest_proclife.run(SENDERS, ["quick_ends", "fork", "catch_interrupt", "2", way, "5"])
+    assert [p.cause for p in run.children] == [Cause.RETURNED] * 5
+    assert [met(p) for p in run.children] == [[Disposition.CAUGHT]] * 5
+
+
+def test_a_program_that_catches_an_interrupt_and_ends_has_returned() -> None:
+    run = pytest_proclife.run(SENDERS, ["interrupted", "5"])
+    assert [p.cause for p in run.children] == [Cause.RETURNED] * 5, run
+    assert [met(p) for p in run.children] == [[Disposition.CAUGHT]] * 5
+    assert run.witness.complete
+
+
+# --- whose signal
+
+
+OWN_DEEDS = {
+    "abort_by_itself": "SIGABRT",
+    "abort_with_a_handler": "SIGABRT",
+    "fault_by_itself": "SIGSEGV",
+    "alarm_by_itself": "SIGALRM",
+    "alarm_of_its_thread": "SIGALRM",
+}
+
+
+def test_what_a_process_did_itself_is_its_own_beside_a_shell_that_could_have_done_it() -> None:
+    run = pytest_proclife.run(SENDERS, ["beside_a_shell", *OWN_DEEDS])
+    for name, number in OWN_DEEDS.items():
+        child = run[name]
+        assert (child.cause, child.signal, child.ended_by) == (Cause.SIGNALED, number, None), run
+    due = [f.kind for f in run["alarm_by_itself"].evidence]
+    assert EvidenceKind.ALARM_DUE in due
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("sleep", "kill -9 {pid}"),
+        ("sleep", "kill -SEGV {pid}"),
+        ("alarm_that_it_does_not_wait_for", "kill -ALRM {pid}"),
+        ("alarm_that_it_took_back", "kill -ALRM {pid}"),
+        ("alarm_that_was_over", "kill -ALRM {pid}"),
+    ],
+)
+@pytest.mark.parametrize("shell", ["", "sh"])
+def test_a_signal_by_a_program_that_does_not_report_is_unknown_and_the_program_named(
+    name: str, command: str, shell: str
+) -> None:
+    words = ["sh", "-c", command] if shell else command.split()
+    run = pytest_proclife.run(SENDERS, ["by_a_program", name, *words])
+    child = run["child"]
+    assert (child.cause, child.ended_by) == (Cause.UNKNOWN, None), child.evidence
+    assert child.unknown_reason is not None
+    assert child.unknown_reason.kind is UnknownKind.UNOBSERVED_SENDER
+    (fact,) = (f for f in child.evidence if isinstance(f, records.MayHaveSent))
+    sender = next(p for p in run.children if p is not child)
+    assert (fact.about, fact.signal) == (sender.id, child.signal)
+    assert fact.argv == tuple(word.format(pid=child.pid) for word in words)
+
+
+def test_a_parents_end_in_the_same_moment_is_told_of_who_died_of_a_signal() -> None:
+    run = pytest_proclife.run(SENDERS, ["die_with_the_parent"])
+    parent, child = run.descendants
+    assert (child.cause, child.signal, parent.cause) == (Cause.SIGNALED, "SIGKILL", Cause.OS_EXIT)
+    (fact,) = (f for f in child.evidence if f.kind is EvidenceKind.PARENT_ENDED)
+    assert fact.about == parent.id
+
+
+@pytest.mark.slow
+def test_a_limit_of_processor_time_is_told_of_who_died_of_its_signal() -> None:
+    run = pytest_proclife.run(SENDERS, ["out_of_processor_time"], timeout=120)
+    told = [
+        (child.signal, fact.soft, fact.hard)
+        for child in run.children
+        for fact in child.evidence
+        if isinstance(fact, records.CpuLimit)
+    ]
+    assert told == [("SIGXCPU", 1, 60), ("SIGKILL", 1, 1), ("SIGKILL", 1, 1)], run
+    assert [p.cause for p in run.children] == [Cause.SIGNALED] * 3
+
+
+def test_the_stack_at_an_abort_has_no_frame_of_ours() -> None:
+    bare, observed, run = both([SENDERS, "abort_and_show_the_stack"])
+    assert observed == bare
+    assert "abort_and_show_the_stack" in bare.stderr
+    assert (run.main.cause, run.main.signal) == (Cause.SIGNALED, "SIGABRT")

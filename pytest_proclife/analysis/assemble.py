@@ -121,7 +121,15 @@ class _Stages:
             waiting_for=waits,
             unknown_reason=None if verdict is None else verdict.unknown,
             evidence=evidence.collect(
-                process, self.processes, self.family, known, verdict, waits, join.holds, clock
+                process,
+                self.processes,
+                self.family,
+                self.gaps,
+                known,
+                verdict,
+                waits,
+                join.holds,
+                clock,
             ),
         )
 

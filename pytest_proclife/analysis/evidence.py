@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from signal import SIGKILL, SIGXCPU
 
 from pytest_proclife import records, wire
-from pytest_proclife.analysis import joins
+from pytest_proclife.analysis import cause, joins
 from pytest_proclife.analysis.cause import Verdict
 from pytest_proclife.analysis.family import Family
+from pytest_proclife.analysis.gaps import Gaps
 from pytest_proclife.analysis.history import History
 from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
-from pytest_proclife.records import KINDS, Evidence, Source, signal_name
+from pytest_proclife.records import KINDS, Evidence, Source, UnknownKind, signal_name
 
+_NAMED, _LOOKED_AT = 20, 500  # programs that may have sent a signal
+# ns from a signal to the death by it: what has to die may wait long for a processor
+_TO_DIE = 250_000_000
+_LATE = 50_000_000  # ns: the kernel's events for two ends may come in either order
 _TEXT_LIMIT = 300  # characters of a message or a place: the whole message is in `exception`
 
 
@@ -36,6 +44,7 @@ def collect(
     process: ProcessFacts,
     processes: Sequence[ProcessFacts],
     family: Family,
+    gaps: Gaps,
     history: History,
     verdict: Verdict | None,
     waits: Sequence[records.Wait],
@@ -52,6 +61,10 @@ def collect(
         *_held_up(holds, waits, family, clock),
         *_end(process, family, history, clock),
     ]
+    if verdict is not None and history.died_of is not None and verdict.ended_by is None:
+        found += _unsent(process, processes, family, history, clock)
+        if verdict.unknown is not None and verdict.unknown.kind is UnknownKind.UNOBSERVED_SENDER:
+            found += _silent(process, family, gaps, history, clock)
     found.sort(key=lambda fact: fact.at or 0.0)
     if verdict is not None and verdict.unknown is not None:
         found.append(records.FactMissing(at=None, source=Source.PROCLIFE, reason=verdict.unknown))
@@ -174,6 +187,78 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
     if last is not None and history.last_report == "os_exit":
         status = last.field(1)[:20]
         yield records.OsExitCalled(at=clock.seconds(last.at), source=Source.ITSELF, status=status)
+
+
+def _unsent(
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    history: History,
+    clock: Clock,
+) -> Iterator[Evidence]:
+    """What may have brought the signal that it died of, and that nobody sent."""
+    if any(sent.signal == history.signal and sent.certain for sent in history.sent):
+        return
+    if cause.by_own_timer(history):
+        due = int(history.alarm_due)
+        yield records.AlarmDue(at=clock.seconds(due), source=Source.ITSELF)
+    at, soft, hard = _cpu_limit(process, processes, family)
+    if (history.signal == SIGXCPU and soft is not None) or (
+        history.signal == SIGKILL and hard is not None
+    ):
+        yield records.CpuLimit(at=clock.seconds(at), source=Source.KERNEL, soft=soft, hard=hard)
+    number = family.identities[process.number].parent
+    end = None if number is None or not process.reaped_by_us else processes[number].end
+    if end is not None and -_LATE <= history.ended - end <= _TO_DIE:
+        yield records.ParentEnded(
+            at=clock.seconds(end), source=Source.KERNEL, about=family.id(number)
+        )
+
+
+def _cpu_limit(
+    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family
+) -> tuple[int, int | None, int | None]:
+    """When its RLIMIT_CPU was set, the soft and the hard one; inherited, too: getrlimit(2)."""
+    number, until = process.number, math.inf
+    visited: set[int] = set()
+    while number not in visited:
+        visited.add(number)
+        above = processes[number]
+        limits = [limit for limit in above.cpu_limits if limit[0] <= until]
+        if limits:
+            at, soft, hard = max(limits, key=lambda limit: limit[0])
+            return at, _seconds(soft), _seconds(hard)
+        identity = family.identities[number]
+        parent = identity.parent if identity.forked_from is None else identity.forked_from
+        number, until = number if parent is None else parent, above.began
+    return 0, None, None
+
+
+def _seconds(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _silent(
+    process: ProcessFacts, family: Family, gaps: Gaps, history: History, clock: Clock
+) -> Iterator[Evidence]:
+    """The programs that do not report, and ran as it died; if none, the last that ran before."""
+    until = bisect_right(gaps.silent, history.ended, key=lambda silent: silent[0])
+    lived = [
+        (end, start, number)
+        for start, end, number in gaps.silent[max(0, until - _LOOKED_AT) : until]
+        if number != process.number and end >= history.began
+    ]
+    lived.sort(reverse=True)
+    near = [found for found in lived if found[0] >= history.ended - _TO_DIE] or lived[:1]
+    for _, start, number in near[:_NAMED]:
+        identity = family.identities[number]
+        yield records.MayHaveSent(
+            at=clock.seconds(int(max(start, clock.epoch))),
+            source=Source.PROCLIFE,
+            about=identity.id,
+            signal=signal_name(history.died_of or 0),
+            argv=identity.argv or (),
+        )
 
 
 def _waits(

@@ -56,14 +56,15 @@ class Gaps:
 
     `of_process` are the gaps in each process's own reports, `observed` whether a process is
     expected to report, both by number. `lost_reports` is when reports are missing, `unobserved`
-    when programs were running that do not report, both by owner's id. `missing` is all of it for
-    the reader.
+    when programs were running that do not report, both by owner's id; `silent` has the same by
+    number, in the order of their starts. `missing` is all of it for the reader.
     """
 
     of_process: tuple[tuple[Gap, ...], ...]
     observed: tuple[bool, ...]
     lost_reports: Spans
     unobserved: Spans
+    silent: Sequence[tuple[float, float, int]]
     missing: tuple[Missing, ...]
 
 
@@ -75,6 +76,7 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
         for process in processes
         if (start := _unobserved_since(process, processes, family)) is not None
     }
+    silent = sorted((start, _end(processes[number]), number) for number, start in since.items())
     return Gaps(
         of_process=of_process,
         observed=tuple(_is_observed(process, family, since) for process in processes),
@@ -85,9 +87,9 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
             for low, high in (*of_process[process.number], *((t, t) for t in process.lost_groups))
         ),
         unobserved=Spans(
-            (start, _end(processes[number]), family.identities[number].id)
-            for number, start in since.items()
+            (start, end, family.identities[number].id) for start, end, number in silent
         ),
+        silent=silent,
         missing=tuple(
             missing
             for number in family.order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,25 @@ def _signal_sent(fact: records.SignalSent, run: Run | None) -> str:
     return words + ", and it ended of that" if fact.decisive else words
 
 
+def _may_have_sent(fact: records.MayHaveSent, run: Run | None) -> str:
+    program = shlex.join(fact.argv)[:_COMMAND_LIMIT] or "a program"
+    if run is not None and fact.about is not None:
+        program += f" (pid {run.processes[fact.about].pid})"
+    return f"{program} was running, and may have sent {fact.signal}"
+
+
+def _cpu_limit(fact: records.CpuLimit, run: Run | None) -> str:
+    limits = (("soft", fact.soft), ("hard", fact.hard))
+    seconds = " and ".join(f"{n} s ({name})" for name, n in limits if n is not None)
+    return f"its processor time was limited to {seconds}"
+
+
+def _parent_ended(fact: records.ParentEnded, run: Run | None) -> str:
+    if run is None or fact.about is None:
+        return "its parent ended at that moment"
+    return f"its parent, {run.processes[fact.about]}, ended at that moment"
+
+
 def _finished(fact: records.Finished, run: Run | None) -> str:
     if fact.how is records.Ending.RETURNED:
         return "its code returned"
@@ -99,6 +119,7 @@ HOLDERS = {
     records.Holder.EXECUTOR: "its executor's thread",
     records.Holder.POOL: "the join() of its Pool",
 }
+_COMMAND_LIMIT = 200  # characters
 
 _DISPOSITIONS: dict[records.Disposition | None, str] = {
     records.Disposition.CAUGHT: ", which it caught",
@@ -115,6 +136,10 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.SIGNAL_SENT: _signal_sent,
     EvidenceKind.HANDLER_RAN: lambda fact, run: f"its handler of {fact.signal} ran",
     EvidenceKind.SIGNAL_TAKEN: lambda fact, run: f"took {fact.signal} with {fact.via}()",
+    EvidenceKind.MAY_HAVE_SENT: _may_have_sent,
+    EvidenceKind.ALARM_DUE: lambda fact, run: "its own timer was due",
+    EvidenceKind.CPU_LIMIT: _cpu_limit,
+    EvidenceKind.PARENT_ENDED: _parent_ended,
     EvidenceKind.FINISHED: _finished,
     EvidenceKind.OS_EXIT_CALLED: lambda fact, run: f"called os._exit({fact.status})",
     EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",

@@ -1,7 +1,11 @@
 """Mains that send signals, by each way to send one: WHICH, and its arguments."""
 
+import asyncio
+import ctypes
+import faulthandler
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -70,6 +74,219 @@ def to_themselves() -> None:
             time.sleep(60)
         os.wait()
     shell.communicate()
+
+
+def ignore_and_leave(ready: Any) -> None:
+    """Asked to end, it ignores further requests, and leaves."""
+
+    def leave(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(7)
+
+    signal.signal(signal.SIGTERM, leave)
+    ready.send(None)
+    while True:
+        time.sleep(0.1)
+
+
+def catch_and_restore(ready: Any) -> None:
+    """Asked to end, it takes its handler away, and returns."""
+    reader, writer = os.pipe()
+
+    def note(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.write(writer, b"1")
+
+    signal.signal(signal.SIGTERM, note)
+    ready.send(None)
+    os.read(reader, 1)
+
+
+def catch_in_asyncio(ready: Any) -> None:
+    """Asked to end, its event loop is over at once, and the handler with it."""
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        ready.send(None)
+        await stopped.wait()
+
+    asyncio.run(serve())
+
+
+def catch_interrupt(ready: Any) -> None:
+    try:
+        ready.send(None)
+        while True:
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+WAYS: dict[str, Callable[[Any, int], object]] = {
+    "kill": lambda child, number: os.kill(child.pid, number),
+    "Process": lambda child, number: child.terminate(),
+    "pidfd": lambda child, number: send(child.pid, number),
+    "killpg": lambda child, number: os.killpg(child.pid, number),
+    "sibling": lambda child, number: sibling(child.pid, number),
+}
+
+
+def sibling(pid: int, number: int) -> None:
+    """Another child sends it."""
+    sender = os.fork()
+    if sender == 0:
+        os.kill(pid, number)
+        os._exit(0)
+    os.waitpid(sender, 0)
+
+
+def own_group(name: str, ready: Any) -> None:
+    os.setpgid(0, 0)
+    globals()[name](ready)
+
+
+def quick_ends(method: str, name: str, number: str, way: str, count: str) -> None:
+    """Children that are gone, or have no handler any more, as soon as they have caught it."""
+    context: Any = multiprocessing.get_context(method)
+    for _ in range(int(count)):
+        told, ready = context.Pipe(duplex=False)  # no lock that an interrupt could leave locked
+        child = context.Process(target=own_group, args=(name, ready))
+        child.start()
+        told.recv()
+        WAYS[way](child, int(number))
+        child.join()
+
+
+INTERRUPTED = """
+try:
+    print("ready", flush=True)
+    __import__("time").sleep(60)
+except KeyboardInterrupt:
+    pass
+"""
+
+
+def interrupted(count: str) -> None:
+    """Programs that catch Ctrl-C, and end a moment later by themselves."""
+    for _ in range(int(count)):
+        program = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE)
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        program.communicate()
+
+
+def abort_by_itself() -> None:
+    os.abort()
+
+
+def abort_and_show_the_stack() -> None:
+    faulthandler.enable()
+    os.abort()
+
+
+def abort_with_a_handler() -> None:
+    """abort() ends it all the same: abort(3)."""
+    signal.signal(signal.SIGABRT, lambda *_: None)
+    os.abort()
+
+
+def fault_by_itself() -> None:
+    faulthandler.enable()
+    signal.raise_signal(signal.SIGSEGV)
+
+
+def alarm_by_itself() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    time.sleep(60)
+
+
+def alarm_of_its_thread() -> None:
+    threading.Thread(target=signal.alarm, args=(1,)).start()
+    time.sleep(60)
+
+
+def sleep(ready: Any) -> None:
+    ready.send(None)
+    time.sleep(60)
+
+
+def alarm_that_it_does_not_wait_for(ready: Any) -> None:
+    signal.alarm(50)
+    sleep(ready)
+
+
+def alarm_that_it_took_back(ready: Any) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 50)
+    signal.alarm(0)
+    sleep(ready)
+
+
+def alarm_that_was_over(ready: Any) -> None:
+    """A handler took it; what comes after that is not from the timer."""
+    signal.setitimer(signal.ITIMER_REAL, 2)
+
+    def restore(number: int, frame: object) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        ready.send(None)
+
+    signal.signal(signal.SIGALRM, restore)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    time.sleep(60)
+
+
+def beside_a_shell(*names: str) -> None:
+    """Children that end of what they did themselves, beside a shell that could have done it."""
+    shell = subprocess.Popen("read line", shell=True, stdin=subprocess.PIPE)
+    for name in names:
+        child = multiprocessing.get_context("fork").Process(target=globals()[name], name=name)
+        child.start()
+        child.join()
+    shell.communicate()
+
+
+def by_a_program(name: str, *command: str) -> None:
+    """A child is signalled by a program that does not report."""
+    context = multiprocessing.get_context("fork")
+    told, ready = context.Pipe(duplex=False)
+    child = context.Process(target=globals()[name], args=(ready,), name="child")
+    child.start()
+    told.recv()
+    subprocess.run([word.format(pid=child.pid) for word in command], check=True)
+    child.join()
+
+
+def die_with_the_parent() -> None:
+    """A process that asked the kernel to end it when its parent does: prctl(2)."""
+    if os.fork() == 0:
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            os.write(writer, b"1")
+            time.sleep(60)
+        os.read(reader, 1)
+        os._exit(0)
+    os.wait()
+
+
+def use_up(soft: int, hard: int) -> None:
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL if soft < hard else signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    while True:
+        pass
+
+
+def out_of_processor_time() -> None:
+    """One reaches its soft limit, one its hard limit, and a program that of a preexec_fn."""
+    context = multiprocessing.get_context("fork")
+    for name, limits in (("soft", (1, 60)), ("hard", (1, 1))):
+        child = context.Process(target=use_up, args=limits, name=name)
+        child.start()
+        child.join()
+    program = [sys.executable, "-c", "while True: pass"]
+    limit = resource.RLIMIT_CPU, (1, 1)
+    subprocess.run(program, check=False, preexec_fn=lambda: resource.setrlimit(*limit))
 
 
 def refused() -> None:

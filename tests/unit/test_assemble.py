@@ -9,10 +9,12 @@ import tracemalloc
 import pytest
 from histories import EPOCH, STEP, Log
 
-from pytest_proclife import wire
+from pytest_proclife import records, wire
 from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.records import (
     CauseNamed,
+    Disposition,
+    EvidenceKind,
     ProcessRecord,
     Run,
     TargetInfo,
@@ -323,6 +325,209 @@ def test_a_disposition_that_was_asked_for_too_late_says_nothing() -> None:
     child.exits(0)
 
     assert log.run().children[0].cause == "unknown"
+
+
+def looks(process: ProcessRecord) -> list[Disposition | None]:
+    return [f.disposition for f in process.evidence if isinstance(f, records.SignalSent)]
+
+
+def test_what_the_sender_saw_that_its_signal_would_meet_is_what_it_met() -> None:
+    log = Log()
+    child = log.child()
+    log.main.sends(child, 15, met="caught")
+    child.catches(15)
+    child.leaves("sys_exit", "SystemExit", "7", rose_from=15)
+    child.exits(7)
+    run = log.run()
+
+    assert looks(run.children[0]) == [Disposition.CAUGHT]
+    assert (run.children[0].cause, run.children[0].ended_by) == ("terminated", 0)
+
+
+@pytest.mark.parametrize("met", ["ignored", "default", "blocked"])
+def test_a_handler_that_ran_counts_for_more_than_what_was_seen_before(met: str) -> None:
+    log = Log()
+    child = log.child()
+    log.main.sends(child, 15, met=met)  # and it set a handler between the look and the signal
+    child.catches(15)
+    child.leaves("sys_exit", "SystemExit", "7", rose_from=15)
+    child.exits(7)
+
+    assert log.run().children[0].cause == "terminated"
+
+
+def test_who_was_a_zombie_when_its_signal_was_sent_did_not_end_of_it() -> None:
+    log = Log()
+    child, other = log.child(), log.child()
+    other.sends(child, 15, met="ended")
+    child.ends(signal=15)
+    other.returns()
+    run = log.run()
+
+    assert (run.children[0].cause, run.children[0].ended_by) == ("signaled", None)
+    assert [f.alive for f in run.children[0].evidence if isinstance(f, records.SignalSent)] == [
+        False
+    ]
+
+
+@pytest.mark.parametrize("met", ["", "unknown", "nonsense"])
+def test_a_sender_that_could_not_look_leaves_that_to_the_supervisor(met: str) -> None:
+    log = Log()
+    child = log.child()
+    log.main.sends(child, 10, met=met, state="ignored")
+    child.returns()
+
+    assert looks(log.run().children[0]) == ([Disposition.IGNORED] if not met else [None])
+
+
+def test_of_a_group_each_has_what_the_sender_saw_of_it() -> None:
+    log = Log()
+    one, two, other = log.child(), log.child(), log.child()
+    log.main.signals_group(0, 10, log.main, one, other, states="ignored", own=(one, two), met="cbd")
+    for child in (one, two, other):
+        child.returns()
+    log.main.returns()
+    run = log.run()
+
+    assert looks(run.main) == [Disposition.DEFAULT]
+    assert [looks(p) for p in run.children] == [
+        [Disposition.CAUGHT],
+        [Disposition.BLOCKED],  # it was gone when the supervisor looked
+        [Disposition.IGNORED],  # the supervisor's look
+    ]
+
+
+def test_whose_status_had_been_collected_was_not_in_a_group_that_was_signalled_then() -> None:
+    log = Log()
+    gone, child = log.child(), log.child()
+    gone.leaves()
+    gone.last_word("launcher", "0")
+    log.main.collects(gone, 0)
+    log.main.signals_group(77, 15, own=(child,))
+    gone.ends(0)  # the supervisor sees that late
+    child.ends(signal=15)
+
+    assert [len(looks(p)) for p in log.run().children] == [0, 1]
+
+
+# --- what a signal came from
+
+
+def facts(process: ProcessRecord, kind: EvidenceKind) -> list[records.Evidence]:
+    return [fact for fact in process.evidence if fact.kind is kind]
+
+
+def test_an_alarm_of_its_own_is_its_own_beside_a_shell() -> None:
+    log = Log()
+    log.program(log.main, "/bin/sh")
+    due, early, back = log.child(), log.child(), log.child()
+    due.says(wire.ALARM, str(STEP))
+    early.says(wire.ALARM, str(3600 * 10**9))
+    back.says(wire.ALARM, str(STEP))
+    back.says(wire.ALARM, "")
+    log.now += 10 * STEP
+    for child in (due, early, back):
+        child.ends(signal=14)
+    run = log.run()
+
+    assert [p.cause for p in run.children[1:]] == ["signaled", "unknown", "unknown"]
+    assert [len(facts(p, EvidenceKind.ALARM_DUE)) for p in run.children[1:]] == [1, 0, 0]
+
+
+def test_an_alarm_that_a_handler_took_was_over() -> None:
+    log = Log()
+    log.program(log.main, "/bin/sh")
+    child = log.child()
+    child.says(wire.ALARM, str(STEP))
+    log.now += 2 * STEP
+    child.catches(14)
+    child.ends(signal=14)
+
+    assert log.run().children[1].cause == "unknown"
+
+
+def test_the_programs_that_ran_at_the_moment_of_a_death_may_have_sent_the_signal() -> None:
+    log = Log()
+    victim = log.child()
+    before = log.program(log.main, "/bin/ls")
+    before.ends(0)
+    log.now += 10**9
+    shell = log.program(log.main, "/bin/sh", "-c", "sleep 5")
+    kill = log.program(log.main, "/bin/kill", "-9", str(victim.pid))
+    kill.ends(0)
+    victim.ends(signal=9)
+    late = log.program(log.main, "/bin/true")
+    for program in (late, shell):
+        program.ends(0)
+    named = facts(log.run().children[0], EvidenceKind.MAY_HAVE_SENT)
+
+    assert [fact.about for fact in named] == [3, 4]
+    assert [str(fact) for fact in named] == [
+        "/bin/sh -c 'sleep 5' was running, and may have sent SIGKILL",
+        f"/bin/kill -9 {victim.pid} was running, and may have sent SIGKILL",
+    ]
+
+
+def test_if_none_ran_at_that_moment_the_last_one_is_named() -> None:
+    log = Log()
+    victim = log.child()
+    for name in ("/bin/ls", "/bin/kill"):
+        log.program(log.main, name).ends(0)
+    log.now += 10**9
+    victim.ends(signal=9)
+    (named,) = facts(log.run().children[0], EvidenceKind.MAY_HAVE_SENT)
+
+    assert isinstance(named, records.MayHaveSent)
+    assert named.argv == ("/bin/kill",)
+
+
+@pytest.mark.parametrize(
+    ("signal", "limits", "told"),
+    [
+        (24, ("1", "2"), (1, 2)),
+        (24, ("1", ""), (1, None)),
+        (24, ("", "2"), None),
+        (9, ("1", "2"), (1, 2)),
+        (9, ("1", ""), None),
+        (15, ("1", "2"), None),
+    ],
+)
+def test_a_limit_of_processor_time_stands_beside_a_death_by_its_signal(
+    signal: int, limits: tuple[str, str], told: object
+) -> None:
+    log = Log()
+    parent = log.child()
+    parent.says(wire.CPU_LIMIT, *limits)
+    child = log.child(parent)
+    log.add(protocol.CPU_LIMIT, log.main.number, "5", "6")  # not its own
+    child.ends(signal=signal)
+    run = log.run()
+    found = facts(run.processes[2], EvidenceKind.CPU_LIMIT)
+
+    assert [(f.soft, f.hard) for f in found if isinstance(f, records.CpuLimit)] == (
+        [told] if told else []
+    )
+
+
+def test_a_parents_end_stands_beside_the_death_of_who_it_left() -> None:
+    log = Log()
+    parent = log.child()
+    child, joined, later, sent = (log.child(parent) for _ in range(4))
+    joined.ends(signal=9)
+    log.main.sends(sent, 9)
+    parent.ends(signal=9)
+    child.ends(signal=9, orphan=True)
+    sent.ends(signal=9, orphan=True)
+    log.now += 10**9
+    later.ends(signal=9, orphan=True)
+    run = log.run()
+    told = [
+        fact.about
+        for process in run.processes[2:]
+        for fact in facts(process, EvidenceKind.PARENT_ENDED)
+    ]
+
+    assert told == [1]
 
 
 # --- before the end

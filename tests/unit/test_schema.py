@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from histories import Log
 
+from pytest_proclife import wire
 from pytest_proclife.records import KINDS, Cause, Ending, Joined, Role
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema, to read a JSON Schema")
@@ -62,7 +63,20 @@ def lost() -> Log:
     return log
 
 
-@pytest.mark.parametrize("build", [busy_log, snapshot, lost])
+def deaths() -> Log:
+    """Deaths by signals that nobody reported, each with what it may have come from."""
+    log = Log()
+    alarmed, limited = log.child(), log.child()
+    alarmed.says(wire.ALARM, "1")
+    limited.says(wire.CPU_LIMIT, "1", "")
+    log.program(log.main, "/bin/sh", "-c", "kill -9 102")
+    alarmed.ends(signal=14)
+    limited.ends(signal=24, orphan=True)
+    log.main.ends(signal=9)
+    return log
+
+
+@pytest.mark.parametrize("build", [busy_log, snapshot, lost, deaths])
 def test_a_document_is_as_the_schema_says(validator: Any, build: Callable[[], Log]) -> None:
     validator.validate(json.loads(build().run().to_json()))
 
