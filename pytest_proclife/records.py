@@ -172,6 +172,7 @@ class EvidenceKind(enum.StrEnum):
 
     STARTED = "started"
     NOT_STARTED = "not_started"
+    REPLACES = "replaces"
     SIGNAL_SENT = "signal_sent"
     HANDLER_RAN = "handler_ran"
     SIGNAL_TAKEN = "signal_taken"
@@ -180,6 +181,8 @@ class EvidenceKind(enum.StrEnum):
     CPU_LIMIT = "cpu_limit"
     PARENT_ENDED = "parent_ended"
     FINISHED = "finished"
+    TASK_LOST = "task_lost"
+    RAN_ON = "ran_on"
     OS_EXIT_CALLED = "os_exit_called"
     EXIT_PATH_UNFINISHED = "exit_path_unfinished"
     WAITING = "waiting"
@@ -248,6 +251,18 @@ class NotStarted(Evidence, kind=EvidenceKind.NOT_STARTED):
     name: str
     error: str
     where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaces(Evidence, kind=EvidenceKind.REPLACES):
+    """A Pool started it in place of `about`, a worker that had ended.
+
+    `lost_task`: whether that worker ended in the middle of a task, which is lost then; None if
+    that is not known, as another process killed it. `function` is the function of that task.
+    """
+
+    lost_task: bool | None
+    function: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +340,18 @@ class Finished(Evidence, kind=EvidenceKind.FINISHED):
     how: Ending
     exception: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLost(Evidence, kind=EvidenceKind.TASK_LOST):
+    """A Pool's worker began to end in the middle of a task: a call of `function`."""
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanOn(Evidence, kind=EvidenceKind.RAN_ON):
+    """A fork of `about` ran on into that one's exit path, and into its exit handlers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ STARTED = "s"  # child's pid, kind, name, daemon, start method, observed, where,
 # a child that could not be started: its pid if there was a process that executed nothing, else
 # empty; kind, name, error if it was seen, where
 NOT_STARTED = "n"
+REPLACES = "R"  # pid of a Pool's new worker, pid of the worker in whose place it was started
+# the function of the task that a Pool's worker was in the middle of: its own end comes next
+TASK = "o"
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
 # signal whose handler raised it, exit requests for which a handler is set, 1 if the exception is a

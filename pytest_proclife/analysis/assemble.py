@@ -125,7 +125,7 @@ class _Stages:
                 self.processes,
                 self.family,
                 self.gaps,
-                known,
+                self.histories,
                 verdict,
                 waits,
                 join.holds,

@@ -45,18 +45,20 @@ def collect(
     processes: Sequence[ProcessFacts],
     family: Family,
     gaps: Gaps,
-    history: History,
+    histories: Sequence[History],
     verdict: Verdict | None,
     waits: Sequence[records.Wait],
     holds: Sequence[joins.Hold],
     clock: Clock,
 ) -> tuple[Evidence, ...]:
     """The facts about a process in the order of their times, what is missing last."""
+    history = histories[process.number]
     found = [
         *_start(process, family, clock),
+        *_replacement(process, processes, family, histories, clock),
         *(_signal(sent, verdict, clock) for sent in history.sent),
         *_not_started(process, processes, family, clock),
-        *_own(process, history, clock),
+        *_own(process, family, history, clock),
         *_waits(process, waits, clock),
         *_held_up(holds, waits, family, clock),
         *_end(process, family, history, clock),
@@ -166,7 +168,37 @@ def _not_started(
             )
 
 
-def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evidence]:
+def _replacement(
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    histories: Sequence[History],
+    clock: Clock,
+) -> Iterator[Evidence]:
+    """The worker of a Pool in whose place it was started."""
+    if process.replaces is None:
+        return
+    task = processes[process.replaces].last_of_program(wire.TASK)
+    yield records.Replaces(
+        at=clock.seconds(process.began),
+        source=Source.PROCLIFE,
+        about=family.id(process.replaces),
+        lost_task=histories[process.replaces].lost_task,
+        function="" if task is None else clock.cut(task.field(0)),
+    )
+
+
+def _is_copy(process: ProcessFacts, family: Family) -> bool:
+    """Whether it is a fork by `os.fork` that still runs its parent's program."""
+    hello = process.first(wire.HELLO)
+    by_fork = hello is not None and hello.field(2) == "fork"
+    is_fork = family.identities[process.number].kind == "os_fork"
+    return is_fork and by_fork and len(process.programs) == 1 and process.replaced_at is None
+
+
+def _own(
+    process: ProcessFacts, family: Family, history: History, clock: Clock
+) -> Iterator[Evidence]:
     for caught in process.all_of_program(wire.CAUGHT):
         at, signal = clock.seconds(caught.at), signal_name(caught.number(0) or 0)
         if caught.field(1) in wire.TAKEN_BY:
@@ -183,6 +215,14 @@ def _own(process: ProcessFacts, history: History, clock: Clock) -> Iterator[Evid
             exception=clock.cut(report.field(1)),
             message=clock.cut(report.field(2)),
         )
+    task = process.last_of_program(wire.TASK)
+    if task is not None and family.identities[process.number].kind == "pool_worker":
+        name = clock.cut(task.field(0))
+        yield records.TaskLost(at=clock.seconds(task.at), source=Source.ITSELF, function=name)
+    if _is_copy(process, family) and (report is not None or history.last_report == "exit"):
+        left = report or process.last_of_program(wire.EXITING) or process.reports[-1]
+        copied = family.id(family.identities[process.number].forked_from)
+        yield records.RanOn(at=clock.seconds(left.at), source=Source.ITSELF, about=copied)
     last = process.last_of_program(wire.EXITING)
     if last is not None and history.last_report == "os_exit":
         status = last.field(1)[:20]

@@ -55,6 +55,8 @@ class History:
     finish: Finish | None = None
     handler: int | None = None  # the signal whose handler called os._exit
     last_report: str | None = None  # how it exits: exit, os_exit, launcher; None if it was lost
+    # of a Pool's worker: whether it ended in the middle of a task; None if that is not known
+    lost_task: bool | None = None
     gaps: tuple[tuple[float, float], ...] = ()  # when reports of its own are missing
     lost_reports: Spans = NO_SPANS  # when reports of others are missing: they could be requests
     unobserved: Spans = NO_SPANS  # when programs were running whose signals nobody reports
@@ -131,6 +133,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         finish=_finish(process),
         handler=None if last is None else last.number(2),
         last_report=None if last is None else _exits(process, last, gaps),
+        lost_task=_lost_task(process, gaps),
         gaps=gaps.of_process[number],
         lost_reports=gaps.lost_reports,
         unobserved=gaps.unobserved,
@@ -159,6 +162,15 @@ def _finish(process: ProcessFacts) -> Finish | None:
         rose_at=int(report.field(7)) if report.field(7).isdecimal() else None,
         handled=frozenset(int(n) for n in report.field(5).split() if n.isdecimal() and len(n) < 3),
     )
+
+
+def _lost_task(process: ProcessFacts, gaps: Gaps) -> bool | None:
+    if process.last_of_program(wire.TASK) is not None:
+        return True
+    own_end = any(process.last_of_program(kind) for kind in (wire.FINISHED, wire.EXITING))
+    own_signal = any(sent.by == process.number for sent in process.sent)
+    # it reports its task before each of these
+    return False if (own_end or own_signal) and not gaps.of_process[process.number] else None
 
 
 def _exits(process: ProcessFacts, last: Report, gaps: Gaps) -> str:

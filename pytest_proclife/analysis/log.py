@@ -24,6 +24,8 @@ _FEWEST_FIELDS = {
     wire.STARTED: 5,
     wire.RUN: 5,
     wire.NOT_STARTED: 5,
+    wire.REPLACES: 2,
+    wire.TASK: 1,
     wire.CPU_LIMIT: 2,
 }
 _HOW_EXITED = ("exit", "os_exit", "launcher")
@@ -119,6 +121,7 @@ class ProcessFacts:
     argv: tuple[str, ...]  # as the kernel has it, if it did not report it
     found_below: int | None  # its parent, as the kernel has it
     adopted: bool  # it was found running below the supervisor, which inherits orphans
+    replaces: int | None  # a Pool started it in place of the process of this number
     ran_nothing: bool  # its parent reported that it could not execute a program
     reports: tuple[Report, ...]  # in the order in which they were written
     programs: tuple[tuple[Report, ...], ...]  # the same for each program: exec begins a new one
@@ -187,6 +190,7 @@ class _Draft:
     entered: bool = False
     found_below: int | None = None
     adopted: bool = False
+    replaces: int | None = None
     ran_nothing: bool = False
     reports: list[Report] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
@@ -297,6 +301,7 @@ class _Reader:
         self.by_pid: list[tuple[int, Report]] = []  # (sender, a report that names only a pid)
         self.texts: dict[str, str] = {}  # one copy of what stands in thousands of reports
         self.not_started: list[tuple[int, Report]] = []  # (sender, a child that executed nothing)
+        self.replacements: list[tuple[int, Report]] = []  # (sender, a Pool's new worker)
         self.to_groups: list[tuple[int, Report]] = []  # (sender, a signal to a group)
 
     def readers(self) -> dict[str, Callable[..., None]]:
@@ -364,6 +369,8 @@ class _Reader:
             self.processes[about].sent.append(_sent(process, report))
         elif kind == wire.NOT_STARTED:
             self.not_started.append((number, report))
+        elif kind == wire.REPLACES:
+            self.replacements.append((number, report))
         elif kind == wire.KILL_GROUP:
             self.group = process, report
             self.to_groups.append((number, report))
@@ -573,8 +580,7 @@ def _match_by_pid(reader: _Reader) -> None:
         ):
             certain = bool(process.reports) and process.reports[-1].at >= report.at
             process.sent.append(_sent(reader.processes[number], report, certain=certain))
-    for number, report in reader.not_started:
-        _note_not_started(of_pid.get(report.number(0) or 0, ()), number, report)
+    _match_starts(reader, of_pid)
     for number, report in reader.to_groups:
         for pid in report.field(4).split():
             lived = of_pid.get(int(pid) if pid.isdecimal() and len(pid) < 12 else 0, ())
@@ -584,13 +590,29 @@ def _match_by_pid(reader: _Reader) -> None:
                 _met(began[-1], sender, report, _looks_at_group(sender, report))
 
 
-def _note_not_started(lived: Sequence[_Draft], by: int, report: Report) -> None:
-    """A fork, one of those that had the pid, could not execute its program."""
-    for process in reversed(lived):
-        if any(by == sender and r.at <= report.at for sender, r in process.announcements):
+def _match_starts(reader: _Reader, of_pid: dict[int, list[_Draft]]) -> None:
+    """Find the forks that executed nothing, and the workers of a Pool that replace others."""
+    for number, report in reader.not_started:
+        failed = _started_by(number, of_pid.get(report.number(0) or 0, ()), report.at)
+        if failed is not None:
             # what reports has run something: a preexec_fn, say
-            process.ran_nothing = not process.reports and not process.unreadable
-            return
+            failed.ran_nothing = not failed.reports and not failed.unreadable
+    for number, report in reader.replacements:
+        new = _started_by(number, of_pid.get(report.number(0) or 0, ()), report.at)
+        if new is not None:
+            old = _started_by(number, of_pid.get(report.number(1) or 0, ()), new.began, but=new)
+            new.replaces = None if old is None else old.number
+
+
+def _started_by(
+    sender: int, lived: Sequence[_Draft], until: int, but: _Draft | None = None
+) -> _Draft | None:
+    """The last process, of those that had a pid, which the sender had started up to some time."""
+    for process in reversed(lived):
+        started = (report.at for by, report in process.announcements if by == sender)
+        if process is not but and any(at <= until for at in started):
+            return process
+    return None
 
 
 def _met(process: _Draft, sender: _Draft, report: Report, looks: dict[str, str]) -> None:

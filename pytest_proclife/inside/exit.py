@@ -60,13 +60,14 @@ _REPLACED = "replaced"
 class _OwnCode:
     """How far this process's own code has come."""
 
-    __slots__ = ("code", "inherited", "is_reported", "state")
+    __slots__ = ("code", "has_tasks", "inherited", "is_reported", "state")
 
     def __init__(self) -> None:
         self.state = _NOT_BEGUN
         self.code: CodeType | None = None  # of __main__
         # by report_end(); False again in a fork, and when a child of multiprocessing begins
         self.is_reported = False
+        self.has_tasks = False  # it is a Pool's worker: multiproc
         # the exception that its parent was handling at the fork, as _identity() has it: a
         # reference to it would keep what its frames refer to
         self.inherited: object = None
@@ -260,6 +261,7 @@ def report_end(
     if error is None:
         recorder.report(wire.FINISHED, how, "", "", "", "", handled)
         return
+    report_task(error.__traceback__)
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
@@ -272,6 +274,27 @@ def report_end(
     interrupt = isinstance(error, KeyboardInterrupt)
     texts = name, wire.clip(message), wire.clip(_text(error.__traceback__))
     recorder.report(wire.FINISHED, how, *texts, signal, handled, wire.flag(interrupt), at)
+
+
+def report_task(place: "FrameType | TracebackType | None") -> None:
+    """A Pool's worker ends: report the task that it is in the middle of, by stack or traceback.
+
+    `worker` (multiprocessing/pool.py) has a `job` while it has a task.
+    """
+    if not own.has_tasks:
+        return
+    while place is not None:
+        frame: Any = getattr(place, "tb_frame", place)
+        code = frame.f_code
+        if code.co_name == "worker" and code.co_filename.endswith("/multiprocessing/pool.py"):
+            names = frame.f_locals
+            if names.get("job") is not None:
+                function = names["func"]
+                if getattr(function, "__name__", "") in ("mapstar", "starmapstar"):
+                    function = names["args"][0][0]
+                recorder.report(wire.TASK, wire.clip(getattr(function, "__qualname__", ""), 200))
+            return
+        place = place.tb_next if hasattr(place, "tb_next") else frame.f_back
 
 
 def report_exception(error: BaseException) -> None:
@@ -356,6 +379,7 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
     )
     if not by_launcher:
         report_end_of_main()
+        report_task(caller)
         recorder.report(wire.EXITING, "os_exit", str(status), handlers.running(caller))
         return
     error = handled_exception()

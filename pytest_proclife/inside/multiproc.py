@@ -62,6 +62,9 @@ class _Child:
 
 
 _child = _Child()
+# id of the list of a Pool's workers -> the pids of those that it has, and of those that are gone
+# and have not been replaced yet
+_workers: "dict[int, tuple[list[int], list[int]]]" = {}
 # id of a Process that is being started -> its kind, its name, the code of start()
 _starting: "dict[int, tuple[str, str, CodeType]]" = {}
 # id of a Process that is being started -> the exception that its data cannot be written for
@@ -147,6 +150,30 @@ def _started(frame: "FrameType", value: object) -> None:
         "",
         callsite.where(frame.f_back),
     )
+    _note_worker(frame.f_back, popen.pid)
+
+
+def _note_worker(frame: "FrameType | None", pid: int) -> None:
+    """Report which worker of a Pool a new one replaces, if it is started in place of another.
+
+    `Pool.__init__` starts the first ones by `_repopulate_pool`; `_maintain_pool`, which the pool's
+    thread calls, takes out those that have ended, and starts as many: multiprocessing/pool.py.
+    """
+    if frame is None or frame.f_code.co_name != "_repopulate_pool_static":
+        return
+    pool, caller = frame.f_locals["pool"], frame.f_back
+    is_first = not pool and caller is not None and caller.f_code.co_name == "_repopulate_pool"
+    if is_first or id(pool) not in _workers:
+        _workers[id(pool)] = [pid], []
+        return
+    members, gone = _workers[id(pool)]
+    if caller is not None and caller.f_code.co_name == "_maintain_pool":
+        left = {worker._popen.pid for worker in list(pool)}
+        gone += [member for member in members if member not in left]
+        members[:] = [member for member in members if member in left]
+        if gone:
+            recorder.report(wire.REPLACES, str(pid), str(gone.pop(0)))
+    members.append(pid)
 
 
 # No event comes as an exception leaves start(), so what fails in it is watched. On 3.11 _failed()
@@ -226,6 +253,7 @@ def _bootstrap_begins(frame: "FrameType") -> None:
     exit.child_begins()
     waits.forget()
     _starting.clear()
+    _workers.clear()
 
 
 def _bootstrap_calls(frame: "FrameType", function: object, argument: object = None) -> None:
@@ -265,10 +293,12 @@ def _run_begins(frame: "FrameType") -> None:
     _child.run = _CALLED
     process = frame.f_locals["self"]
     _watch_run(process)
+    kind = process_target.kind_of(process)
+    exit.own.has_tasks = kind == "pool_worker"
     recorder.report(
         wire.RUN,
         str(process._parent_pid),
-        process_target.kind_of(process),
+        kind,
         wire.clip(process._name, 200),
         wire.flag(process._config.get("daemon", False)),
         getattr(process, "_start_method", "") or "",

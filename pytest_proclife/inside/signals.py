@@ -82,6 +82,7 @@ def _on_kill(arguments: "tuple[Any, ...]") -> None:
 
 def _to_itself(number: int, via: str, met: str) -> None:
     exit.report_end_of_main()
+    exit.report_task(sys._getframe())
     pid, running = recorder.identity.pid, handlers.running(sys._getframe())
     origin, where = _origin()
     if met == "caught" and not callable(_signal.getsignal(number)):

@@ -42,6 +42,22 @@ def _not_started(fact: records.NotStarted, run: Run | None) -> str:
     return words + _at(fact.where) + (f": {fact.error}" if fact.error else "")
 
 
+def _replaces(fact: records.Replaces, run: Run | None) -> str:
+    words = f"it replaces {_other(fact, run, 'a worker')} in its Pool"
+    if fact.lost_task is None:
+        return f"{words}; the task of that one, if it had one, is lost"
+    call = f" {fact.function}()" if fact.function else ""
+    return f"{words}; the task{call} of that one is lost" if fact.lost_task else words
+
+
+def _ran_on(fact: records.RanOn, run: Run | None) -> str:
+    return f"ran on into the exit path of {_other(fact, run, 'its parent')}, whose copy it is"
+
+
+def _other(fact: Evidence, run: Run | None, instead: str) -> str:
+    return instead if fact.about is None or run is None else str(run.processes[fact.about])
+
+
 def _signal_sent(fact: records.SignalSent, run: Run | None) -> str:
     words = f"sent {fact.signal} ({fact.via})"
     if not fact.certain:
@@ -133,6 +149,7 @@ _DISPOSITIONS: dict[records.Disposition | None, str] = {
 _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.STARTED: _started,
     EvidenceKind.NOT_STARTED: _not_started,
+    EvidenceKind.REPLACES: _replaces,
     EvidenceKind.SIGNAL_SENT: _signal_sent,
     EvidenceKind.HANDLER_RAN: lambda fact, run: f"its handler of {fact.signal} ran",
     EvidenceKind.SIGNAL_TAKEN: lambda fact, run: f"took {fact.signal} with {fact.via}()",
@@ -141,6 +158,8 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.CPU_LIMIT: _cpu_limit,
     EvidenceKind.PARENT_ENDED: _parent_ended,
     EvidenceKind.FINISHED: _finished,
+    EvidenceKind.TASK_LOST: lambda fact, run: f"left its task {fact.function}() undone",
+    EvidenceKind.RAN_ON: _ran_on,
     EvidenceKind.OS_EXIT_CALLED: lambda fact, run: f"called os._exit({fact.status})",
     EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",
     EvidenceKind.WAITING: _waiting,

@@ -32,6 +32,8 @@ def describe(
     is_helper = process.role is Role.HELPER
     if process.orphaned and not is_helper and not parent_named:
         words.append("outlived its parent")
+    if any(isinstance(fact, records.RanOn) for fact in process.evidence):
+        words.append("ran on into its parent's exit path")
     if process.target_ran is False and not is_helper and not start_named:
         words.append("its target never ran")
     return ", ".join(words)
