@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pytest_proclife import terminal
 from pytest_proclife.durations import LINGER, parse_seconds
 from pytest_proclife.errors import SupervisorLost, TargetError
 from pytest_proclife.options import Options
 from pytest_proclife.records import START_METHODS, LeftOut, Run
-from pytest_proclife.runner import observe
 from pytest_proclife.target import Module, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
@@ -142,6 +140,25 @@ def _target(command: list[str]) -> tuple[Target, list[str]]:
 
 
 def _run(namespace: argparse.Namespace, command: list[str]) -> int:
+    if not terminal.has_terminal():
+        return _watch(namespace, command, 0, terminal.observe_in_own_group)
+
+    def run(group: int, end: int, news: int) -> int:
+        def observe(options: Options) -> Run:
+            return terminal.observe_beside(options, end, news)
+
+        return _watch(namespace, command, group, observe)
+
+    return terminal.run_beside(run)
+
+
+def _watch(
+    namespace: argparse.Namespace,
+    command: list[str],
+    group: int,
+    observe: Callable[[Options], Run],
+) -> int:
+    """Run it and show the account; `group` is main's process group, 0 for one of its own."""
     try:
         target, args = _target(command)
         options = Options(
@@ -152,9 +169,9 @@ def _run(namespace: argparse.Namespace, command: list[str]) -> int:
             allow_timeout=True,
             capture=namespace.capture,
             streams=(0, 1, 2),
-            group=os.getpgrp(),
+            group=group,
         )
-        run = _observe(options)
+        run = observe(options)
     except (TargetError, SupervisorLost, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
@@ -165,17 +182,6 @@ def _run(namespace: argparse.Namespace, command: list[str]) -> int:
     if namespace.json and not _write(run, namespace.json):
         return FAILED
     return _exit_status(run)
-
-
-def _observe(options: Options) -> Run:
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        # a terminal sends the SIGINT of Ctrl-C to main too, and main decides what it means
-        signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        return observe(options)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _exit_status(run: Run) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import TARGETS
 
 from pytest_proclife import Run, cli
 from pytest_proclife.exercises import formats
@@ -159,6 +160,90 @@ def test_grade_offers_every_format_that_there_is() -> None:
     assert cli.FORMATS == formats.NAMES
 
 
+# --- signals, terminals, process groups
+
+GROUP = str(TARGETS / "signals_its_group.py")
+SIGNALS = ["SIGTERM", "SIGKILL", "SIGHUP", "SIGUSR1", "SIGQUIT", "SIGINT", "SIGALRM"]
+
+
+class Terminal:
+    """A terminal, and a program that it controls."""
+
+    def __init__(self, *command: str) -> None:
+        self.handle, its = pty.openpty()
+        # a program of its own takes the terminal: a fork is not for a process with threads
+        text = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        text += "os.execv(sys.argv[1], sys.argv[1:])"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", text, *command],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+        )
+        os.close(its)
+        self.seen = b""
+
+    def wait_for(self, words: bytes) -> None:
+        while words not in self.seen:
+            self.seen += os.read(self.handle, 4096)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.handle, keys)
+
+    def finish(self) -> int:
+        """Wait for the end of everything in it; returns the program's exit code."""
+        try:
+            while data := os.read(self.handle, 4096):
+                self.seen += data
+        except OSError:
+            pass  # EIO: the terminal is closed with its last process
+        os.close(self.handle)
+        return self.process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("how", ["killpg", "kill 0", "child"])
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_to_mains_own_group_ends_main_and_the_account_is_written(
+    name: str, how: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    words = ["run", "--json", str(file), GROUP, how, name, "default"]
+    done = subprocess.run([*PROCLIFE, *words], start_new_session=True, timeout=60)
+    main = Run.from_json(file.read_text()).main
+    number = signal.Signals[name]
+    assert (done.returncode, main.exitcode) == (128 + number, -number)
+    assert main.cause in (("raised", "signaled") if how != "child" else ("killed", "terminated"))
+
+
+def test_a_signal_that_a_shell_sends_to_its_group_does_not_end_the_account(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    words = ["run", "--json", str(file), GROUP, "sh", "SIGTERM", "default"]
+    done = subprocess.run([*PROCLIFE, *words], start_new_session=True, timeout=60)
+    assert (done.returncode, Run.from_json(file.read_text()).exitcode) == (128 + 15, -15)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"])
+def test_in_a_terminal_main_may_catch_the_signal_that_it_sends_to_its_group(
+    name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    terminal = Terminal(*PROCLIFE, "run", "--json", str(file), GROUP, "killpg", name, "caught")
+    assert terminal.finish() == 7
+    assert Run.from_json(file.read_text()).main.cause == "sys_exit"
+
+
+@pytest.mark.parametrize("how", ["killpg", "child"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGQUIT"])
+def test_in_a_terminal_too_the_account_is_written(name: str, how: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    terminal = Terminal(*PROCLIFE, "run", "--json", str(file), GROUP, how, name, "default")
+    number = signal.Signals[name]
+    # SIGKILL ends the process that the shell knows too
+    assert terminal.finish() in (128 + number, -number)
+    assert Run.from_json(file.read_text()).exitcode == -number
+
+
 def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) -> None:
     path = script(
         "import time\n"
@@ -166,31 +251,66 @@ def test_ctrl_c_in_a_terminal_is_mains_business(script: Callable[[str], str]) ->
         "except KeyboardInterrupt:\n print('interrupted', flush=True)\n"
         "raise SystemExit(9)"
     )
-    terminal, its = pty.openpty()
-    # a program of its own takes the terminal: a fork is not for a process with threads
-    text = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    text += "os.execv(sys.argv[1], sys.argv[1:])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", text, *PROCLIFE, "run", path],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
+    terminal = Terminal(*PROCLIFE, "run", path)
+    terminal.wait_for(b"ready")
+    terminal.type(b"\x03")
+    assert terminal.finish() == 9
+    assert b"interrupted" in terminal.seen
+    assert b"exit code 9" in terminal.seen
+
+
+def test_in_a_terminal_sigterm_to_proclife_ends_the_tree(
+    script: Callable[[str], str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.json"
+    path = script("import signal; print('ready', flush=True)\nwhile True: signal.pause()")
+    terminal = Terminal(*PROCLIFE, "run", "--json", str(file), path)
+    terminal.wait_for(b"ready")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.finish() == -signal.SIGTERM
+    assert Run.from_json(file.read_text()).main.cause == "cleaned_up"
+
+
+def test_main_reads_from_the_terminal(script: Callable[[str], str]) -> None:
+    terminal = Terminal(
+        *PROCLIFE, "run", script("print('ready', flush=True); print(input()[::-1])")
     )
-    os.close(its)
-    seen = b""
-    while b"ready" not in seen:
-        seen += os.read(terminal, 4096)
-    os.write(terminal, b"\x03")
-    try:
-        while data := os.read(terminal, 4096):
-            seen += data
-    except OSError:
-        pass  # EIO: the terminal is closed with its last process
-    os.close(terminal)
-    assert b"interrupted" in seen
-    assert b"exit code 9" in seen
-    assert process.wait(timeout=60) == 9
+    terminal.wait_for(b"ready")
+    terminal.type(b"abc\n")
+    assert terminal.finish() == 0
+    assert b"cba" in terminal.seen
+
+
+def test_ctrl_z_stops_proclife_with_main_and_fg_lets_both_go_on(
+    script: Callable[[str], str],
+) -> None:
+    path = script("import os, sys; print('main', os.getpid(), flush=True); print(input()[::-1])")
+    shell = Terminal("/bin/bash", "--norc", "--noprofile", "-i")
+    shell.type(b"stty -echo; PS1=; set -b\n")
+    shell.type(f"{' '.join(PROCLIFE)} run {path}\n".encode())
+    shell.wait_for(b"main ")
+    shell.type(b"\x1a")
+    shell.wait_for(b"Stopped")
+    shell.type(b"fg\n")
+    shell.type(b"abc\n")
+    shell.wait_for(b"cba")
+    shell.wait_for(b"why it ended")
+    shell.wait_for(b"exit code 0")
+    shell.type(b"exit\n")
+    assert shell.finish() == 0
+
+
+def test_a_sigint_to_proclife_without_a_terminal_is_mains_business(
+    script: Callable[[str], str],
+) -> None:
+    path = script("import signal; print('ready', flush=True)\nwhile True: signal.pause()")
+    with subprocess.Popen(
+        [*PROCLIFE, "run", path], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 128 + signal.SIGINT
 
 
 def test_sigterm_to_proclife_ends_the_tree(script: Callable[[str], str]) -> None:

@@ -60,6 +60,12 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     return integer(info, _PID) or None, integer(info, _PARENT) or None
 
 
+def parent(pid: int) -> int | None:
+    """The pid of a process's parent; None if there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
 def is_below(parent: int | None, above: set[int]) -> bool:
     """Whether a process with that parent descends from one of these: proc_pid_stat(5)."""
     while parent is not None and parent > 1:

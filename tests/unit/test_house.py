@@ -38,7 +38,7 @@ ORDER = (
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
     *("exercises.verdict", "exercises.feedback", "exercises.formats"),
     *("exercises.pytest_session", "exercises.grade"),
-    *("cli", "__main__"),
+    *("terminal", "cli", "__main__"),
 )
 # What runs in observed processes, and in the zygote and the supervisors, imports nothing else.
 WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
