@@ -55,6 +55,10 @@ TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT m
 MEETS = ("caught", "ignored", "blocked", "default", "ended", "unknown")
 NO_PROGRAM = "-"  # for `observed`: the child has no program to execute
 
+# 3.11: what is put behind the text of -c, to have its end seen: an audit event
+TEXT_ENDED = "_proclife.text_ended"
+AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
+
 # The environment variable that takes the ticket to a new interpreter: address of the run,
 # descriptor, parent's key, kind, start method.
 VARIABLE = "_PROCLIFE"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import importable
 import pytest
 import suspending
+from conftest import TARGETS
 
 import pytest_proclife
 from pytest_proclife import (
@@ -381,6 +383,50 @@ def test_a_run_is_frozen_picklable_and_equal_to_its_copy() -> None:
     assert pytest_proclife.Run.from_json(run.to_json()) == run
     with pytest.raises(AttributeError):
         run.duration = 0.0  # type: ignore[misc]
+
+
+# --- when main's own code is done
+
+
+@pytest.mark.parametrize("more", [[], ["multiprocessing"]])
+@pytest.mark.parametrize("how", ["return", "sys.exit", "raise"])
+@pytest.mark.parametrize("kind", ["script", "module", "code"])
+def test_mains_code_is_done_before_a_thread_of_it_goes_on(
+    kind: str, how: str, more: list[str]
+) -> None:
+    script = TARGETS / "thread_runs_on.py"
+    targets: dict[str, Any] = {
+        "script": script,
+        "module": Module("thread_runs_on"),
+        "code": Code(script.read_text()),
+    }
+    run = pytest_proclife.run(targets[kind], [how, *more], cwd=TARGETS)
+    (program,) = run.children
+    assert run.main.finished_at is not None
+    assert run.main.finished_at < program.started_at
+    assert run.main.cause == {"return": "returned", "raise": "raised"}.get(how, "sys_exit")
+
+
+PYTHONS_3_11 = sorted({p for p in map(shutil.which, ["python3.11", "/usr/bin/python3.11"]) if p})
+
+
+@pytest.mark.parametrize("python", PYTHONS_3_11)
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("import sys; print(sys.orig_argv[2:])", Cause.RETURNED),
+        ("import sys; sys.exit(3)", Cause.SYS_EXIT),
+        ("raise ValueError", Cause.RAISED),
+        ("import os; os._exit(4)", Cause.OS_EXIT),
+        ("def (", Cause.RAISED),
+    ],
+)
+def test_a_text_for_another_python_3_11_has_its_end(python: str, text: str, cause: Cause) -> None:
+    run = pytest_proclife.run([python, "-c", text])
+    assert run.main.cause is cause
+    assert (run.stdout or "").strip() in ("", repr([text]))
+    run = pytest_proclife.run(importable.call, ([python, "-c", text],))
+    assert [p.cause for p in run.children] == [cause]
 
 
 # --- what can go wrong on the way in

@@ -44,6 +44,7 @@ _REPLACED = "replaced"
 # an exception leaves it                            _on_excepthook            raised
 # SystemExit leaves it, and -i shows it             _on_excepthook            sys_exit
 # SystemExit leaves it: nothing is seen until
+#   the interpreter waits for threads, or
 #   multiprocessing's exit handler runs             main_exits                sys_exit
 #   an exit handler, or a thread that outlives it,
 #   calls os._exit or signals its own process       report_end_of_main        sys_exit
@@ -106,9 +107,14 @@ def install(kind: str) -> None:
             main_exits()
             rewrite.main.release()
 
-        watch.on_event(rewrite.TEXT_ENDED, _main_returned)
+        watch.on_event(wire.TEXT_ENDED, _main_returned)
         watch.on_event("cpython.run_module", lambda _: rewrite.main.watch_runpy(_main_returned))
         watch.on_event(rewrite.MAIN_GONE, on_main_gone)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    watch.on_module(
+        f"{version}/threading.py",
+        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_awaited),
+    )
     stand_in(posix, "_exit", _os_exit)
 
 
@@ -216,6 +222,12 @@ def _unseen_end() -> "str | None":
         return None
     by_exit = _ended_by_exit()
     return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
+
+
+def _threads_awaited(frame: "FrameType") -> None:
+    """`threading._shutdown` runs; from C, when main's code is done: `Py_FinalizeEx`."""
+    if handlers.outside(frame.f_back) is None:
+        main_exits()
 
 
 def main_exits(handled: "str | None" = None) -> None:

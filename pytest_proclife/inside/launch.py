@@ -11,11 +11,10 @@ import marshal
 import posix
 import sys
 
+from pytest_proclife import wire
 from pytest_proclife.inside.fork_exec import text
 
 TYPE_CHECKING = False
-if sys.version_info < (3, 12):  # 3.11:
-    from pytest_proclife.inside import rewrite
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
@@ -72,8 +71,8 @@ def plan(
             return found
     found.observed = True
     found.by_path = folder is None
-    if sys.version_info < (3, 12) and options.text is not None and is_same:  # 3.11:
-        found.arguments[1 + options.text] = rewrite.with_end(text(arguments[1 + options.text]))
+    if options.text is not None and _is_3_11(path, is_same):  # 3.11:
+        found.arguments[1 + options.text] = _with_end(text(arguments[1 + options.text]))
     if folder is not None:
         # right behind the interpreter's name
         found.arguments[1:1] = "-X", f"{_PREFIX_OPTION}={folder}"
@@ -110,6 +109,33 @@ def is_interpreter(path: str) -> bool:
             return False
         path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
     return False
+
+
+def _is_3_11(path: str, is_same: bool) -> bool:
+    """3.11: whether a Python sees how a text of -c ends only with our line behind it."""
+    if is_same:
+        return sys.version_info < (3, 12)  # 3.11:
+    for _ in range(40):  # as above; the version is in the last name, or not known
+        if path[path.rfind("/") + 1 :].rstrip("td") == "python3.11":
+            return True
+        try:
+            link = posix.readlink(path)
+        except OSError:
+            return False
+        path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
+    return False
+
+
+def _with_end(program: str) -> str:
+    """3.11: the text of -c with a line that raises wire.TEXT_ENDED.
+
+    A text that does not compile stays as it is: the error message would show that line.
+    """
+    try:
+        compile(program, "<string>", "exec", dont_inherit=True)
+    except Exception:
+        return program
+    return program + wire.AT_END
 
 
 def _same_file(path: str, other: str) -> bool:

@@ -8,13 +8,14 @@ To delete 3.11 in one go: delete this file, and what 3.11 runs of each condition
   is swapped. The callee stands among the code's constants, so that no name is added to the
   module. It is all of C and raises an audit event of ours, since trace and profile functions see
   neither calls of C by C nor an audit hook.
-- `MainModule` and `with_end`: how did the code of __main__ end?
+- `MainModule`, and `_with_end` of `launch`: how did the code of __main__ end?
 - `after`: act when a function of C has returned.
 """
 
 import _weakref
 import sys
 
+from pytest_proclife import wire
 from pytest_proclife.inside import handlers
 from pytest_proclife.inside.builtins import audit_function, borrow, stand_in
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 EVENT = "_proclife.instrumented"  # audit event: number of the handler, then a value if there is one
 MAIN_GONE = "_proclife.main_gone"  # audit event: the module __main__ is being destroyed
-TEXT_ENDED = "_proclife.text_ended"  # audit event: the text of -c came to its end
 
 BEFORE_RUN, AFTER_RUN = "before run", "after run"  # what `call` gets around `self.run()`
 
@@ -224,8 +224,6 @@ def _walk(node: "Any") -> "Iterator[Any]":
 
 # --- how the code of __main__ ended
 
-_AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
-
 
 class MainModule:
     """The module __main__, and how its code ended.
@@ -278,27 +276,15 @@ class MainModule:
         self.end_is_seen = True
 
     def remove_end(self, arguments: "list[str]") -> None:
-        """Take the line of `with_end` out of `sys.orig_argv`."""
+        """Take the line that `launch` puts behind the text of -c out of `sys.orig_argv`."""
         for index, argument in enumerate(arguments):
-            if argument.endswith(_AT_END):
-                arguments[index] = argument.removesuffix(_AT_END)
+            if argument.endswith(wire.AT_END):
+                arguments[index] = argument.removesuffix(wire.AT_END)
                 self.end_is_seen = True
                 return
 
 
 main = MainModule()
-
-
-def with_end(program: str) -> str:
-    """The text of -c with a line that raises TEXT_ENDED.
-
-    A text that does not compile stays as it is: the error message would show that line.
-    """
-    try:
-        compile(program, "<string>", "exec", dont_inherit=True)
-    except Exception:
-        return program
-    return program + _AT_END
 
 
 # --- functions of C

@@ -23,6 +23,10 @@ def start_one(method: str | None = None) -> None:
     sys.exit(process.exitcode)
 
 
+def call(command: list[str]) -> None:
+    subprocess.call(command)
+
+
 class Course:
     @staticmethod
     def lesson() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_proclife import wire
 from pytest_proclife.inside import launch
 
 
@@ -24,6 +25,21 @@ def test_where_bytecode_cannot_be_kept_the_way_in_is_a_folder_of_the_users(
     (tmp_path / folder.split("/")[-2]).chmod(0o777)
     monkeypatch.setattr(launch, "_folder", None)
     assert launch.planted_folder() is None  # others could have written there
+
+
+def test_the_text_for_a_python_that_is_a_3_11_by_its_name_gets_a_line_that_shows_its_end(
+    tmp_path: Path,
+) -> None:
+    real = tmp_path / "python3.11"
+    real.touch(mode=0o755)
+    for link in ("python3", "python"):
+        (tmp_path / link).symlink_to(real)
+        real = tmp_path / link
+    other = tmp_path / "python3.12"
+    other.touch(mode=0o755)
+    assert launch.plan([str(real)], ["python", "-c", "pass"]).arguments[2] == f"pass{wire.AT_END}"
+    assert launch.plan([str(real)], ["python", "-c", "def ("]).arguments[2] == "def ("
+    assert launch.plan([str(other)], ["python", "-c", "pass"]).arguments[2] == "pass"
 
 
 def test_each_command_line_has_its_way_in(tmp_path: Path) -> None:
