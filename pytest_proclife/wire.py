@@ -29,7 +29,8 @@ EXITING = "e"
 # it (if to itself), what it will meet (one of MEETS; "" if the sender could not look)  +pidfd
 KILL = "k"
 # process group, signal, via, where, pids of own children in it, as KILL's handler, what it will
-# meet in each of these, then in the sender (first letters of MEETS, or "-")  +pidfd of one
+# meet in each of these, then in the sender (first letters of MEETS, or "-"), the sender's own group
+# +pidfd of one
 KILL_GROUP = "g"
 CAUGHT = "c"  # signal whose Python handler is about to run, or that `via` took
 # child's pid, exit code, how (explicit|implicit|library|system: by os.waitpid() or its like; "" if

@@ -144,7 +144,8 @@ def _to_group(group: int, number: int) -> None:
     if group in (0, posix.getpgrp()):
         looked_at.append(recorder.identity.pid)
     met = "".join((_met(pid, number) or "-")[0] for pid in looked_at)
-    fields = str(group), str(int(number)), *_origin(), " ".join(children), running, met
+    own = str(posix.getpgrp())
+    fields = str(group), str(int(number)), *_origin(), " ".join(children), running, met, own
     if str(group) in children:
         recorder.report_about(wire.KILL_GROUP, group, *fields)
     else:

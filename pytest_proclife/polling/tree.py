@@ -250,7 +250,7 @@ class Tree:
             if not report.field(6):  # the sender could not look before it sent the signal
                 self.log += signals.states(about, signal)
         elif kind == wire.KILL_GROUP:
-            group = target if target != 0 else signals.group_of(process.pid)
+            group = signals.group_meant(process, target, report.own_group)
             self._find()
             living = list(self.living.values())
             self.log += signals.group_members(living, process, group, signal)

@@ -42,6 +42,16 @@ class Report:
             return None
 
     @property
+    def own_group(self) -> int | None:
+        """The process group that a sender of a signal to one says to be in.
+
+        None if it counts pids in another way, as below another pid namespace.
+        """
+        header = self.data.split(b"\0", 1)[0].split(b" ")
+        alike = len(header) > 1 and header[1] == b"%d" % (self.pid or 0)
+        return self.number(7) if alike else None
+
+    @property
     def names_own_child(self) -> bool:
         """Whether it is about a child of its sender; the sender of a signal says that."""
         if self.data[:1] == wire.KILL_GROUP.encode():

@@ -73,11 +73,15 @@ def states(process: "Process", signal: int | None) -> "list[Entry]":
     return [entry(protocol.STATE, process.number, signal, kernel.signal_state(process.pid, signal))]
 
 
+def group_meant(sender: "Process", group: int | None, own: int | None) -> int | None:
+    """The group that a signal goes to: 0 is the sender's, which it says to be `own`."""
+    return group if group != 0 else group_of(sender.pid) or own
+
+
 def group_members(
     living: "Iterable[Process]", sender: "Process", group: int | None, signal: int | None
 ) -> "list[Entry]":
-    """The members of the group that a signal goes to: 0 is the sender's, 1 is all processes."""
-    group = group_of(sender.pid) if group == 0 else group
+    """The members of the group that a signal goes to; 1 is all processes."""
     if group is None or signal is None:
         return []  # the report is wrong; or the sender is gone, and its group is not known
     entries, members, gone = [], [], []

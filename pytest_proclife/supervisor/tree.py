@@ -151,8 +151,8 @@ class Tree:
                 self.log += signals.states(about, report.number(1))
         elif kind == wire.KILL_GROUP:
             living = list(self.living.values())
-            group, signal = report.number(0), report.number(1)
-            self.log += signals.group_members(living, process, group, signal)
+            group = signals.group_meant(process, report.number(0), report.own_group)
+            self.log += signals.group_members(living, process, group, report.number(1))
 
     # --- signals of the caller
 
