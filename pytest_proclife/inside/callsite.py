@@ -18,6 +18,7 @@ _POOL = files("pool")
 _EXECUTOR = "/concurrent/futures/process.py"
 _MANAGER = files("managers")
 _UTIL = files("util")
+_SERVER = files("forkserver")
 _LOKY = "/loky/process_executor.py"
 _PROCESS = (
     *files("process", "popen_fork", "popen_spawn_posix", "popen_forkserver"),
@@ -32,7 +33,8 @@ _PLUMBING = (
     _LOKY,
     *_UTIL,
     *_PROCESS,
-    *files("forkserver", "resource_tracker", "context", "connection"),
+    *_SERVER,
+    *files("resource_tracker", "context", "connection"),
     "/subprocess.py",
     "/signal.py",
     "/threading.py",
@@ -90,13 +92,14 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
 def where(frame: "FrameType | None") -> str:
     """The innermost line of the program's own code: "file:line in function".
 
-    "" for multiprocessing's exit function: in a fork, the line that started it is further out.
+    "" for what no line of the program called: multiprocessing's exit function (in a fork, the line
+    that started it is further out), and the loop of a fork server.
     """
     while frame is not None:
         code = frame.f_code  # read once: each access is an audit event
-        if is_exit_function(code):
-            break
         path = code.co_filename
+        if is_exit_function(code) or (code.co_name == "main" and path.endswith(_SERVER)):
+            break
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
             return f"{path}:{frame.f_lineno} in {code.co_name}"
         frame = frame.f_back
