@@ -137,7 +137,7 @@ def _wait(pid: int, ours: int, told: int) -> int:
             continue
         if supervisor is None:
             supervisor = int(os.read(told, 20) or b"0")  # it comes once main has started
-        if kernel.is_below(info.si_pid, {supervisor}):
+        if kernel.is_pid_below(info.si_pid, supervisor):
             continue
         os.close(ours)  # it ends the run, and writes the account
         os.waitpid(pid, 0)

@@ -173,7 +173,7 @@ class Watch:
     def _is_over(self, tree: Tree) -> bool:
         if tree.living:
             return False
-        if self._reports is None or not self._reports.connections:
+        if self._reports is None or not self._reports.is_used:
             return True
         now = time.monotonic()
         if self._ending_since is not None:

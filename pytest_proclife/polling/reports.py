@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket
-import os
 import select
 
-from pytest_proclife.supervisor.reports import Reception, Report
+from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor.reports import Reception
 
 _CREDENTIALS = 12  # bytes: struct ucred of pid, uid and gid; unix(7)
 
@@ -23,11 +23,8 @@ class Reports(Reception):
             raise OSError("no SO_PASSCRED")
         super().__init__(poll, (_socket.SO_PASSCRED,), _socket.CMSG_SPACE(_CREDENTIALS))
 
-    def receive(self) -> list[Report]:
-        """All that lies in the sockets, if the kernel names the sender and its user is ours."""
-        users = (os.getuid(), 0)
-        return [
-            report
-            for report in super().receive()
-            if report.pid and (report.user in users or os.getuid() == 0)
-        ]
+
+def peer(socket: _socket.socket) -> int | None:
+    """The pid of the process that connected a socket; None if it is not in our namespace."""
+    credentials = socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS)
+    return kernel.integer(credentials, 0) or None

@@ -5,6 +5,7 @@ The log (see `supervisor.protocol`) is that of a supervisor, so that `analysis` 
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 import psutil
 
 from pytest_proclife import wire
-from pytest_proclife.polling.reports import Reports
+from pytest_proclife.polling.reports import Reports, peer
 from pytest_proclife.supervisor import protocol, signals
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Report
@@ -71,6 +72,7 @@ class Tree:
         self._reports = reports
         self._count = 0
         self._latest: dict[int, Process] = {}  # pid -> the last process that had it
+        self._keys: set[bytes] = set()  # processes' own names for themselves
         self._unreaped: list[Process] = []
         self._looks = 0
         self._group = main if own_group else None
@@ -102,6 +104,24 @@ class Tree:
             return None
         return parent if parent is not None and parent.ended_at is None else None
 
+    def _made_by_run(self, socket: _socket.socket) -> bool | None:
+        """Whether a process of the run connected a socket; None if that is not known."""
+        pid = peer(socket)
+        return False if pid is None else self._is_of_run(pid)
+
+    def _is_of_run(self, pid: int) -> bool | None:
+        """Whether a process is one of the run; None if not, as a new orphan of it is not."""
+        handle = _look_up(pid)
+        try:
+            while handle is not None:
+                known = self._latest.get(handle.pid)
+                if known is not None and not known.was_reaped():
+                    return True
+                handle = handle.parent()
+        except psutil.Error:
+            pass  # it has ended
+        return None
+
     def _sender(self, report: Report, kind: str, at: int) -> Process:
         """The process that sent a report; it may become known by that."""
         pid = report.pid or 0
@@ -113,7 +133,9 @@ class Tree:
             or (forked and process.introduced)  # a second HELLO: another process has the pid now
         ):
             process = self._add(pid, "report", _look_up(pid))
-        process.introduced = process.introduced or kind == wire.HELLO
+        if kind == wire.HELLO:
+            process.introduced = True
+            self._keys.add(report.field(0))
         return process
 
     def _started(self, pid: int) -> Process:
@@ -230,10 +252,22 @@ class Tree:
     # --- reports
 
     def read_reports(self) -> None:
-        for report in [] if self._reports is None else self._reports.receive():
-            parts = wire.unpack(report.data)
-            if parts is not None:
-                self._read_report(report, kind=parts[0], at=parts[3])
+        if self._reports is None:
+            return
+        for report in self._reports.receive(self._made_by_run):
+            if report.pid is None:
+                self._reports.reject(report)
+            elif (
+                report.source.proven
+                or report.names_parent(self._keys)
+                or self._is_of_run(report.pid)
+            ):
+                report.source.proven = True
+                parts = wire.unpack(report.data)
+                if parts is not None:
+                    self._read_report(report, kind=parts[0], at=parts[3])
+            else:
+                self._reports.hold(report)
 
     def _read_report(self, report: Report, kind: str, at: int) -> None:
         process = self._sender(report, kind, at)

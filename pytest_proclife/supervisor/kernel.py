@@ -8,7 +8,13 @@ import sys
 
 from pytest_proclife import wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
 SO_PASSPIDFD = 76  # socket(7); Linux 6.5
+_SOL_SOCKET, _SO_PEERPIDFD = 1, 77  # the same
 SCM_PIDFD = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
 PIDFD_INFO_PID = 1
@@ -66,14 +72,65 @@ def parent(pid: int) -> int | None:
     return int(fields[1]) if fields else None
 
 
-def is_below(parent: int | None, above: set[int]) -> bool:
-    """Whether a process with that parent descends from one of these: proc_pid_stat(5)."""
-    while parent is not None and parent > 1:
-        if parent in above:
+def is_pid_below(pid: int, ancestor: int) -> bool:
+    """Whether the process that has a pid descends from another, or is it; by pids alone."""
+    above: int | None = pid
+    while above is not None and above > 1:
+        if above == ancestor:
             return True
-        fields = _stat(parent)
-        parent = int(fields[1]) if fields else None
+        above = parent(above)
     return False
+
+
+def is_below(handle: int, is_above: "Callable[[int], bool]") -> bool | None:
+    """Whether the process of a pidfd descends from one whose pid `is_above` accepts.
+
+    None once it has been reaped: it has no parent then. OSError if it is not a pidfd.
+    """
+    while True:
+        answer = _look_above(handle, is_above)
+        # an ancestor that ends leaves its children to another: then look again
+        if answer is not None or pid_and_parent(handle)[0] is None:
+            return answer
+
+
+def _look_above(handle: int, is_above: "Callable[[int], bool]") -> bool | None:
+    """The answer of `is_below`; None also if an ancestor ended meanwhile."""
+    at = handle
+    try:
+        while True:
+            pid, parent = pid_and_parent(at)
+            if pid is None:
+                return None
+            if parent is None:
+                return False  # it is the first process of all
+            if is_above(parent):
+                return True
+            try:
+                above = posix.pidfd_open(parent)
+            except ProcessLookupError:
+                return None
+            except OSError:
+                return False  # no descriptor is left, so the kernel cannot show it
+            # if it still is the parent, no other process had its pid when it was opened
+            is_parent = pid_and_parent(at)[1] == parent
+            if at != handle:
+                posix.close(at)
+            at = above
+            if not is_parent:
+                return None
+    finally:
+        if at != handle:
+            posix.close(at)
+
+
+def peer(socket: "_socket.socket") -> int | None:
+    """A pidfd of the process that connected a socket; None if there is none any more: socket(7)."""
+    try:
+        handle: int = socket.getsockopt(_SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        return None
+    return handle
 
 
 def exit_status(pidfd: int) -> int | None:

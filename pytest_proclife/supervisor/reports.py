@@ -1,4 +1,11 @@
-"""The sockets on which reports arrive: one that main inherits, and those connected by address."""
+"""The sockets on which reports arrive: one that main inherits, and those connected by address.
+
+Anybody can connect: the address of a socket is listed in /proc/net/unix, and a program may have
+changed its user, its folder or its root, so no file's permissions could say who may. A process
+may report if the kernel shows it below the supervisor. That of one that has been reaped cannot
+be shown any more, so it counts who made the connection, or whose child it says it is: no process
+outside of the run knows the key of one inside.
+"""
 
 import _socket
 import posix
@@ -7,27 +14,57 @@ import select
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+
 _BUFFER = 100_000  # bytes; wire.pack stays below it
+_BACKLOG = 4096  # connections that wait to be accepted: listen(2)
+# Bounds on what processes outside of the run can make us keep: connections that nobody is proven
+# to have made, and reports by senders of which that is not known.
+_UNPROVEN = _HELD = 64
+
+
+class Source:
+    """A connection. It is `proven` if a process of the run made it; then its forks may use it."""
+
+    __slots__ = ("proven", "socket")
+
+    def __init__(self, socket: _socket.socket, proven: bool) -> None:
+        self.socket = socket
+        self.proven = proven
 
 
 class Report:
     """A datagram, and what the kernel says about its sender."""
 
-    __slots__ = ("data", "passed", "pid", "sender", "user")
+    __slots__ = ("data", "passed", "pid", "sender", "source")
 
-    def __init__(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+    def __init__(
+        self, source: Source, data: bytes, ancillary: list[tuple[int, int, bytes]]
+    ) -> None:
+        self.source = source
         self.data = data
         self.pid: int | None = None
-        self.user: int | None = None
         self.sender: int | None = None  # a pidfd; None if no descriptor was left for it
-        self.passed: list[int] = []  # descriptors that it came with
+        self.passed: int | None = None  # a descriptor that it came with
         for _level, kind, content in ancillary:
             if kind == _socket.SCM_CREDENTIALS:
-                self.pid, self.user = kernel.integer(content, 0), kernel.integer(content, 4)
+                self.pid = kernel.integer(content, 0) or None
             elif kind == kernel.SCM_PIDFD:
                 self.sender = kernel.integer(content, 0)
             elif kind == _socket.SCM_RIGHTS:
-                self.passed = descriptors(content)
+                for descriptor in descriptors(content):
+                    if self.passed is None:
+                        self.passed = descriptor
+                    else:
+                        posix.close(descriptor)  # the recorder passes one at most
+
+    def close(self) -> None:
+        """Close its descriptors, if the report is not used."""
+        for descriptor in (self.sender, self.passed):
+            if descriptor is not None:
+                posix.close(descriptor)
 
     def field(self, index: int) -> bytes:
         """A field after the header, counted from 0; empty if there is none."""
@@ -40,6 +77,10 @@ class Report:
             return int(self.field(index))
         except ValueError:
             return None
+
+    def names_parent(self, keys: "Container[bytes]") -> bool:
+        """Whether it is the first of a process whose parent has one of these keys."""
+        return self.data[:1] == wire.HELLO.encode() and self.field(1) in keys
 
     @property
     def own_group(self) -> int | None:
@@ -72,12 +113,13 @@ class Reception:
         self.options = options
         self.ancillary = ancillary  # bytes; too few for descriptors and they are closed: unix(7)
         self.address = "proclife-" + posix.urandom(16).hex()
-        self.connections: dict[int, _socket.socket] = {}
+        self.sources: dict[int, Source] = {}  # by descriptor
+        self.held: list[Report] = []
         self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
             self._set_up(self.listener)
             self.listener.bind("\0" + self.address)
-            self.listener.listen(4096)
+            self.listener.listen(_BACKLOG)
         except OSError:
             self.listener.close()
             raise
@@ -88,7 +130,7 @@ class Reception:
         receiving, sending = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._set_up(receiving)
         sending.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-        self._add(receiving)
+        self._add(receiving, proven=True)
         return sending
 
     def _set_up(self, socket: _socket.socket) -> None:
@@ -96,48 +138,85 @@ class Reception:
             socket.setsockopt(_socket.SOL_SOCKET, option, 1)
         socket.setblocking(False)
 
-    def _add(self, socket: _socket.socket) -> None:
-        self.connections[socket.fileno()] = socket
+    def _add(self, socket: _socket.socket, proven: bool) -> None:
+        if not proven:
+            unproven = [d for d, source in self.sources.items() if not source.proven]
+            for descriptor in unproven[: 1 - _UNPROVEN]:
+                self._close(descriptor)
+        self.sources[socket.fileno()] = Source(socket, proven)
         self.poll.register(socket, select.POLLIN)
 
-    def _drop(self, descriptor: int) -> None:
+    def _close(self, descriptor: int) -> None:
         self.poll.unregister(descriptor)
-        self.connections.pop(descriptor).close()
+        self.sources.pop(descriptor).socket.close()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a process of the run may still send something."""
+        return any(source.proven for source in self.sources.values())
 
     def close(self) -> None:
-        for descriptor in list(self.connections):
-            self._drop(descriptor)
+        for report in self.held:
+            report.close()
+        for descriptor in list(self.sources):
+            self._close(descriptor)
         self.poll.unregister(self.listener)
         self.listener.close()
 
-    def _accept(self) -> None:
-        while True:
+    def _accept(self, is_of_run: "Callable[[_socket.socket], bool | None]") -> None:
+        for _ in range(_BACKLOG + 1):  # all that waits now; a flood of more must not keep us
             try:
                 # not in the stubs: accept() without an object for each connection
                 descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
             except OSError:
                 return  # none waits; or no descriptor is left, and they wait until one is
             socket = _socket.socket(fileno=descriptor)
+            answer = is_of_run(socket)
+            if answer is False:
+                socket.close()
+                continue
             socket.setblocking(False)
-            self._add(socket)
+            self._add(socket, proven=answer is True)
 
-    def receive(self) -> list[Report]:
-        """All reports that lie in the sockets now; those of each socket in their order."""
-        self._accept()
-        reports = []
-        for descriptor, socket in list(self.connections.items()):
-            while True:
+    def receive(self, is_of_run: "Callable[[_socket.socket], bool | None]") -> "Iterator[Report]":
+        """All reports that lie in the sockets now; those of each socket in their order.
+
+        `is_of_run`: whether a process of the run made a connection; None if that is not known.
+        The receiver may `hold` a report, or `reject` it. What is held is received again, as long
+        as that helps.
+        """
+        self._accept(is_of_run)
+        for descriptor, source in list(self.sources.items()):
+            while self.sources.get(descriptor) is source:
                 try:
-                    data, ancillary, _, _ = socket.recvmsg(_BUFFER, self.ancillary)
+                    data, ancillary, _, _ = source.socket.recvmsg(_BUFFER, self.ancillary)
                 except BlockingIOError:
                     break
                 except OSError:  # reset by its process: as the end of the file
                     data, ancillary = b"", []
                 if not data:
-                    self._drop(descriptor)
+                    self._close(descriptor)
                     break
-                reports.append(Report(data, ancillary))
-        return reports
+                yield Report(source, data, ancillary)
+        before = len(self.held) + 1
+        while 0 < len(self.held) < before:
+            before = len(self.held)
+            again, self.held = self.held, []
+            yield from again
+
+    def hold(self, report: Report) -> None:
+        """Keep a report of which it is not known yet whether its sender is of the run."""
+        self.held.append(report)
+        if len(self.held) > _HELD:
+            self.held.pop(0).close()
+
+    def reject(self, report: Report) -> None:
+        """Drop a report of a process that is not of the run, and its connection."""
+        report.close()
+        source = report.source
+        # a connection of the run may have been passed on, and goes on to be used by others
+        if not source.proven and source.socket.fileno() >= 0:
+            self._close(source.socket.fileno())
 
 
 def descriptors(content: bytes) -> list[int]:

@@ -12,6 +12,10 @@ from pytest_proclife.supervisor import kernel, protocol, signals
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Reception, Report
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
 _HALF = 0.5  # of a wake-up: what its second look has found
 _DOES_NOT_REPORT = b"0"
 _NEW = b"new"
@@ -72,42 +76,68 @@ class Tree:
         self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
         return process
 
-    def _sender(self, report: Report) -> Process | None:
-        """The process that sent a report; it becomes known by that."""
+    def _made_by_run(self, socket: "_socket.socket") -> bool | None:
+        """Whether a process of the run connected a socket; None if it has been reaped."""
+        handle = kernel.peer(socket)
+        if handle is None:
+            return None
+        try:
+            known = posix.fstat(handle).st_ino in self.identities
+            return known or kernel.is_below(handle, self._is_above)
+        finally:
+            posix.close(handle)
+
+    def _is_above(self, pid: int) -> bool:
+        """Whether a pid is that of this process, or of one of the run at this moment."""
+        if pid == posix.getpid():
+            return True
+        process = self.living.get(pid)
+        # its end may not have been noted yet: then another process can have the pid
+        return process is not None and kernel.pid_and_parent(process.handle)[0] == pid
+
+    def _sender(self, report: Report) -> Process | bool | None:
+        """The process that sent a report, which becomes known by that.
+
+        False if it is not of the run, None if that is not known.
+        """
         handle, pid = report.sender, report.pid
         if handle is None:  # no descriptor was left for it
-            return self.living.get(pid or 0)
+            return self.living.get(pid or 0, False)
         identity = posix.fstat(handle).st_ino
         process = self.identities.get(identity)
-        foreign = report.user != posix.getuid() and posix.getuid() != 0
-        if process is not None or pid is None or foreign:
+        if process is not None:
             posix.close(handle)
             return process
-        return self._add(pid, handle, identity, "report")
+        if pid is None:
+            return False  # it is outside of our namespace of pids: pid_namespaces(7)
+        is_below = kernel.is_below(handle, self._is_above)
+        if is_below is None and not report.source.proven and not report.names_parent(self.keys):
+            return None
+        return False if is_below is False else self._add(pid, handle, identity, "report")
 
     def _about(self, report: Report) -> Process | None:
         """The process that a report is about, by the pidfd that was passed with it."""
-        about = None
-        for handle in report.passed:
-            identity = posix.fstat(handle).st_ino
-            known = about or self.identities.get(identity)
-            if known is not None:
-                posix.close(handle)
-                about = known
-                continue
-            try:
-                pid, parent = kernel.pid_and_parent(handle)
-            except OSError:
-                posix.close(handle)  # not a pidfd
-                continue
-            own = {*self.living, posix.getpid()}
-            if not (kernel.is_below(parent, own) if pid else report.names_own_child):
-                posix.close(handle)  # a program may send signals to any process of its user
-                continue
-            # a process that has been reaped has no pid any more, but the report names it
-            about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
-            if parent in self.living:
-                self._is_child(about, self.living[parent])
+        handle = report.passed
+        if handle is None:
+            return None
+        identity = posix.fstat(handle).st_ino
+        known = self.identities.get(identity)
+        if known is not None:
+            posix.close(handle)
+            return known
+        try:
+            pid, parent = kernel.pid_and_parent(handle)
+            is_below = kernel.is_below(handle, self._is_above)
+        except OSError:
+            is_below = False  # not a pidfd
+        # a program may send signals to any process of its user
+        if not (report.names_own_child if is_below is None else is_below):
+            posix.close(handle)
+            return None
+        # a process that has been reaped has no pid any more, but the report names it
+        about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
+        if parent in self.living:
+            self._is_child(about, self.living[parent])
         return about
 
     def _is_child(self, process: Process, parent: Process) -> None:
@@ -120,10 +150,15 @@ class Tree:
     def read_reports(self) -> None:
         """Receive all that has been reported."""
         self.wakes += 1
-        for report in self.reception.receive():
+        for report in self.reception.receive(self._made_by_run):
             process = self._sender(report)
-            about = self._about(report)
-            if process is not None:
+            if process is None:
+                self.reception.hold(report)
+            elif isinstance(process, bool):
+                self.reception.reject(report)
+            else:
+                report.source.proven = True
+                about = self._about(report)
                 number = None if about is None else about.number
                 self.note(protocol.REPORT, process, report.data, number)
                 self._act_on(report, process, about)
