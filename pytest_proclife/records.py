@@ -388,7 +388,13 @@ class HeldUp(Evidence, kind=EvidenceKind.HELD_UP):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanUp(Evidence, kind=EvidenceKind.CLEAN_UP):
-    """Proclife sent it SIGKILL to end what was left."""
+    """Proclife began to end what was left, and it was running then.
+
+    Whatever ended it afterwards, we may have caused. It was `found_later` if it became known only
+    after that, as what a process starts that has not been killed yet.
+    """
+
+    found_later: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ class Log:
         self.count = 0
         self.next_pid = 100
         self.version = version
+        self.running: dict[int, None] = {}  # numbers of processes that have not ended
+        self.is_cleaned_up = False
         self.main = Process(self, how="main")
         if observed:
             self.main.hello(how="new", kind="main")
@@ -98,6 +100,12 @@ class Log:
         parent.says(wire.STARTED, *fields, about=child)
         return child
 
+    def clean_up(self, *running: Process) -> None:
+        """The clean-up begins; these run, or all that have not ended."""
+        self.is_cleaned_up = True
+        numbers = tuple(process.number for process in running) or tuple(self.running)
+        self.add(protocol.CLEANUP_BEGAN, self.main.number, numbers)
+
     def run(self, **options: Any) -> Run:
         """The account of it."""
         values: dict[str, Any] = {
@@ -132,6 +140,7 @@ class Process:
         self.seq = 0
         self.name = ""
         log.add(protocol.NEW, self.number, pid, how, tuple(argv))
+        log.running[self.number] = None
 
     def says(self, kind: str, *fields: str, about: Process | None = None) -> None:
         at = self.log.tick()
@@ -248,6 +257,7 @@ class Process:
     def is_zombie(self, status: int | None) -> None:
         """It has ended, and nobody has collected its status; who looks at the run has asked."""
         self.log.wake += 1
+        self.log.running.pop(self.number, None)
         self.log.add(protocol.ENDED, self.number, self.log.wake, ())
         self.log.add(protocol.STATUS, self.number, status)
 
@@ -306,6 +316,7 @@ class Process:
     ) -> None:
         """The kernel: it has ended, and was reaped; by the supervisor if an orphan, or main."""
         self.log.wake = self.log.wake + 1 if wake is None else wake
+        self.log.running.pop(self.number, None)
         numbers = tuple(p.number for p in running)
         self.log.add(protocol.ENDED, self.number, self.log.wake, numbers)
         status = None if code is None else signal or code << 8
@@ -322,5 +333,7 @@ class Process:
         self.exits(0)
 
     def cleaned_up(self) -> None:
+        if not self.log.is_cleaned_up:
+            self.log.clean_up()
         self.log.add(protocol.CLEANUP, self.number)
         self.ends(signal=9, orphan=True)

@@ -105,7 +105,7 @@ class _Stages:
             daemon=known.daemon if identity.kind in MULTIPROCESSING_KINDS else None,
             start_method=identity.start_method,
             started_at=clock.seconds(process.began) if number else 0.0,
-            finished_at=None if finish is None else clock.seconds(finish.at),
+            finished_at=self._seconds(_finished_at(process)),
             ended_at=self._seconds(evidence.end_time(process)),
             exitcode=None if running else known.exitcode,
             signal=None if died_of is None else records.signal_name(died_of),
@@ -156,6 +156,13 @@ class _Stages:
         if kind in MULTIPROCESSING_KINDS and not history.is_multiprocessings(process, self.gaps):
             return None  # a library with process classes of its own does not report it
         return None if kind == "os_fork" else False
+
+
+def _finished_at(process: log.ProcessFacts) -> int | None:
+    finish = process.last_of_program(wire.FINISHED)
+    if finish is None or not process.is_before_clean_up(finish):
+        return None
+    return finish.at
 
 
 def _exception(finish: log.Report | None) -> records.ExceptionInfo | None:

@@ -52,8 +52,6 @@ def decide(history: History) -> Verdict:
     """Decide why a process ended."""
     ending = _ending(history)
     try:
-        if history.exitcode is None:
-            raise Unknown(UnknownKind.WAIT_STATUS)
         for rule in _RULES:
             verdict = rule(history)
             if verdict is not None:
@@ -84,12 +82,24 @@ def _ending(history: History) -> Ending | None:
 
 
 def _cleaned_up(history: History) -> Verdict | None:
-    if history.cleaned_up_at is None or history.signal != signals.SIGKILL:
+    if history.clean_up is None:
         return None
-    earlier = (s for s in history.sent if s.at < history.cleaned_up_at and s.certain)
-    if any(s.signal == signals.SIGKILL and s.alive is not False for s in earlier):
-        return None  # nothing survives that: it was dying when the clean-up came
+    earlier = (sent for sent in history.sent if sent.at < history.clean_up)
+    if any(_was_dying_of(sent, history) for sent in earlier):
+        return None
     return Verdict(cause=Cause.CLEANED_UP, ended_by="proclife")
+
+
+def _was_dying_of(sent: Sent, history: History) -> bool:
+    """Whether a signal ended it, or may have, that was sent before the clean-up and met nothing."""
+    fatal = sent.signal == signals.SIGKILL or sent.disposition in (Disposition.DEFAULT, None)
+    it = history.exitcode is None or history.signal == sent.signal
+    return fatal and it and sent.certain and sent.alive is not False
+
+
+def _without_status(history: History) -> None:
+    if history.exitcode is None:
+        raise Unknown(UnknownKind.WAIT_STATUS)
 
 
 def _on_request(history: History) -> Verdict | None:
@@ -167,7 +177,7 @@ def _end_from_outside(history: History) -> Verdict | None:
     return Verdict(cause=cause)
 
 
-_RULES = (_cleaned_up, _on_request, _own_end, _end_from_outside)
+_RULES = (_cleaned_up, _without_status, _on_request, _own_end, _end_from_outside)
 
 
 # --- did it end of this signal?

@@ -88,8 +88,9 @@ def open_waits(
     process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family, clock: Clock
 ) -> tuple[records.Wait, ...]:
     """The joins that began to block and whose end was not reported, each child's last one."""
-    over = {r.field(0) for r in process.reports if r.kind == wire.COLLECTED}
-    waits = (r for r in process.reports if r.kind == wire.WAITING and r.field(0) not in over)
+    reports = [r for r in process.reports if process.is_before_clean_up(r)]
+    over = {r.field(0) for r in reports if r.kind == wire.COLLECTED}
+    waits = (r for r in reports if r.kind == wire.WAITING and r.field(0) not in over)
     unfinished = {r.field(0): r for r in waits if not _is_over(r, process)}
     if not unfinished:
         return ()
@@ -113,9 +114,10 @@ def open_waits(
 def _is_over(wait: Report, process: ProcessFacts) -> bool:
     """Whether a wait has ended without a status: by its timeout, or by an exception."""
     limit = joins.timeout_ends(wait)
-    if limit is not None and (process.end is None or limit < process.end):
+    if limit is not None and process.was_running_at(limit):
         return True
-    finish, left = process.last(wire.FINISHED), process.last(wire.EXITING)
+    last = process.last(wire.FINISHED), process.last(wire.EXITING)
+    finish, left = (r if r and process.is_before_clean_up(r) else None for r in last)
     in_main = wait.field(2) == "main" and not wait.field(3)
     if in_main and finish is not None and finish.at > wait.at:
         return True  # what finished is the code that waited
@@ -307,7 +309,9 @@ def _waits(
     """An exit path whose end was not reported, and joins that blocked for which that holds too."""
     begun = process.last_of_program(wire.EXIT_PATH)
     ended = process.last_of_program(wire.EXIT_PATH_DONE) or process.last_of_program(wire.EXITING)
-    if begun is not None and ended is None:
+    if ended is not None and not process.is_before_clean_up(ended):
+        ended = None
+    if begun is not None and ended is None and process.is_before_clean_up(begun):
         yield records.ExitPathUnfinished(at=clock.seconds(begun.at), source=Source.ITSELF)
     for wait in waits:
         yield records.Waiting(
@@ -337,8 +341,9 @@ def _held_up(
 def _end(
     process: ProcessFacts, family: Family, history: History, clock: Clock
 ) -> Iterator[Evidence]:
-    for at in process.clean_ups[:1]:
-        yield records.CleanUp(at=clock.seconds(at), source=Source.PROCLIFE)
+    if process.clean_up is not None:
+        at, later = clock.seconds(process.clean_up), process.found_later
+        yield records.CleanUp(at=at, source=Source.PROCLIFE, found_later=later)
     end = end_time(process)
     if end is not None:
         yield records.Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)

@@ -130,8 +130,8 @@ class _Search:
             return "process"  # a fork server forks nothing else
         if kind is not None:
             return kind
-        if process.known_by == "parent" and not process.announcements:
-            return "os_fork"  # its parent ended it before it could report anything
+        if process.known_by in ("parent", "fork") and not process.announcements:
+            return "os_fork"  # it was ended before it could report anything
         return "subprocess" if process.found_below is not None else "other"
 
     def _below_server(self, process: ProcessFacts) -> bool:

@@ -104,7 +104,7 @@ def should_report(process: ProcessFacts) -> bool:
         return True
     if not process.announcements:
         # forked by a process that reports, and gone before its own first report
-        return process.entered or process.known_by == "parent"
+        return process.entered or process.known_by in ("parent", "fork")
     return process.announcements[0][1].flag(5) is not False and not _ran_nothing(process)
 
 

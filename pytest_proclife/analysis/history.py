@@ -48,7 +48,7 @@ class History:
     observed: bool = True  # it reports from inside, or should have
     sees_handlers: bool = True  # it reports when Python's handlers run: CPython 3.12 on
     replaced_at: int | None = None  # when a program that does not report replaced it by exec
-    cleaned_up_at: int | None = None  # when proclife sent it SIGKILL
+    clean_up: int | None = None  # when proclife began to clean up, if it was running then
     sent: tuple[Sent, ...] = ()  # the signals that were sent to it
     caught: tuple[tuple[int, int], ...] = ()  # (signal, when its handler ran or sigwait() took it)
     alarm_due: float = math.inf  # from when on its own timer had sent it SIGALRM
@@ -123,7 +123,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         observed=gaps.observed[number],
         sees_handlers=identity.version >= _SEES_HANDLERS,
         replaced_at=process.replaced_at,
-        cleaned_up_at=process.clean_ups[0] if process.clean_ups else None,
+        clean_up=process.clean_up,
         sent=tuple(
             sent if isinstance(sent.by, str) else replace(sent, by=family.identities[sent.by].id)
             for sent in process.sent

@@ -127,7 +127,7 @@ def _holds(
 ) -> tuple[Hold, ...]:
     """The children that kept a process in its exit path, each once, in the order of the waits."""
     found: dict[int, Hold] = {}
-    for report in process.reports:
+    for report in filter(process.is_before_clean_up, process.reports):
         for pid, since, limit, by, where in _waits(report):
             child = _child_with(pid, report.at, process, processes, family)
             if child is None:
@@ -178,18 +178,22 @@ def _wait_ended(
 ) -> int | None:
     """When a wait for a child was over, at the latest; None if it was cut off."""
     ends = [r.at for by, r in child.collected if by == process.number and r.at >= since]
-    if limit is not None and (process.end is None or limit < process.end):
+    if limit is not None and process.was_running_at(limit):
         ends.append(limit)
     if child.end is not None and ended_before(child, process):
         ends.append(max(child.end, since))
     left = process.last(wire.EXITING)
+    if left is not None and not process.is_before_clean_up(left):
+        left = None
     if left is not None and left.field(0) != "os_exit" and left.at >= since:
         ends.append(left.at)
     return min(ends, default=None)
 
 
 def ended_before(process: ProcessFacts, other: ProcessFacts) -> bool:
-    """Whether its end came with an earlier wake-up than that of another."""
+    """Whether its end came with an earlier wake-up than that of another, or before a clean-up."""
+    if process.clean_up is not None or other.clean_up is not None:
+        return process.clean_up is None
     if process.end_wake is None:
         return False
     return other.end_wake is None or process.end_wake < other.end_wake
@@ -209,6 +213,9 @@ def _orphaned(
     | --- | --- |
     | its parent was not seen, and it came to the supervisor alive | True |
     | its parent was not seen | None |
+    | both were running when the clean-up began | None |
+    | it was running then, and its parent had ended | True |
+    | its parent was running then, and it had ended | False |
     | its parent has not ended | False |
     | its parent collected its status | False |
     | it has not ended, or was found running after its parent's end | True |
@@ -226,6 +233,8 @@ def _orphaned(
     if identity.parent is None:
         return True if process.adopted else None
     parent = processes[identity.parent]
+    if process.clean_up is not None or parent.clean_up is not None:
+        return None if process.clean_up == parent.clean_up else parent.clean_up is None
     if parent.end is None or parent.end_wake is None:
         return False
     if any(by == parent.number for by, _ in process.collected):

@@ -115,7 +115,7 @@ class ProcessFacts:
     number: int
     pid: int
     known_at: int
-    known_by: str  # main, report, parent, orphan or found
+    known_by: str  # see protocol.NEW
     began: int  # the earliest time at which it is known to have existed
     entered: bool  # the recorder was put into it, as main's start says
     argv: tuple[str, ...]  # as the kernel has it, if it did not report it
@@ -130,7 +130,8 @@ class ProcessFacts:
     announcements: tuple[tuple[int, Report], ...]  # (sender, STARTED)
     sent: tuple[Sent, ...]  # the signals that were sent to it
     cpu_limits: tuple[tuple[int, str, str], ...]  # (when, soft, hard) as it or the kernel said
-    clean_ups: tuple[int, ...]  # when proclife sent it SIGKILL
+    clean_up: int | None  # when proclife began to clean up, if it was running then or came later
+    found_later: bool  # it became known only after that
     end: int | None
     end_wake: float | None  # the wake-up of the supervisor that brought its end
     children_running: tuple[int, ...]  # at its end
@@ -173,6 +174,15 @@ class ProcessFacts:
             return None
         return last.at
 
+    def is_before_clean_up(self, report: Report) -> bool:
+        """Whether it wrote a report before we began to end it."""
+        return self.clean_up is None or report.at < self.clean_up
+
+    def was_running_at(self, at: int) -> bool:
+        """Whether it had not ended then, and we had not begun to end it."""
+        ends = [end for end in (self.end, self.clean_up) if end is not None]
+        return all(at < end for end in ends)
+
     def reported_after(self, at: int) -> bool:
         return bool(self.reports) and self.reports[-1].at >= at
 
@@ -198,7 +208,9 @@ class _Draft:
     announcements: list[tuple[int, Report]] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     cpu_limits: list[tuple[int, str, str]] = field(default_factory=list)
-    clean_ups: list[int] = field(default_factory=list)
+    clean_up: int | None = None
+    found_later: bool = False
+    killed: bool = False  # proclife sent it SIGKILL
     end: int | None = None
     end_wake: float | None = None
     children_running: tuple[int, ...] = ()
@@ -208,7 +220,7 @@ class _Draft:
     collected: list[tuple[int, Report]] = field(default_factory=list)
 
     def facts(self) -> ProcessFacts:
-        values = {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "killed"}
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return ProcessFacts(programs=_programs(self.reports), **values)
@@ -256,6 +268,9 @@ def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[Proce
         reported = [*process.reports[:1], *(report for _, report in process.announcements)]
         process.began = min([process.known_at, *(report.at for report in reported)])
     _match_by_pid(reader)
+    if reader.clean_up is not None:
+        for process in reader.processes:
+            _leave_out_our_doing(process, reader.clean_up)
     for process in reader.processes:
         # if its first report is later than a signal to a group, it was not yet a member; nor was it
         # any more if its status had been collected
@@ -303,6 +318,7 @@ class _Reader:
         self.not_started: list[tuple[int, Report]] = []  # (sender, a child that executed nothing)
         self.replacements: list[tuple[int, Report]] = []  # (sender, a Pool's new worker)
         self.to_groups: list[tuple[int, Report]] = []  # (sender, a signal to a group)
+        self.clean_up: int | None = None  # when it began
 
     def readers(self) -> dict[str, Callable[..., None]]:
         """The reader of each kind of entry; not kept, since a cycle would hold a large log."""
@@ -320,15 +336,16 @@ class _Reader:
             protocol.ENDED: self.ended,
             protocol.STATUS: self.status,
             protocol.REAPED: self.reaped,
+            protocol.CLEANUP_BEGAN: self.cleanup_began,
             protocol.CLEANUP: self.cleanup,
         }
 
     # --- which processes there are
 
     def new(self, at: int, number: int, pid: int, source: str, argv: Iterable[str]) -> None:
-        self.processes.append(
-            _Draft(number=number, pid=pid, known_at=at, known_by=source, argv=_words(argv))
-        )
+        process = _Draft(number=number, pid=pid, known_at=at, known_by=source, argv=_words(argv))
+        process.clean_up, process.found_later = self.clean_up, self.clean_up is not None
+        self.processes.append(process)
 
     def child(self, at: int, number: int, parent: int) -> None:
         self.processes[number].found_below = parent
@@ -457,8 +474,26 @@ class _Reader:
         process.reaped, process.reaped_by_us = at, by_us
         process.status = process.status if status is None else status
 
+    def cleanup_began(self, at: int, number: int, running: tuple[int, ...]) -> None:
+        self.clean_up = at
+        for found in running:
+            self.processes[found].clean_up = at
+
     def cleanup(self, at: int, number: int) -> None:
-        self.processes[number].clean_ups.append(at)
+        self.processes[number].killed = True
+
+
+def _leave_out_our_doing(process: _Draft, clean_up: int) -> None:
+    """Leave out what was done to a process after the clean-up had begun: we may have caused it."""
+    if process.found_later and process.began < clean_up and not process.killed:
+        process.clean_up, process.found_later = None, False  # it had ended before
+    if process.clean_up is not None:
+        process.sent = [sent for sent in process.sent if sent.at < clean_up]
+        process.collected = []
+    process.collected = [item for item in process.collected if item[1].at < clean_up]
+    process.lost_groups = [at for at in process.lost_groups if at < clean_up]
+    if process.reaped is not None and process.reaped >= clean_up:
+        process.reaped = None
 
 
 def _words(arguments: Iterable[str]) -> tuple[str, ...]:

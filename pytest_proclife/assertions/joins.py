@@ -49,6 +49,8 @@ def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
     if process.cause in (None, Cause.ABANDONED):
         known = process.cause is not None
         return Offence(process, outcome(process), about_cause(process, None), known=known)
+    if process.joined is None and process.cause is Cause.CLEANED_UP:
+        return Offence(process, outcome(process), about_cause(process, None))
     if process.joined is None:
         return _never_joined(process)
     if how is not None and process.joined is not how:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pytest_proclife.assertions.violation import Offence, Records, Violation, named, on_each
-from pytest_proclife.records import MULTIPROCESSING_KINDS, ProcessRecord, Source
-from pytest_proclife.render.process import describe
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Cause, ProcessRecord, Source
+from pytest_proclife.render.process import cleaned_up_at, describe
 
 # s; with all cores busy the events of ends arrived up to 20 ms late
 LATENESS = 0.05
@@ -62,6 +62,8 @@ def _ended_after(life: Life, other: Life) -> bool | None:
     end, other_end = life.process.ended_at, other.process.ended_at
     if end is None or other_end is None:
         return None if end == other_end else end is None
+    if Cause.CLEANED_UP in (life.process.cause, other.process.cause):
+        return _outlived_by_clean_up(life.process, other.process)
     after = _outlived_ancestor(life.process, other.process)
     if after is not None:
         return after
@@ -78,6 +80,15 @@ def _ended_after(life: Life, other: Life) -> bool | None:
 def _ended_before(life: Life, other: Life) -> bool | None:
     after = _ended_after(life, other)
     return None if after is None else not after
+
+
+def _outlived_by_clean_up(process: ProcessRecord, other: ProcessRecord) -> bool | None:
+    """Which of two was still running when the clean-up began; None if both were."""
+    if process.cause is not Cause.CLEANED_UP:
+        after = _outlived_by_clean_up(other, process)
+        return None if after is None else not after
+    at, end = cleaned_up_at(process), other.ended_at
+    return True if at is not None and end is not None and end <= at else None
 
 
 def sign_of_life(process: ProcessRecord) -> float:
@@ -110,6 +121,8 @@ def _both_ends(process: ProcessRecord, other: ProcessRecord) -> str:
 def _end_of(process: ProcessRecord) -> str:
     if process.ended_at is None:
         return "is still running"
+    if process.cause is Cause.CLEANED_UP:
+        return "was running when proclife ended the run"
     return f"ended at {process.ended_at:.3f} s"
 
 
@@ -118,6 +131,11 @@ def _together(life: Life, other: Life) -> bool | None:
         return True  # a parent is running when it starts a child
     first, second = sorted((life, other), key=lambda life: life.process.started_at)
     end, begin = first.process.ended_at, second.process.started_at
+    clean_up = cleaned_up_at(first.process)
+    if clean_up is not None and begin <= clean_up:
+        return True
+    if first.process.cause is Cause.CLEANED_UP:
+        return None
     if end is None or first.sign >= begin or end - begin >= LATENESS:
         return True
     return False if end <= begin else None

@@ -51,6 +51,9 @@ def _not_known(process: ProcessRecord) -> Offence:
     if process.parent is None:
         reason = "its parent was not seen"
         hint = "run.witness.missing says which processes may have started others unseen"
+    elif process.cause is Cause.CLEANED_UP:
+        reason = f"{named(process.parent)} was running too when proclife ended both"
+        hint = about_cause(process, None)
     else:
         reason = "it and its parent ended so close together that nothing proves the order"
         hint = "make it wait for the end of its parent, for example on a pipe, before it ends"

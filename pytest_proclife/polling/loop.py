@@ -201,6 +201,7 @@ class Watch:
             return
         if self._ending_since is None:
             self._ending_since = now
+            tree.begin_cleanup()
         tree.kill_all()
         if now > self._ending_since + _PATIENCE:
             tree.living.clear()  # they cannot be killed: their records stay those of running ones

@@ -313,6 +313,10 @@ class Tree:
 
     # --- clean-up
 
+    def begin_cleanup(self) -> None:
+        """Note what the last look has found running, before anything is killed."""
+        self._note(protocol.CLEANUP_BEGAN, self.main, tuple(self.living))
+
     def kill_all(self) -> None:
         """One round: stop all that lives, then SIGKILL. Rounds follow until nothing is left.
 

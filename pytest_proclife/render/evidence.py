@@ -112,6 +112,12 @@ def _collected(fact: records.Collected, run: Run | None) -> str:
     return f"collected its status{call}{_at(fact.where)}"
 
 
+def _clean_up(fact: records.CleanUp, run: Run | None) -> str:
+    if fact.found_later:
+        return "found it after the clean-up had begun"
+    return "found it running when the clean-up began"
+
+
 def _ended(fact: records.Ended, run: Run | None) -> str:
     if fact.exitcode is None:
         return "ended; its wait status was not seen"
@@ -164,7 +170,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.EXIT_PATH_UNFINISHED: lambda fact, run: "its exit path began, and did not end",
     EvidenceKind.WAITING: _waiting,
     EvidenceKind.HELD_UP: _held_up,
-    EvidenceKind.CLEAN_UP: lambda fact, run: "sent SIGKILL (clean-up)",
+    EvidenceKind.CLEAN_UP: _clean_up,
     EvidenceKind.ENDED: _ended,
     EvidenceKind.COLLECTED: _collected,
     EvidenceKind.JOINED: lambda fact, run: f"joined it{_at(fact.where)}",

@@ -85,7 +85,7 @@ def _how(process: ProcessRecord) -> str:
 
 def _signal(process: ProcessRecord) -> str | None:
     if process.cause is Cause.CLEANED_UP:
-        return process.signal
+        return process.signal if process.signal == "SIGKILL" else None
     request = request_that_ended(process)
     return process.signal if request is None else request.signal
 
@@ -123,13 +123,19 @@ def _join_words(process: ProcessRecord, joined: Joined) -> str:
             )
 
 
+def cleaned_up_at(process: ProcessRecord) -> float | None:
+    """When proclife began to end what was left, if it ended this process, which ran then."""
+    facts = (fact for fact in process.evidence if isinstance(fact, records.CleanUp))
+    found = next((fact for fact in facts if not fact.found_later), None)
+    return found.at if found is not None and process.cause is Cause.CLEANED_UP else None
+
+
 def waiting_for(run: Run) -> str:
     """What main was doing when the run was ended at its timeout, in one sentence's words."""
     main = run.main
     in_exit_path = any(isinstance(fact, records.ExitPathUnfinished) for fact in main.evidence)
     wait = main.waiting_for[-1] if main.waiting_for else None
-    ended = main.ended_at if main.ended_at is not None else run.duration
-    running = [p for p in main.children if p.ended_at is None or p.cause is Cause.CLEANED_UP]
+    running = [p for p in main.children if p.ended_at is None or cleaned_up_at(p) is not None]
     if wait is not None:
         words = plain(wait_words(wait.pid, wait.process, wait.where, run))
         doing = "its exit path" if in_exit_path else "it"
@@ -143,7 +149,7 @@ def waiting_for(run: Run) -> str:
     if main.finished_at is not None:
         doing = f"its code was done at {seconds(main.finished_at)}, and {doing}"
     waited_for = None if wait is None else wait.process
-    others = [p for p in running if (p.ended_at or ended) >= ended and p.id != waited_for]
+    others = [p for p in running if p.id != waited_for]
     if not others:
         return doing
     names = ", ".join(plain(str(p)) for p in others[:_NAMED])

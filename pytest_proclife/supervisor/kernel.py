@@ -5,6 +5,7 @@ import errno
 import fcntl
 import posix
 import sys
+import time
 
 from pytest_proclife import wire
 
@@ -218,6 +219,14 @@ def _stat(pid: int) -> list[bytes]:
         return contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
     except OSError:
         return []
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process was started, in steps of 0.01; None if there is no such process."""
+    fields = _stat(pid)
+    if not fields:
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / posix.sysconf("SC_CLK_TCK")
 
 
 def command_line(pid: int) -> tuple[str, ...]:

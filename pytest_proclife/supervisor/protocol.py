@@ -46,7 +46,9 @@ SENT, GONE, REFUSED = "sent", "gone", "refused"  # outcomes; GONE: the process h
 
 # --- entries of the log: (time, kind, process, *fields)
 
-NEW = "new"  # pid, known by (main|report|parent|orphan|found), arguments if it was not reported
+# pid, known by (main|report|parent|orphan|found|fork), arguments if it was not reported; a fork was
+# found so soon after its start that it may not have reported yet
+NEW = "new"
 CHILD = "child"  # number of its parent, as the kernel has it
 ADOPTED = "adopted"  # (none): found running below the supervisor, which inherits orphans
 PROGRAM = "program"  # arguments: it runs another program than when it was found
@@ -59,12 +61,14 @@ GROUP_ORDERED = "group ordered"  # signal, via: sent for the caller to the group
 ENDED = "ended"  # wake-up of the supervisor, numbers of processes (its children) running then
 STATUS = "status"  # wait status of a zombie or None if unknown
 REAPED = "reaped"  # wait status or None if unknown, whether the supervisor has reaped it
+CLEANUP_BEGAN = "clean-up began"  # (of main) numbers of all processes that were running then
 CLEANUP = "cleanup"  # (none): SIGKILL was sent to it, to end the run
 
 # A STATE comes right after the REPORT or the ORDERED of a signal to a process, and between the
 # REPORT and the GROUP of a signal to a group. The ORDERED of each member come before their
 # GROUP_ORDERED. All that a wake-up finds ended share its number: their order is not known. A half
-# more is for those that are known to have ended after the others.
+# more is for those that are known to have ended after the others. What had ended when the clean-up
+# began has its ENDED before CLEANUP_BEGAN, whose time is that of the look that found the others.
 
 
 def entry(kind: str, process: int, *fields: object) -> Entry:

@@ -186,10 +186,22 @@ class Supervisor:
         tree = self.tree
         if tree.opaque:
             tree.scan()
-        if tree.main.ended and not self.lingers:
-            self.lingers, self.until = True, time.monotonic() + linger
-            tree.adopt()
-        if not self.ending and self.until is not None and time.monotonic() >= self.until:
-            self.ending, self.timed_out = True, not self.lingers
-        if self.ending:
+        self._begin_linger(linger)
+        is_late = self.until is not None and time.monotonic() >= self.until
+        if not tree.cleans_up and (self.ending or is_late):
+            at = tree.look_at_all()
+            if not self.ending and self._begin_linger(linger):
+                return  # main has ended in time
+            if not self.ending:
+                self.ending, self.timed_out = True, not self.lingers
+            tree.begin_cleanup(at)
+        if tree.cleans_up:
             tree.kill_all()
+
+    def _begin_linger(self, linger: float) -> bool:
+        """Begin to wait for what has outlived main; False if main still runs, or it has begun."""
+        if self.lingers or not self.tree.main.ended:
+            return False
+        self.lingers, self.until = True, time.monotonic() + linger
+        self.tree.adopt()
+        return True

@@ -6,6 +6,7 @@ The log (see `protocol`) is all that the caller gets of them.
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import posix
 import select
+import time
 
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel, protocol, signals
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import _socket
 
 _HALF = 0.5  # of a wake-up: what its second look has found
+_YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machine that is busy
+_LOOKS = 20  # a bound: a program may start processes faster than they are found
 _DOES_NOT_REPORT = b"0"
 _NEW = b"new"
 
@@ -46,6 +49,8 @@ class Tree:
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
         self.opaque: set[Process] = set()  # living; they do not report what they start
         self.wakes = 0
+        self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
+        self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
         self.live = False  # the caller looks at the run before it is over
 
     @property
@@ -92,8 +97,10 @@ class Tree:
         if pid == posix.getpid():
             return True
         process = self.living.get(pid)
+        if process is None or process is self.main:
+            return process is not None  # main keeps its pid until it is reaped here
         # its end may not have been noted yet: then another process can have the pid
-        return process is not None and kernel.pid_and_parent(process.handle)[0] == pid
+        return kernel.pid_and_parent(process.handle)[0] == pid
 
     def _sender(self, report: Report) -> Process | bool | None:
         """The process that sent a report, which becomes known by that.
@@ -288,13 +295,28 @@ class Tree:
                 posix.close(handle)
                 continue
             arguments = kernel.command_line(child)
-            process = self._add(child, handle, identity, "found", arguments)
-            process.arguments = arguments
+            may_report_yet = self._may_report_yet(child, arguments, parent)
+            source = "fork" if may_report_yet else "found"
+            process = self._add(child, handle, identity, source, arguments)
             if parent is not None:
                 self._is_child(process, parent)
-            elif _running([process]):
+            elif not self.cleans_up and _running([process]):
                 self.note(protocol.ADOPTED, process)
-            self.opaque.add(process)
+            if not may_report_yet:
+                process.arguments = arguments
+                self.opaque.add(process)
+
+    def _may_report_yet(self, pid: int, arguments: tuple[str, ...], parent: Process | None) -> bool:
+        """Whether a process is a fork of one that reports, too young to have reported itself.
+
+        The parent of an orphan is not known: the clean-up may have killed it.
+        """
+        if parent is None:
+            is_fork = arguments in self.cleaned_up
+        else:
+            is_fork = parent not in self.opaque and arguments == kernel.command_line(parent.pid)
+        age = kernel.age(pid) if is_fork else None
+        return age is not None and age < _YOUNG
 
     def _find_below_living(self) -> None:
         for process in list(self.living.values()):
@@ -302,6 +324,29 @@ class Tree:
                 self._find_children(process)
 
     # --- clean-up
+
+    def look_at_all(self) -> int:
+        """Find all processes, and note which have ended; the time of that look (monotonic ns)."""
+        for _ in range(_LOOKS):
+            known = len(self.processes)
+            self.adopt()
+            self._find_below_living()
+            ended = _ended(list(self.living.values()))
+            at = time.monotonic_ns()
+            self.read_reports()  # those of what has ended come before its end
+            self.note_ends(ended)
+            if len(self.processes) == known:
+                break
+        return at
+
+    def begin_cleanup(self, at: int) -> None:
+        """Note what was running at the time of the last look, before anything is killed."""
+        self.cleans_up = True
+        running = [process for process in self.living.values() if not process.ended]
+        reporting = (process.pid for process in running if process not in self.opaque)
+        self.cleaned_up.update(map(kernel.command_line, reporting))
+        numbers = tuple(process.number for process in running)
+        self.log.append((at, protocol.CLEANUP_BEGAN, self.main.number, numbers))
 
     def kill_all(self) -> None:
         """One round of SIGKILL to all that is left; rounds follow until nothing is."""
@@ -314,12 +359,14 @@ class Tree:
 
 def _running(processes: list[Process]) -> list[Process]:
     """Which of these run at this moment: their pidfds are not readable."""
-    poll, candidates = select.poll(), []
-    for process in processes:
-        if not process.ended:
-            poll.register(process.handle, select.POLLIN)
-            candidates.append(process)
-    if not candidates:
-        return []
-    ended = {handle for handle, _ in poll.poll(0)}
+    candidates = [process for process in processes if not process.ended]
+    ended = {handle for handle, _ in _ended(candidates)} if candidates else ()
     return [process for process in candidates if process.handle not in ended]
+
+
+def _ended(processes: list[Process]) -> list[tuple[int, int]]:
+    """The pidfds of those that have ended, with their events, by one look at them all."""
+    poll = select.poll()
+    for process in processes:
+        poll.register(process.handle, select.POLLIN)
+    return poll.poll(0)

@@ -189,9 +189,12 @@ def _senders(case: Case, record: dict[str, Any], process: Process) -> Iterator[C
                 f"{name}: ended by {case.name(by_pid)}, which sent it nothing",
                 process.pid,
             )
-    ours = [s for s in case.kernel.signals if s.to == process.pid and s.by not in case.records]
-    killed = bool(ours) and process.exitcode == -9
-    if (record["cause"] == "cleaned_up") != killed and not (killed and sent):
+    ours = [s for s in case.kernel.signals if s.by not in case.records and s.name == "SIGKILL"]
+    killed = process.exitcode == -9 and any(s.to == process.pid for s in ours)
+    # what had not ended when proclife began to kill may have ended in any way after that
+    was_left = bool(ours) and (process.ended or 0) > min(s.line for s in ours)
+    cleaned_up = record["cause"] == "cleaned_up"
+    if (cleaned_up and not was_left) or (killed and not cleaned_up and not sent):
         yield _kernel(
             "cleaned up",
             f"{name}: cause {record['cause']}, and proclife killed it: {killed}",

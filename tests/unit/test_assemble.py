@@ -12,7 +12,9 @@ from histories import EPOCH, STEP, Log
 from pytest_proclife import records, wire
 from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.records import (
+    Cause,
     CauseNamed,
+    CleanUp,
     Disposition,
     EvidenceKind,
     ProcessRecord,
@@ -1070,6 +1072,90 @@ def test_a_report_is_not_older_than_main_nor_younger_than_its_arrival() -> None:
 
     assert record.finished_at is not None
     assert 0 <= record.finished_at <= log.run().duration
+
+
+# --- clean-up
+
+
+def test_how_a_process_ended_after_the_clean_up_began_is_not_its_own_doing() -> None:
+    log = Log()
+    job = log.child(name="job")
+    log.clean_up()
+    log.main.ends(signal=9)
+    job.leaves("raised", "EOFError")
+    job.exits(1)
+    log.main.ends(signal=9)
+    record = log.run()["job"]
+
+    assert (record.cause, record.ending, record.exitcode) == ("cleaned_up", "raised", 1)
+    assert (record.finished_at, record.orphaned, record.ended_by) == (None, None, "proclife")
+
+
+def test_what_processes_did_to_each_other_after_the_clean_up_began_is_left_out() -> None:
+    log = Log()
+    first, second = log.child(name="first"), log.child(name="second", daemon=True)
+    log.main.waits(first)
+    log.clean_up()
+    first.ends(signal=9)
+    log.main.collects(first, -9)
+    log.main.leaves()
+    log.main.begins_exit_path(second)
+    log.main.abandons(second)
+    log.main.waits(second, "")
+    second.ends(signal=15)
+    log.main.collects(second, -15, "implicit")
+    log.main.exits(0)
+    run = log.run()
+
+    assert {p.cause for p in run} == {Cause.CLEANED_UP}
+    assert [(p.requests, p.joined, p.orphaned) for p in run.children] == [((), None, None)] * 2
+    assert [wait.process for wait in run.main.waiting_for] == [1]
+    assert run.main.finished_at is None
+    assert not any(fact.kind == "exit_path_unfinished" for fact in run.main.evidence)
+    assert run.witness.complete
+
+
+def test_what_had_ended_when_the_clean_up_began_has_its_own_end() -> None:
+    log = Log()
+    joined, left = log.child(name="joined"), log.child(name="left")
+    joined.returns()
+    log.main.collects(joined, 0)
+    left.returns()
+    log.clean_up()
+    log.main.collects(left, 0)  # another child was killed, and main went on
+    log.main.cleaned_up()
+    run = log.run()
+
+    assert [(p.cause, p.orphaned) for p in run.children] == [(Cause.RETURNED, False)] * 2
+    assert [p.joined for p in run.children] == ["explicit", None]
+
+
+def test_an_orphan_is_one_only_if_its_parent_had_ended_when_the_clean_up_began() -> None:
+    log = Log()
+    job = log.child(name="job")
+    below = log.child(job, name="below")
+    log.main.ends(signal=9, running=(job,))
+    log.clean_up()
+    job.cleaned_up()
+    below.cleaned_up()
+
+    assert [p.orphaned for p in log.run().descendants] == [True, None]
+
+
+def test_what_is_found_after_the_clean_up_began_belongs_to_it() -> None:
+    log = Log()
+    log.clean_up()
+    late = log.child(name="late")
+    forked = log.process(how="fork", argv=("python", "job.py"))
+    log.add(protocol.CHILD, forked.number, log.main.number)
+    for process in (log.main, late, forked):
+        process.cleaned_up()
+    run = log.run()
+
+    assert [(p.cause, p.orphaned) for p in run.children] == [(Cause.CLEANED_UP, None)] * 2
+    found = [fact for p in run for fact in p.evidence if isinstance(fact, CleanUp)]
+    assert [fact.found_later for fact in found] == [False, True, True]
+    assert run.witness.complete
 
 
 # --- what it costs

@@ -13,7 +13,7 @@ from pytest_proclife.analysis.log import Sent
 from pytest_proclife.records import Cause, Disposition, Ending
 
 PARENT, ME, SIBLING = 0, 1, 2
-INT, QUIT, KILL, USR1, SEGV, TERM, HUP = 2, 3, 9, 10, 11, 15, 1
+INT, QUIT, KILL, USR1, SEGV, TERM, HUP, PIPE = 2, 3, 9, 10, 11, 15, 1, 13
 
 
 def history(exitcode: int | None = 0, **fields: Any) -> History:
@@ -41,7 +41,7 @@ EXITED_IN_HANDLER = finished("sys_exit", at=60, exception=True, rose_from=TERM)
 SOMEBODY_ELSES = Spans([(10, 40, SIBLING)])  # reports of a sibling's that are missing
 
 # sentence, history, cause, ending, who
-CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
+CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
     # --- what its own code did
     (
         "its target returned",
@@ -149,24 +149,84 @@ CAUSES: list[tuple[str, History, str, str, int | str | None]] = [
         None,
     ),
     # --- cleaned up
-    ("proclife ended it", history(-KILL, cleaned_up_at=90), "cleaned_up", "signaled", "proclife"),
+    ("proclife ended it", history(-KILL, clean_up=90), "cleaned_up", "signaled", "proclife"),
     (
         "it ended by itself while proclife ended the run",
-        history(0, cleaned_up_at=90, finish=finished(at=80)),
+        history(0, clean_up=90, finish=finished(at=95)),
+        "cleaned_up",
         "returned",
+        "proclife",
+    ),
+    (
+        "its code had returned when the clean-up began, and it was still there",
+        history(0, clean_up=90, finish=finished(at=80)),
+        "cleaned_up",
         "returned",
+        "proclife",
+    ),
+    (
+        "it wrote to a pipe whose reader the clean-up had killed",
+        history(-PIPE, clean_up=90),
+        "cleaned_up",
+        "signaled",
+        "proclife",
+    ),
+    (
+        "its status was not seen, and nothing else was to end it when the clean-up began",
+        history(None, clean_up=90, sent=(signal_sent(disposition="caught"),)),
+        "cleaned_up",
+        None,
+        "proclife",
+    ),
+    (
+        "it was dying of SIGTERM when the clean-up began",
+        history(-TERM, clean_up=90, sent=(signal_sent(),)),
+        "terminated",
+        "signaled",
+        PARENT,
+    ),
+    (
+        "it was dying of its own signal when the clean-up began",
+        history(-TERM, clean_up=90, sent=(signal_sent(by=ME),)),
+        "signaled",
+        "signaled",
         None,
     ),
     (
+        "it was leaving by its handler when the clean-up began",
+        history(
+            5,
+            clean_up=90,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 51),),
+            finish=finished("sys_exit", at=80, rose_from=TERM),
+        ),
+        "cleaned_up",
+        "sys_exit",
+        "proclife",
+    ),
+    (
+        "it had caught SIGTERM, and the clean-up killed it",
+        history(
+            -KILL,
+            clean_up=90,
+            sent=(signal_sent(disposition="caught"),),
+            caught=((TERM, 51),),
+        ),
+        "cleaned_up",
+        "signaled",
+        "proclife",
+    ),
+    (
         "another process had killed it when the clean-up came",
-        history(-KILL, cleaned_up_at=90, sent=(signal_sent(KILL, via="kill()"),)),
+        history(-KILL, clean_up=90, sent=(signal_sent(KILL, via="kill()"),)),
         "killed",
         "signaled",
         PARENT,
     ),
     (
         "it was killed by the clean-up before another process killed it",
-        history(-KILL, cleaned_up_at=40, sent=(signal_sent(KILL, via="kill()"),)),
+        history(-KILL, clean_up=40, sent=(signal_sent(KILL, via="kill()"),)),
         "cleaned_up",
         "signaled",
         "proclife",
@@ -890,6 +950,11 @@ UNKNOWN: list[tuple[str, History, str]] = [
             ),
         ),
         "whether it caught SIGTERM",
+    ),
+    (
+        "the status of one that may have died of SIGTERM when the clean-up began",
+        history(None, clean_up=90, sent=(signal_sent(),)),
+        "its wait status could not be read",
     ),
     (
         "whether a fault came in the handler of the request",

@@ -272,6 +272,7 @@ def test_words_for_one_of_several_requests_are_of_the_one_that_ended_it() -> Non
 
 
 def timed_out(log: Log) -> str:
+    log.clean_up()
     for process in (p for p in log.run() if p.ended_at is None):
         number = process_number(log.entries, process.pid, log.now)
         log.add(protocol.CLEANUP, number)

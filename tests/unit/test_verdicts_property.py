@@ -295,7 +295,8 @@ class World:
         life.cause = cause
 
     def end_all(self) -> None:
-        """Nobody is left: who can exits, the others are cleaned up."""
+        """Nobody is left: who can exits, then the others are cleaned up."""
+        left = []
         for life in self.living():
             if not life.alive:
                 continue
@@ -303,13 +304,15 @@ class World:
                 if life.silent and self.draw(st.booleans()):
                     self.ends(life, 0, "exited")
                 else:
-                    life.ended_by_signal = True
-                    self.over(life, "cleaned_up")
-                    life.process.cleaned_up()
+                    left.append(life)
                 continue
             if life.left is None:
                 self.leaves(life, "returned")
             self.exits(life)
+        for life in left:
+            life.ended_by_signal = True
+            self.over(life, "cleaned_up")
+            life.process.cleaned_up()
 
 
 @st.composite
