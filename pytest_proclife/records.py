@@ -300,7 +300,7 @@ class SignalTaken(Evidence, kind=EvidenceKind.SIGNAL_TAKEN):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MayHaveSent(Evidence, kind=EvidenceKind.MAY_HAVE_SENT):
-    """`about`, a program that does not report, ran when it died, and may have sent it the signal.
+    """`about`, a program that does not report, was running, and may have sent it the signal.
 
     `argv` is the program's command line.
     """

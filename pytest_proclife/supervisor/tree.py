@@ -179,9 +179,8 @@ class Tree:
             if parent is not None and parent is not process:
                 parent.children.append(process)
             self.opaque.discard(process)
-            limit = kernel.cpu_limit(process.pid) if report.field(2) == _NEW else None
-            if limit is not None:  # what set it did not report, as a shell; forks inherit it
-                self.note(protocol.CPU_LIMIT, process, *limit)
+            if report.field(2) == _NEW:
+                self._note_limit(process)
         elif kind == wire.STARTED and about is not None:
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
@@ -233,6 +232,7 @@ class Tree:
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
+            self._note_limit(process)
             self.adopt()  # what it started has become our child by now
 
     def _reaped(self, process: Process, status: int | None, by_us: bool = False) -> None:
@@ -305,6 +305,7 @@ class Tree:
             if not may_report_yet:
                 process.arguments = arguments
                 self.opaque.add(process)
+                self._note_limit(process)
 
     def _may_report_yet(self, pid: int, arguments: tuple[str, ...], parent: Process | None) -> bool:
         """Whether a process is a fork of one that reports, too young to have reported itself.
@@ -317,6 +318,12 @@ class Tree:
             is_fork = parent not in self.opaque and arguments == kernel.command_line(parent.pid)
         age = kernel.age(pid) if is_fork else None
         return age is not None and age < _YOUNG
+
+    def _note_limit(self, process: Process) -> None:
+        """Note a limit that nobody reported, as a shell's; a fork inherits its parent's."""
+        limit = kernel.cpu_limit(process.pid)
+        if limit is not None:
+            self.note(protocol.CPU_LIMIT, process, *limit)
 
     def _find_below_living(self) -> None:
         for process in list(self.living.values()):
