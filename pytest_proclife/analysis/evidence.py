@@ -367,7 +367,7 @@ def _end(
             about=about,
             where=where,
             via=clock.text(report.field(4)[:100]),
-            waited=report.field(2) != "",
+            waited=joins.waited(report, family.identities[process.number].kind),
         )
     if not process.collected and process.reaped is not None and process.number:
         yield records.Reaped(

@@ -85,9 +85,7 @@ def _joined(
             if identity.kind in MULTIPROCESSING_KINDS:
                 return None, None  # its status was taken from multiprocessing
             how = Joined.EXPLICIT
-        if how == Joined.LIBRARY and report.field(4) == _START and identity.kind == "process":
-            how = ""  # a start of the library's looks at all children
-        if how in tuple(Joined):
+        if how in tuple(Joined) and waited(report, identity.kind):
             return Joined(how), report.at
     if process.collected or identity.kind in MULTIPROCESSING_KINDS:
         return None, None
@@ -98,6 +96,14 @@ def _joined(
 
 
 _SYSTEM, _START = "system", "start()"  # of wire.COLLECTED
+
+
+def waited(report: Report, kind: str) -> bool:
+    """Whether who collected the status of a process of this kind had asked to wait for it."""
+    how = report.field(2)
+    # a start() looks at all children; that of a library's worker may find one of the program's
+    in_passing = how == Joined.LIBRARY and report.field(4) == _START and kind == "process"
+    return how != "" and not in_passing
 
 
 def _reaped_by_kernel(

@@ -4,7 +4,7 @@ import posix
 import sys
 
 from pytest_proclife.inside import exit, multiproc, programs, recorder, signals, waits, watch
-from pytest_proclife.inside.builtins import CHOSEN, audit_function, on_choice
+from pytest_proclife.inside.builtins import audit_function
 
 TYPE_CHECKING = False
 if sys.version_info < (3, 12):  # 3.11:
@@ -24,7 +24,6 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     recorder.join_run(address, inherited, parent)
     recorder.introduce(kind)
     watch.on_event(_FORKED, _after_fork)
-    watch.on_event(CHOSEN, on_choice)
     posix.register_at_fork(after_in_child=audit_function(_FORKED))
     programs.install(site)
     exit.install(kind)
