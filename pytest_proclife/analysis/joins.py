@@ -173,10 +173,14 @@ def _child_with(
     processes: Sequence[ProcessFacts],
     family: Family,
 ) -> ProcessFacts | None:
-    """The child that had a pid at a time. Pids are used again."""
+    """The child that had a pid at a time. Pids are used again.
+
+    What its parent does may come before a fork's own first report.
+    """
     children = (processes[number] for number in family.children[process.number])
-    lived = [c for c in children if str(c.pid) == pid and c.began <= at]
-    return max(lived, key=lambda child: child.began, default=None)
+    lived = sorted((c for c in children if str(c.pid) == pid), key=lambda child: child.began)
+    begun = [child for child in lived if child.began <= at]
+    return begun[-1] if begun else next(iter(lived), None)
 
 
 def _wait_ended(

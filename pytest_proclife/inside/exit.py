@@ -110,11 +110,6 @@ def install(kind: str) -> None:
         watch.on_event(wire.TEXT_ENDED, _main_returned)
         watch.on_event("cpython.run_module", lambda _: rewrite.main.watch_runpy(_main_returned))
         watch.on_event(rewrite.MAIN_GONE, on_main_gone)
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    watch.on_module(
-        f"{version}/threading.py",
-        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_awaited),
-    )
     stand_in(posix, "_exit", _os_exit)
 
 
@@ -222,12 +217,6 @@ def _unseen_end() -> "str | None":
         return None
     by_exit = _ended_by_exit()
     return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
-
-
-def _threads_awaited(frame: "FrameType") -> None:
-    """`threading._shutdown` runs; from C, when main's code is done: `Py_FinalizeEx`."""
-    if handlers.outside(frame.f_back) is None:
-        main_exits()
 
 
 def main_exits(handled: "str | None" = None) -> None:

@@ -26,6 +26,9 @@ _CANNOT_BE_MET = (_signal.SIGKILL, _signal.SIGSTOP)  # neither caught, nor ignor
 _EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
 _CHILDREN_LIMIT = 1000  # named in a report
 
+# before `waits` puts a stand-in there; macOS has none before Python 3.13
+real_waitid: "Any" = getattr(posix, "waitid", None)
+
 _ignores_sigchld = False
 _alarm_of = 0  # our pid, if the last ALARM that we reported says that one comes
 _proc_of = 0  # our pid, once it is known that /proc has the same pids as we
@@ -130,7 +133,7 @@ def child_runs(pid: int) -> "bool | None":
     """Whether a child of ours is running; None for other processes. Does not collect its status."""
     try:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
-        return posix.waitid(posix.P_PID, pid, flags) is None
+        return real_waitid(posix.P_PID, pid, flags) is None
     except OSError:
         return None
 

@@ -222,7 +222,7 @@ def _call_begins(name: str, caller: "Caller", args: "Args", options: object) -> 
             _report_wait(pid, caller, None)
         return 0
     flags = posix.WEXITED | _WNOHANG | _WNOWAIT
-    none_has_ended = posix.waitid(posix.P_ALL, 0, flags) is None
+    none_has_ended = signals.real_waitid(posix.P_ALL, 0, flags) is None
     return time.monotonic_ns() if none_has_ended else 0
 
 

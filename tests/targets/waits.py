@@ -21,7 +21,7 @@ from typing import Any
 FORK = multiprocessing.get_context("fork")
 GATE = os.pipe()
 TRUE = ["true", "child"]
-LOOKS = 1000  # in a row
+LOOKS = 100  # in a row
 
 
 # --- what children do

@@ -17,6 +17,7 @@ from pytest_proclife.records import (
     CleanUp,
     Disposition,
     EvidenceKind,
+    HeldUp,
     ProcessRecord,
     Run,
     TargetInfo,
@@ -737,6 +738,73 @@ def test_a_join_after_a_status_that_was_taken_in_passing_is_one() -> None:
     log.main.collects(child, 0, "explicit")
 
     assert log.run()["child"].joined == "explicit"
+
+
+@pytest.mark.parametrize("how", ["", "explicit"])
+def test_a_childs_end_before_the_exit_path_leaves_the_join_what_it_was(how: str) -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.returns()
+    log.main.leaves()
+    log.main.begins_exit_path()
+    log.main.collects(child, 0, "implicit", otherwise=how)
+
+    assert log.run()["child"].joined == (how or None)
+
+
+@pytest.mark.parametrize(("kind", "joined"), [("process", None), ("pool_worker", "library")])
+def test_a_librarys_start_that_finds_an_ended_child_joins_only_its_own(
+    kind: str, joined: str | None
+) -> None:
+    log = Log()
+    child = log.child(name="child", kind=kind)
+    child.returns()
+    log.main.collects(child, 0, "library", via="start()")
+
+    assert log.run()["child"].joined == joined
+
+
+def test_a_system_call_takes_the_status_of_multiprocessings_child_and_joins_others() -> None:
+    log = Log()
+    child, fork = log.child(name="child"), log.process()
+    fork.hello(log.main)
+    for process in (child, fork):
+        process.returns()
+        log.main.collects(process, 0, "system", via="os.waitpid()")
+
+    assert [process.joined for process in log.run().children] == [None, "explicit"]
+
+
+@pytest.mark.parametrize(
+    ("code", "orphan", "joined"), [(255, False, "explicit"), (255, True, None), (0, True, None)]
+)
+def test_a_join_without_the_fork_server_collects_no_status(
+    code: int, orphan: bool, joined: str | None
+) -> None:
+    log = Log()
+    child = log.child(name="child", method="forkserver")
+    log.main.collects(child, 255)
+    child.leaves()
+    child.last_word("launcher", str(code))
+    child.ends(code, orphan=orphan)
+
+    assert log.run()["child"].joined == joined
+
+
+def test_a_wait_of_the_exit_path_may_come_before_a_forks_own_first_report() -> None:
+    log = Log()
+    log.main.leaves()
+    fork = log.process(pid=150)
+    log.main.says(wire.WAITING, "150", "", "main", "exit_handler", "")
+    fork.hello(log.main)
+    fork.exits(0, "os_exit")
+    log.main.collects(fork, 0, "system", via="os.waitpid()")
+    log.main.exits()
+    run = log.run()
+
+    (held,) = [fact for fact in run.main.evidence if isinstance(fact, HeldUp)]
+    assert (held.about, held.by) == (run.children[0].id, "exit_handler")
+    assert held.until is not None
 
 
 def test_nobody_joins_by_claiming_another_processs_child() -> None:
