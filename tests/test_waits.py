@@ -66,8 +66,7 @@ HOLDERS = {
 NOT_HELD = (
     *("not_held_by_daemon", "not_held_by_ended", "not_held_by_handler_that_comes_late"),
     *("not_held_by_joined", "not_held_by_daemon_thread", "not_held_by_look_in_handler"),
-    *("not_held_by_executor_that_was_shut_down", "not_held_by_pool_that_was_forgotten"),
-    "join_interrupted",
+    *("not_held_by_executor_that_was_shut_down", "join_interrupted"),
 )
 
 

@@ -173,7 +173,12 @@ def _hold_of(child: ProcessRecord, process: ProcessRecord) -> HeldUp | None:
 
 
 def _died_of_exit_path(child: ProcessRecord) -> bool:
-    return child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED
+    """Whether it died of the exit path's signal, even if its target had returned before."""
+    if child.cause is Cause.ABANDONED:
+        return child.ending is Ending.SIGNALED
+    sent = (request for request in child.requests if request.via == "exit path")
+    returned = child.cause in (Cause.RETURNED, Cause.RAISED, Cause.SYS_EXIT)
+    return returned and any(request.signal == child.signal for request in sent)
 
 
 def _perhaps_abandoned(child: ProcessRecord) -> bool:

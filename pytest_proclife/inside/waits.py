@@ -149,9 +149,11 @@ def _polled(frame: "FrameType", value: object) -> None:
     """`Popen.poll` of multiprocessing returns: it has collected the status if it knows the code."""
     if value is None:
         return
-    pid = frame.f_locals["self"].pid
-    if pid not in _collected:
-        _collect(pid, value, *_asked_of_process(frame), frame)  # type: ignore[arg-type]
+    variables = frame.f_locals
+    pid = variables["self"].pid
+    if pid in _collected or ("pid" in frame.f_code.co_varnames and "pid" not in variables):
+        return  # the latter: another thread has just got it, and will report it
+    _collect(pid, value, *_asked_of_process(frame), frame)  # type: ignore[arg-type]
 
 
 def _asked_of_process(frame: "FrameType | None") -> "tuple[str, str]":

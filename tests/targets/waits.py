@@ -550,11 +550,6 @@ def not_held_by_executor_that_was_shut_down() -> None:
         executor.submit(nothing).result()
 
 
-def not_held_by_pool_that_was_forgotten() -> None:
-    globals()["pool"] = pool = FORK.Pool(1)
-    pool.map(abs, [-1])
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "child":
         GATE = int(sys.argv[3]), -1
