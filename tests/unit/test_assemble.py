@@ -7,7 +7,7 @@ import time
 import tracemalloc
 
 import pytest
-from histories import EPOCH, STEP, Log
+from histories import EPOCH, STEP, Log, Process
 
 from pytest_proclife import records, wire
 from pytest_proclife.analysis.log import without_pending_ends
@@ -1281,3 +1281,124 @@ def test_a_script_that_says_nothing_has_lost_its_words() -> None:
     log.main.ends(4)
 
     assert log.run().main.cause == "unknown"
+
+
+# --- starts that failed, workers that are replaced, copies that run on
+
+
+def not_started(log: Log, process: Process | None, error: str = "OSError: [Errno 2] x") -> None:
+    pid = "" if process is None else str(process.pid)
+    log.main.says(wire.NOT_STARTED, pid, "subprocess", "prog", error, "job.py:3 in go")
+
+
+def test_a_fork_that_could_not_execute_its_program_is_no_process() -> None:
+    log = Log()
+    program = log.program(None, "/bin/prog", "x")
+    program.ends(255)
+    not_started(log, program)
+    later = log.child(name="later")
+    later.returns()
+    log.main.collects(later, 0)
+    log.main.returns()
+    run = log.run()
+    assert [(p.id, p.name) for p in run] == [(0, "MainProcess"), (1, "later")]
+    assert run.children == (run["later"],)
+    assert run.witness.complete
+    (fact,) = (f for f in run.main.evidence if isinstance(f, records.NotStarted))
+    assert (fact.child_kind, fact.name, fact.about) == ("subprocess", "prog", None)
+    assert str(fact) == "could not start prog at job.py:3 in go: OSError: [Errno 2] x"
+
+
+def test_a_fork_that_ran_code_before_it_could_not_execute_its_program_is_a_process() -> None:
+    log = Log()
+    program = log.program(None, "/bin/prog", "x")
+    program.hello(log.main)
+    program.ends(255)
+    not_started(log, program)
+    log.main.returns()
+    assert [p.name for p in log.run()] == ["MainProcess", "prog"]
+
+
+def test_a_failed_start_of_another_process_with_the_same_pid_takes_none_away() -> None:
+    log = Log()
+    early = log.program(None, "/bin/sleep", "1")
+    early.ends(0)
+    failed = log.program(None, "/bin/prog", "x")
+    failed.ends(255)
+    not_started(log, failed)
+    reused = log.process(pid=failed.pid, how="parent")
+    log.main.started(reused, kind="process", name="reused", daemon=False)
+    reused.ends(signal=9)
+    log.main.returns()
+    assert [p.name for p in log.run()] == ["MainProcess", "sleep", "reused"]
+
+
+def test_a_start_that_raised_after_the_child_had_begun_names_that_child() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.name = "job"
+    child.runs(log.main)
+    log.main.says(wire.NOT_STARTED, "", "process", "job", "", "job.py:3 in go")
+    child.returns()
+    log.main.returns()
+    run = log.run()
+    (fact,) = (f for f in run.main.evidence if isinstance(f, records.NotStarted))
+    assert fact.about == run["job"].id
+    assert str(fact) == "its start of job failed at job.py:3 in go"
+
+
+@pytest.mark.parametrize(
+    ("end", "lost"), [("task", True), ("returned", False), ("os._exit", False), ("killed", None)]
+)
+def test_a_replaced_worker_has_lost_a_task_or_not_or_it_is_not_known(
+    end: str, lost: bool | None
+) -> None:
+    log = Log()
+    old = log.child(name="old", kind="pool_worker", daemon=True)
+    if end == "task":
+        old.says(wire.TASK, "square")
+    if end == "returned":
+        old.returns()
+    elif end == "killed":
+        old.ends(signal=9)
+    else:
+        old.exits(3, "os_exit")
+    new = log.child(name="new", kind="pool_worker", daemon=True)
+    log.main.says(wire.REPLACES, str(new.pid), str(old.pid))
+    new.returns()
+    log.main.returns()
+    run = log.run()
+    (fact,) = (f for f in run["new"].evidence if isinstance(f, records.Replaces))
+    assert (fact.about, fact.lost_task) == (run["old"].id, lost)
+    assert fact.function == ("square" if lost else "")
+
+
+def test_a_worker_whose_reports_are_missing_may_have_lost_a_task() -> None:
+    log = Log()
+    old = log.child(name="old", kind="pool_worker", daemon=True)
+    old.loses()
+    old.exits(3, "os_exit")
+    new = log.child(name="new", kind="pool_worker", daemon=True)
+    log.main.says(wire.REPLACES, str(new.pid), str(old.pid))
+    new.returns()
+    log.main.returns()
+    (fact,) = (f for f in log.run()["new"].evidence if isinstance(f, records.Replaces))
+    assert fact.lost_task is None
+
+
+@pytest.mark.parametrize(
+    ("last", "how", "expected"),
+    [("returned", "exit", True), ("", "exit", True), ("", "os_exit", False)],
+)
+def test_a_fork_that_leaves_as_its_parent_would_ran_on(last: str, how: str, expected: bool) -> None:
+    log = Log()
+    fork = log.process()
+    fork.hello(log.main)
+    if last:
+        fork.leaves(last)
+    fork.last_word(how, "0")
+    fork.ends(0)
+    log.main.returns()
+    (child,) = log.run().children
+    assert [f.about for f in child.evidence if isinstance(f, records.RanOn)] == [0] * expected
