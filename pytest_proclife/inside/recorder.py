@@ -31,7 +31,8 @@ _duplicate = 0
 
 _PENDING = "q"  # stands behind a descriptor that is handed down, unless it is accepted
 
-# The first that the program's limit of descriptors allows; a program does not count on them.
+# The first that the program's limit of descriptors allows; a program does not count on them, if
+# it does not look through all of its descriptors, as two tests of CPython's test_subprocess do.
 _NUMBERS = (960, 240, 48, 20)
 
 # States of a connection, each with what enters it: has the supervisor accepted it?
