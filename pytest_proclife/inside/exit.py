@@ -380,7 +380,8 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
     )
     if not by_launcher:
         report_end_of_main()
-        report_task(caller)
+        if own.has_tasks:  # here, since a fork would copy the pages that a call touches
+            report_task(caller)
         recorder.report(wire.EXITING, "os_exit", str(status), handlers.running(caller))
         return
     error = handled_exception()
