@@ -209,6 +209,14 @@ def _own(
             yield records.SignalTaken(at=at, source=Source.ITSELF, signal=signal, via=via)
         else:
             yield records.HandlerRan(at=at, source=Source.ITSELF, signal=signal)
+    for taken in process.reports:
+        if taken.kind == wire.FOREIGN:
+            yield records.Foreign(
+                at=clock.seconds(taken.at),
+                source=Source.ITSELF,
+                by=clock.cut(taken.field(0)),
+                function=clock.cut(taken.field(1)),
+            )
     report, finish = process.last_of_program(wire.FINISHED), history.finish
     if report is not None and finish is not None:
         yield records.Finished(

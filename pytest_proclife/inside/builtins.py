@@ -84,6 +84,7 @@ def _put(module: object, name: str, real: "Real", function: object) -> None:
 
 # thread's ident -> the real function that its next call of a stand-in gets: see below
 _real_next: "dict[int, Callable[..., Any]]" = {}
+all_seen: "list[Callable[[], None]]" = []  # what each stand_in_unless_seen() has returned
 
 
 def stand_in_unless_seen(module: object, name: str, instead: "Instead") -> "Callable[[], None]":
@@ -109,6 +110,7 @@ def stand_in_unless_seen(module: object, name: str, instead: "Instead") -> "Call
     def seen() -> None:
         _real_next[_thread.get_ident()] = real
 
+    all_seen.append(seen)
     return seen
 
 

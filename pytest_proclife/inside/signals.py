@@ -57,8 +57,8 @@ def install() -> None:
     if sys.version_info >= (3, 12):
         watch.on_module(
             f"python{sys.version_info[0]}.{sys.version_info[1]}/signal.py",
-            lambda code: watch.watch_in_module(
-                code, "signal", start=_signal_called, returned=_signal_returned
+            lambda module: watch.watch_in_module(
+                module, "signal", start=_signal_called, returned=_signal_returned
             ),
         )
     else:  # 3.11: a handler that runs cannot be seen without a frame of ours
@@ -73,6 +73,7 @@ def _on_abort(arguments: "tuple[Any, ...]") -> None:
 
 
 def _on_kill(arguments: "tuple[Any, ...]") -> None:
+    recorder.notice_fork()
     pid, number = arguments
     if pid <= 0:
         _to_group(-pid, number)
@@ -292,7 +293,7 @@ def _signal_called(frame: "FrameType") -> None:
         number = int(frame.f_locals["signalnum"])
         if number not in numbers:
             numbers.append(number)
-        watch.watch(code, start=_handler_runs)
+        watch.watch(code, start=handler_runs)
 
 
 def _signal_returned(*_: object) -> None:
@@ -313,7 +314,7 @@ def _check_sigchld() -> None:
         recorder.report(wire.SIGCHLD_IGNORED, wire.flag(ignored))
 
 
-def _handler_runs(frame: "FrameType") -> None:
+def handler_runs(frame: "FrameType") -> None:
     number = handlers.begins(frame)
     if number:
         recorder.report(wire.CAUGHT, str(number))

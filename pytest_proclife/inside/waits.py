@@ -17,7 +17,7 @@ from pytest_proclife.inside.builtins import borrow, stand_in, stand_in_unless_se
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import CodeType, FrameType
+    from types import FrameType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
@@ -54,40 +54,40 @@ def install() -> None:
         watch.on_module(f"{package}/popen_forkserver.py", _popen)
         watch.on_module(
             f"{package}/pool.py",
-            lambda code: watch.watch_in_module(code, "Pool", "join", start=_pool_is_joined),
+            lambda module: watch.watch_in_module(module, "Pool", "join", start=_pool_is_joined),
         )
     watch.on_module(f"{version}/subprocess.py", _subprocess)
     for module in ("asyncio/unix_events.py", "loky/process_executor.py"):
         watch.on_module(module, _caller_counts)
     watch.on_module(
         "asyncio/base_subprocess.py",
-        lambda code: watch.watch_in_module(
-            code, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
+        lambda module: watch.watch_in_module(
+            module, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
         ),
     )
     watch.on_module(
         f"{version}/threading.py",
-        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_are_joined),
+        lambda module: watch.watch_in_module(module, "_shutdown", start=_threads_are_joined),
     )
 
 
-def _caller_counts(code: "CodeType") -> None:
+def _caller_counts(module: "watch.Module") -> None:
     global _callers_count
     _callers_count = True
 
 
-def _popen(code: "CodeType") -> None:
-    watch.watch_in_module(code, "Popen", "poll", start=_polls, returned=_polled)
+def _popen(module: "watch.Module") -> None:
+    watch.watch_in_module(module, "Popen", "poll", start=_polls, returned=_polled)
     # the class in popen_forkserver.py inherits it
-    watch.watch_in_module(code, "Popen", "wait", start=_popen_waits)
+    watch.watch_in_module(module, "Popen", "wait", start=_popen_waits)
 
 
-def _subprocess(code: "CodeType") -> None:
+def _subprocess(module: "watch.Module") -> None:
     watch.watch_in_module(
-        code, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
+        module, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
     )
-    watch.watch_in_module(code, "Popen", "communicate", start=_subprocess_waits)
-    watch.watch_in_module(code, "Popen", "_try_wait", start=_try_waits)
+    watch.watch_in_module(module, "Popen", "communicate", start=_subprocess_waits)
+    watch.watch_in_module(module, "Popen", "_try_wait", start=_try_waits)
 
 
 def child_started(pid: int) -> None:

@@ -22,6 +22,10 @@ _YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machi
 _LOOKS = 20  # a bound: a program may start processes faster than they are found
 _DOES_NOT_REPORT = b"0"
 _NEW = b"new"
+# the functions of C by which a process may start others unseen; "" for a subinterpreter
+_STARTERS = {b""}.union(
+    *(s.encode().split() for s in (wire.STARTING, wire.FORKING, wire.EXECUTING, wire.ANYTHING))
+)
 
 
 class Process:
@@ -185,8 +189,10 @@ class Tree:
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
                 self.opaque.add(about)
-        elif kind == wire.UNSEEN or (kind == wire.EXEC and report.field(0) == _DOES_NOT_REPORT):
+        elif _starts_unseen(kind, report):
             self.opaque.add(process)
+        elif kind == wire.EARLY and report.field(0) == b"child":
+            self._find_children(process)
         elif kind == wire.KILL and about is not None and not about.ended:
             if not report.field(6):  # the sender could not look before it sent the signal
                 self.log += signals.states(about, report.number(1))
@@ -362,6 +368,13 @@ class Tree:
         for process in list(self.living.values()):
             if not process.ended and kernel.send(process.handle, _signal.SIGKILL):
                 self.note(protocol.CLEANUP, process)
+
+
+def _starts_unseen(kind: str, report: Report) -> bool:
+    """Whether the sender may start processes from here on that nobody reports."""
+    if kind == wire.EXEC:
+        return report.field(0) == _DOES_NOT_REPORT
+    return kind == wire.UNSEEN or (kind == wire.FOREIGN and report.field(1) in _STARTERS)
 
 
 def _running(processes: list[Process]) -> list[Process]:

@@ -1402,3 +1402,85 @@ def test_a_fork_that_leaves_as_its_parent_would_ran_on(last: str, how: str, expe
     log.main.returns()
     (child,) = log.run().children
     assert [f.about for f in child.evidence if isinstance(f, records.RanOn)] == [0] * expected
+
+
+# --- below Python, and before the recorder
+
+
+def test_an_exit_below_python_is_no_lost_report_of_a_signal() -> None:
+    log = Log(version="3.11.9")
+    child = log.child()
+    child.says(wire.FOREIGN, "ctypes", "_exit")
+    child.ends(3)
+    log.main.collects(child, 3)
+    log.main.leaves("sys_exit")
+    log.main.exits()
+    run = log.run()
+
+    assert (run.main.cause, run["Process-1"].cause) == ("sys_exit", "unknown")
+    assert (
+        str(run["Process-1"].unknown_reason) == "it exited without a report, as it can below Python"
+    )
+    assert [(m.kind, m.what) for m in run.witness.missing] == [("foreign_function", "_exit")]
+    assert "took _exit() of the C library by ctypes" in map(str, run["Process-1"].evidence)
+
+
+def test_a_fork_has_the_functions_that_its_parent_took_and_no_subinterpreters() -> None:
+    log = Log()
+    log.main.says(wire.FOREIGN, "ctypes", "kill")
+    log.main.says(wire.FOREIGN, wire.SUBINTERPRETER, "")
+    before = log.child(name="before")
+    log.main.ends(signal=9)
+    victim = log.process()
+    victim.hello(before)
+    victim.ends(signal=9, orphan=True)
+    run = log.run()
+
+    found = next(p for p in run if p.pid == victim.pid)
+    assert (found.cause, str(found.unknown_reason)) == (
+        "unknown",
+        "a process was running that can send signals below Python, and may have sent SIGKILL",
+    )
+
+
+def test_a_function_that_is_taken_after_a_fork_is_not_the_forks() -> None:
+    log = Log()
+    child = log.child()
+    log.main.says(wire.FOREIGN, "cffi", "_exit")
+    child.ends(3)
+    log.main.collects(child, 3)
+    log.main.returns()
+    run = log.run()
+
+    assert str(run["Process-1"].unknown_reason).startswith("it exited without a report of its")
+    assert {m.kind for m in run.witness.missing} == {"foreign_function", "reports"}
+
+
+def test_what_was_there_before_the_recorder_is_said() -> None:
+    log = Log()
+    log.main.says(wire.EARLY, "function", "os._exit")
+    log.main.says(wire.EARLY, "child", "")
+    log.main.says(wire.EARLY, "thread", "")
+    log.main.returns()
+    run = log.run()
+
+    main = str(run.main)
+    assert [str(missing) for missing in run.witness.missing] == [
+        f"{main} took os._exit() before it was watched: its calls may be missing",
+        f"{main} had a child before it was watched",
+        f"{main} had a thread before it was watched",
+    ]
+    assert run.main.cause == "returned"
+
+
+def test_a_child_from_before_the_recorder_does_not_report_and_lost_nothing() -> None:
+    log = Log()
+    log.main.says(wire.EARLY, "child", "")
+    child = log.process(how="found", argv=("/bin/python", "early.py"))
+    log.add(protocol.CHILD, child.number, log.main.number)
+    child.ends(3)
+    log.main.returns()
+    run = log.run()
+
+    assert [(p.cause, p.exitcode) for p in run.children] == [("exited", 3)]
+    assert run.main.cause == "returned"
