@@ -55,7 +55,8 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> tuple[Powers, ...
         for report in process.reports:
             if report.kind == wire.FOREIGN and report.field(0) == wire.SUBINTERPRETER:
                 _add(found[number], report, _OF_SUBINTERPRETER)
-    return tuple(found[process.number] for process in processes)
+    # one that could not be started is not in the order: it has none
+    return tuple(found.get(process.number, {}) for process in processes)
 
 
 def _by_function(report: Report) -> Iterable[Power]:
