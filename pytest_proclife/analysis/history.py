@@ -121,7 +121,7 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         id=identity.id,
         exitcode=process.exitcode,
         began=process.began if should_report(process) or process.announcements else 0,
-        ended=math.inf if process.end is None else process.end,
+        ended=_ended(process),
         parent=family.parent_id(number),
         parent_certain=identity.parent_certain,
         daemon=_daemon(process, family, gaps),
@@ -147,6 +147,12 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         exits_in_c=Power.EXIT in gaps.powers[number],
         handles_in_c=gaps.powers[number].get(Power.HANDLE, math.inf),
     )
+
+
+def _ended(process: ProcessFacts) -> float:
+    """When it ended; it had when its status was collected, and the kernel's event comes late."""
+    end = math.inf if process.end is None else process.end
+    return min([end, *(report.at for _, report in process.collected)])
 
 
 def _alarm_due(process: ProcessFacts) -> float:
