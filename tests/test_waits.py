@@ -68,6 +68,7 @@ NOT_HELD = (
     *("not_held_by_joined", "not_held_by_daemon_thread", "not_held_by_look_in_handler"),
     *("not_held_by_executor_that_was_shut_down", "join_interrupted"),
 )
+MORE_ENDS = tuple(pytest.param(end, marks=pytest.mark.slow) for end in ("sys_exit", "raise"))
 
 
 def child_of(run: pp.Run) -> pp.ProcessRecord:
@@ -98,7 +99,7 @@ def test_a_status_that_was_taken_from_multiprocessing_is_of_no_join() -> None:
     assert child_of(pp.run(SCRIPT, ["look_stolen"])).joined is None
 
 
-@pytest.mark.parametrize("end", ["return", "sys_exit", "raise"])
+@pytest.mark.parametrize("end", ["return", *MORE_ENDS])
 @pytest.mark.parametrize("name", HOLDERS)
 def test_what_keeps_main_in_its_exit_path_is_named(name: str, end: str) -> None:
     run = pp.run(SCRIPT, [name, end])
@@ -123,7 +124,7 @@ def test_a_childs_exit_path_is_held_up_like_mains() -> None:
     pp.assert_not_held_up(run.main)
 
 
-@pytest.mark.parametrize("end", ["return", "sys_exit"])
+@pytest.mark.parametrize("end", ["return", *MORE_ENDS[:1]])
 @pytest.mark.parametrize("name", NOT_HELD)
 def test_what_main_did_not_have_to_wait_for_did_not_hold_it_up(name: str, end: str) -> None:
     run = pp.run(SCRIPT, [name, end])
