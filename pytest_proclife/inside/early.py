@@ -32,7 +32,12 @@ def attach() -> None:
         module = sys.modules.get(_name(tail))
         if module is not None and str(getattr(module, "__file__", "")).endswith(f"/{tail}"):
             for handler in called:
-                handler(module)
+                try:
+                    handler(module)
+                except StopIteration:
+                    pass  # 3.11: a coroutine function, which is never rewritten
+                except Exception:  # what is there is not what the handler knows
+                    recorder.report(wire.EARLY, "function", module.__name__)
     if sys.version_info >= (3, 12):  # 3.11: the code of all handlers is known when it is needed
         handlers.codes.update(handlers.current())
         for code in handlers.codes:
