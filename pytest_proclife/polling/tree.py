@@ -266,8 +266,10 @@ class Tree:
                 parts = wire.unpack(report.data)
                 if parts is not None:
                     self._read_report(report, kind=parts[0], at=parts[3])
+            elif report.data[:1] == wire.HELLO.encode():
+                self._reports.hold(report)  # its parent may not have reported yet
             else:
-                self._reports.hold(report)
+                self._reports.reject(report)  # to look its sender up again and again costs too much
 
     def _read_report(self, report: Report, kind: str, at: int) -> None:
         process = self._sender(report, kind, at)
