@@ -20,7 +20,9 @@ class Process:
         "began",
         "children",
         "ended",
+        "ended_at",
         "handle",
+        "key",
         "last_kind",
         "number",
         "pid",
@@ -39,7 +41,9 @@ class Process:
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
         # the rest serves the comparison by pid, in monotonic ns
         self.began = 0  # it reports nothing before that
-        self.reaped_at: int | None = None  # it reports nothing after that
+        self.ended_at: int | None = None  # it reports nothing after that
+        self.reaped_at: int | None = None  # it does not have the pid after that
+        self.key = b""  # its name for itself
         self.last_kind = ""  # of its reports
 
     def has_pid(self) -> bool:
@@ -77,30 +81,38 @@ class Identities:
         if has_now is not None:
             known = self.by_pid.get(has_now)
             # in this order: if this one still has the pid, it had it when the other was looked at
-            return known[-1] if known and known[-1].has_pid() else None
+            if known and known[-1].has_pid():
+                return known[-1]
+            if not known or kernel.pid_of(handle) is not None:
+                return None
+            pid = has_now  # it may have been the same, and was reaped between the two looks
         if pid is None or report is None:
             return None
-        process = self.reporting(pid, report)
+        process = self.that_had(pid, report)
         return None if process is None or process.has_pid() else process
 
-    def reporting(self, pid: int, report: "Report") -> Process | None:
+    def that_had(self, pid: int, report: "Report") -> Process | None:
         """The known process that had a pid when something was reported; None if it is another."""
         at = report.written_at
+        is_sender = pid == report.pid
         for process in reversed(self.by_pid.get(pid, ())):
             if at is None:
                 return process
-            if process.reaped_at is not None and at > process.reaped_at:
+            # a zombie has its pid still, but reports nothing
+            until = process.ended_at if is_sender else process.reaped_at
+            if until is not None and at > until:
                 return None
             if at >= process.began:
-                return None if self._is_another(process, report) else process
+                return None if is_sender and _is_another(process, report) else process
         return None
 
-    @staticmethod
-    def _is_another(process: Process, report: "Report") -> bool:
-        """Whether a process introduces itself that cannot be the one which is known."""
-        if report.kind != wire.HELLO or not process.last_kind:
-            return False
-        return report.field(2) != _NEW_PROGRAM or process.last_kind != wire.EXEC
+
+def _is_another(process: Process, report: "Report") -> bool:
+    """Whether a process introduces itself that cannot be the one which is known."""
+    if report.kind != wire.HELLO or not process.last_kind or report.field(0) == process.key:
+        return False
+    # a new program goes on as the process that has executed it
+    return report.field(2) != _NEW_PROGRAM or process.last_kind == wire.EXITING
 
 
 def open_reporting(pid: int, report: "Report") -> int | None:

@@ -116,7 +116,8 @@ def started_at(pidfd: int) -> int | None:
     if not fields or pid_of(pidfd) != pid:
         return None
     ticks = int(fields[19])  # since boot, and so with the time for which the machine slept
-    asleep = time.clock_gettime_ns(_CLOCK_BOOTTIME) - time.monotonic_ns()
+    now = time.monotonic_ns()  # before the other, so that the result is too early, if anything
+    asleep = time.clock_gettime_ns(_CLOCK_BOOTTIME) - now
     return ticks * 1_000_000_000 // posix.sysconf("SC_CLK_TCK") - asleep
 
 

@@ -92,7 +92,7 @@ class Tree:
         return self._add(pid, handle, "report", report=report)
 
     def _sender_by_pid(self, report: Report, pid: int) -> Process | None:
-        process = self.identities.reporting(pid, report)
+        process = self.identities.that_had(pid, report)
         foreign = report.user != posix.getuid() and posix.getuid() != 0
         if process is not None or foreign:
             return process
@@ -153,7 +153,8 @@ class Tree:
         """Do at once what would be too late later."""
         kind = process.last_kind = report.kind
         if kind == wire.HELLO:
-            self.keys[report.field(0)] = process
+            process.key = report.field(0)
+            self.keys[process.key] = process
             parent = self.keys.get(report.field(1))
             if parent is not None and parent is not process:
                 parent.children.append(process)
@@ -231,7 +232,7 @@ class Tree:
                 self._reaped(process, kernel.exit_status(process.handle))
 
     def _ended(self, process: Process, wake: float) -> None:
-        process.ended = True
+        process.ended, process.ended_at = True, time.monotonic_ns()
         running = tuple(child.number for child in _running(process.children))
         self.note(protocol.ENDED, process, wake, running)
         if kernel.EXIT not in kernel.offered:
