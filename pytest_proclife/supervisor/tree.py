@@ -218,8 +218,10 @@ class Tree:
 
     def _look_for_reaped(self) -> None:
         """Look which of the ended ones have been reaped, if the kernel does not tell."""
+        if not self.zombies:
+            return
         now = time.monotonic()
-        if not self.zombies or (len(self.zombies) > _FEW and now < self.next_look):
+        if len(self.zombies) > _FEW and now < self.next_look:
             return
         self.next_look = now + _LOOK
         looked_at, self.zombies = self.zombies[:_MOST], self.zombies[_MOST:]
