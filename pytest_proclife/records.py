@@ -109,6 +109,8 @@ class UnknownKind(enum.StrEnum):
     REQUEST_REPORT = "request_report"  # reports of others, which could hold a request
     EARLIER_REQUEST_REPORT = "earlier_request_report"
     UNOBSERVED_SENDER = "unobserved_sender"  # a program that does not report may have sent it
+    FOREIGN_SENDER = "foreign_sender"  # a process may have sent it below Python
+    EXITED_IN_C = "exited_in_c"  # it may have exited below Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,10 @@ class MissingKind(enum.StrEnum):
     REPLACED = "replaced"  # `process` became a program that does not report
     UNOBSERVED = "unobserved"  # `process` does not report what it starts
     UNSEEN_CALL = "unseen_call"  # `process` called `what`, which does not report
+    IMPORTED_EARLY = "imported_early"  # it had the function `what` before it could be watched
+    STARTED_EARLY = "started_early"  # it had `what`, a child or a thread, before that
+    FOREIGN_FUNCTION = "foreign_function"  # it took `what`, a function of C, by ctypes or cffi
+    SUBINTERPRETER = "subinterpreter"  # it made one, whose calls are not seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +201,7 @@ class EvidenceKind(enum.StrEnum):
     FACT_MISSING = "fact_missing"
     LEFT_OUT = "left_out"
     CAUSE_NAMED = "cause_named"
+    FOREIGN = "foreign"
 
 
 class Disposition(enum.StrEnum):
@@ -300,7 +307,7 @@ class SignalTaken(Evidence, kind=EvidenceKind.SIGNAL_TAKEN):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MayHaveSent(Evidence, kind=EvidenceKind.MAY_HAVE_SENT):
-    """`about`, a program that does not report, ran when it died, and may have sent it the signal.
+    """`about`, a program that does not report, was running, and may have sent it the signal.
 
     `argv` is the program's command line.
     """
@@ -450,6 +457,17 @@ class CauseNamed(Evidence, kind=EvidenceKind.CAUSE_NAMED):
 
     plugin: str
     cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign(Evidence, kind=EvidenceKind.FOREIGN):
+    """From here on it could act below Python, unseen.
+
+    `by` is "ctypes" or "cffi", by which it took a `function` of C, or "subinterpreter".
+    """
+
+    by: str
+    function: str
 
 
 EVIDENCE = {kind.kind: kind for kind in Evidence.__subclasses__()}

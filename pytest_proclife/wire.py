@@ -50,6 +50,24 @@ ALARM = "a"
 CPU_LIMIT = "m"  # soft and hard RLIMIT_CPU that it sets, in seconds; "" for none
 SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel reaps the children
 UNSEEN = "u"  # reason: something from here on cannot be seen
+# what was there before the recorder came: what (child|thread|function), the function's name
+EARLY = "y"
+# from here on it may act in a way that it does not report: by what (ctypes|cffi|subinterpreter),
+# the name of the function of C that it took
+FOREIGN = "t"
+
+# Functions of C by which a process can do what it does not report: start programs, fork, signal
+# other processes, become another program, exit, signal itself, set a handler, or any of these.
+STARTING = "system popen posix_spawn posix_spawnp wordexp"
+FORKING = "fork vfork _Fork __fork __libc_fork forkpty daemon clone"
+SIGNALLING = "kill killpg tgkill tkill sigqueue pidfd_send_signal"
+EXECUTING = "execv execve execvp execvpe execl execle execlp fexecve execveat"
+EXITING_IN_C = "_exit _Exit exit quick_exit daemon"
+RAISING = "raise gsignal abort"
+HANDLING = "signal sigaction bsd_signal sysv_signal sigset PyOS_setsig"
+ANYTHING = "syscall Py_NewInterpreter Py_NewInterpreterFromConfig"
+SUBINTERPRETER = "subinterpreter"  # for `by what`, without a function's name
+FUNCTIONS = (STARTING, FORKING, SIGNALLING, EXECUTING, EXITING_IN_C, RAISING, HANDLING, ANYTHING)
 
 TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT may name as `via`
 # "ended": nobody has collected its status; "unknown": nobody can tell

@@ -13,7 +13,7 @@ import pytest
 from conftest import TARGETS, Mark
 
 import pytest_proclife
-from pytest_proclife import Cause, RunningMain
+from pytest_proclife import Cause, RunningMain, assert_shut_down
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]  # the servers do the work
 
@@ -146,3 +146,22 @@ def test_pytest_with_two_workers_ends_them(mark: Mark, tmp_path: Path) -> None:
     workers = [p for p in run.children if p.children or p.target_ran]
     assert [(p.cause, p.exitcode, p.orphaned) for p in workers] == [(Cause.RETURNED, 0, False)] * 2
     assert mark.living() == []
+
+
+@pytest.mark.parametrize("leaves", ["return", "sys.exit"])
+def test_a_consumer_that_notes_sigterm_and_ends_its_workers_has_its_own_end(leaves: str) -> None:
+    target = str(TARGETS / "consumer.py")
+    with pytest_proclife.start(target, [leaves]) as main:
+        main.wait_for_output("ready")
+        main.terminate()
+        run = main.wait()
+    assert run["idle"].cause is run["busy"].cause is Cause.RETURNED
+    assert [r.by for r in run["busy"].requests] == [run.main.id]
+    if leaves == "return":
+        assert run.main.cause is Cause.RETURNED
+    elif sys.version_info >= (3, 12):
+        assert run.main.cause is Cause.SYS_EXIT
+    else:  # nobody sees there where main's SystemExit came from
+        assert run.main.cause is Cause.UNKNOWN
+    assert_shut_down(run.main, by="test", signal="SIGTERM", exitcode=0)
+    assert_shut_down(run["busy"], by=run.main, signal="SIGTERM")

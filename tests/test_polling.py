@@ -115,8 +115,15 @@ def test_a_child_whose_status_its_parent_collected_has_its_exit_code(method: str
     assert (child.joined, child.start_method) == (Joined.EXPLICIT, method)
 
 
-def test_a_child_whose_status_nobody_reports_is_unknown_and_says_why() -> None:
+def test_the_status_that_a_parent_collects_is_the_childs() -> None:
     run = pytest_proclife.run(Code("import os\nif os.fork() == 0: os._exit(7)\nos.wait()"))
+    (child,) = run.children
+    assert (child.kind, child.exitcode, child.cause) == ("os_fork", 7, Cause.OS_EXIT)
+
+
+def test_a_child_whose_status_nobody_collects_is_unknown_and_says_why() -> None:
+    text = "import os\nreader, writer = os.pipe()\nif os.fork() == 0: os._exit(7)\n"
+    run = pytest_proclife.run(Code(text + "os.close(writer); os.read(reader, 1)"))
     (child,) = run.children
     assert (child.kind, child.exitcode, child.cause) == ("os_fork", None, Cause.UNKNOWN)
     assert "unknown: its wait status could not be read" in [str(e) for e in child.evidence]

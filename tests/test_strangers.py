@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,34 @@ def test_a_flood_of_strangers_changes_nothing(fifo: Path) -> None:
             main.wait_for(lambda run: len(run.children) >= 3)
             assert len(os.listdir(descriptors)) < before + 100
         check_account(main.wait())
+
+
+def test_few_connections_are_kept_that_nobody_is_known_to_have_made(fifo: Path) -> None:
+    with host(fifo) as (main, _):
+        supervisor = supervisor_of(main)
+        before = len(os.listdir(f"/proc/{supervisor}/fd"))
+        os.kill(supervisor, signal.SIGSTOP)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(stranger("keeps_connections_of_the_gone", main))
+            finally:
+                os.kill(supervisor, signal.SIGCONT)
+            main.snapshot()
+            assert len(os.listdir(f"/proc/{supervisor}/fd")) <= before + 64
+            check_account(goes_on(main, fifo))
+
+
+@pytest.mark.parametrize("way", WAYS[:4])
+def test_a_stranger_is_not_a_process_of_a_polled_run(
+    way: str, fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCLIFE_BACKEND", "polling")
+    with host(fifo) as (main, _), stranger(way, main) as process:
+        run = goes_on(main, fifo)
+    assert run.main.cause is Cause.RETURNED
+    assert process.pid not in [p.pid for p in run.processes]
+    assert {p.name for p in run.children} == {"first", "second", Path(sys.executable).name}
+    assert [p.requests for p in run.processes] == [()] * len(run.processes)
 
 
 def test_the_descriptors_that_a_stranger_passes_are_closed(fifo: Path) -> None:

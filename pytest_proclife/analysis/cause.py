@@ -56,9 +56,10 @@ def decide(history: History) -> Verdict:
             verdict = rule(history)
             if verdict is not None:
                 return replace(verdict, ending=ending)
-        raise Unknown(
-            UnknownKind.FINISH_REPORT if history.last_report else UnknownKind.NO_END_REPORTED
-        )
+        if history.last_report:
+            raise Unknown(UnknownKind.FINISH_REPORT)
+        in_c = history.exits_in_c
+        raise Unknown(UnknownKind.EXITED_IN_C if in_c else UnknownKind.NO_END_REPORTED)
     except Unknown as unknown:
         return Verdict(cause=Cause.UNKNOWN, ending=ending, unknown=unknown.reason)
 
@@ -292,6 +293,9 @@ def _later(request: Sent, history: History) -> list[Sent]:
 
 def _exclude_unseen_answer(request: Sent, history: History) -> None:
     """Make sure that it did not exit because of a request in a way that is not seen."""
+    ran = any(at >= request.at for at in history.runs_of(request.signal))
+    if history.handles_in_c <= request.at and not ran:
+        raise Unknown(UnknownKind.CAUGHT, request.signal)  # its handler of C may have exited
     if _met_no_handler(request, history):
         return
     if history.died_of is not None:  # another signal ended it
@@ -411,6 +415,13 @@ def _exclude(
     lost = history.lost_reports.owner(history.began, until, other_than=history.id)
     if (visible or silent) and lost is not None:
         raise Unknown(UnknownKind.REQUEST_REPORT)
+    for spans, signals_of_it in (
+        (history.signallers, visible | silent),
+        (history.subinterpreters, visible),
+    ):
+        foreign = spans.owner(history.began, until, other_than=history.id)
+        if signals_of_it and foreign is not None:
+            raise Unknown(UnknownKind.FOREIGN_SENDER, next(iter(visible), None))
     sender = history.unobserved.owner(history.began, until, other_than=history.id)
     if visible and sender is not None:
         raise Unknown(UnknownKind.UNOBSERVED_SENDER, next(iter(visible)))

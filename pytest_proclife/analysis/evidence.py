@@ -18,7 +18,7 @@ from pytest_proclife.records import KINDS, Evidence, Source, UnknownKind, signal
 
 _NAMED, _LOOKED_AT = 20, 500  # programs that may have sent a signal
 # ns from a signal to the death by it: what has to die may wait long for a processor
-_TO_DIE = 250_000_000
+_TO_DIE = 500_000_000
 _LATE = 50_000_000  # ns: the kernel's events for two ends may come in either order
 _TEXT_LIMIT = 300  # characters of a message or a place: the whole message is in `exception`
 
@@ -65,8 +65,9 @@ def collect(
     ]
     if verdict is not None and history.died_of is not None and verdict.ended_by is None:
         found += _unsent(process, processes, family, history, clock)
-        if verdict.unknown is not None and verdict.unknown.kind is UnknownKind.UNOBSERVED_SENDER:
-            found += _silent(process, family, gaps, history, clock)
+    unknown = None if verdict is None else verdict.unknown
+    if unknown is not None and unknown.kind is UnknownKind.UNOBSERVED_SENDER:
+        found += _silent(process, family, gaps, history, unknown.signal or "", clock)
     found.sort(key=lambda fact: fact.at or 0.0)
     if verdict is not None and verdict.unknown is not None:
         found.append(records.FactMissing(at=None, source=Source.PROCLIFE, reason=verdict.unknown))
@@ -208,6 +209,14 @@ def _own(
             yield records.SignalTaken(at=at, source=Source.ITSELF, signal=signal, via=via)
         else:
             yield records.HandlerRan(at=at, source=Source.ITSELF, signal=signal)
+    for taken in process.reports:
+        if taken.kind == wire.FOREIGN:
+            yield records.Foreign(
+                at=clock.seconds(taken.at),
+                source=Source.ITSELF,
+                by=clock.cut(taken.field(0)),
+                function=clock.cut(taken.field(1)),
+            )
     report, finish = process.last_of_program(wire.FINISHED), history.finish
     if report is not None and finish is not None:
         yield records.Finished(
@@ -281,24 +290,32 @@ def _seconds(text: str) -> int | None:
 
 
 def _silent(
-    process: ProcessFacts, family: Family, gaps: Gaps, history: History, clock: Clock
+    process: ProcessFacts,
+    family: Family,
+    gaps: Gaps,
+    history: History,
+    signal: str,
+    clock: Clock,
 ) -> Iterator[Evidence]:
-    """The programs that do not report, and ran as it died; if none, the last that ran before."""
-    until = bisect_right(gaps.silent, history.ended, key=lambda silent: silent[0])
+    """The programs that do not report, and ran as the signal came; if none, the last before."""
+    came = history.ended
+    if history.died_of is None and history.finish is not None:
+        came = history.finish.rose_at or history.finish.at
+    until = bisect_right(gaps.silent, came, key=lambda silent: silent[0])
     lived = [
         (end, start, number)
         for start, end, number in gaps.silent[max(0, until - _LOOKED_AT) : until]
         if number != process.number and end >= history.began
     ]
     lived.sort(reverse=True)
-    near = [found for found in lived if found[0] >= history.ended - _TO_DIE] or lived[:1]
+    near = [found for found in lived if found[0] >= came - _TO_DIE] or lived[:1]
     for _, start, number in near[:_NAMED]:
         identity = family.identities[number]
         yield records.MayHaveSent(
             at=clock.seconds(int(max(start, clock.epoch))),
             source=Source.PROCLIFE,
             about=identity.id,
-            signal=signal_name(history.died_of or 0),
+            signal=signal,
             argv=identity.argv or (),
         )
 
@@ -358,7 +375,7 @@ def _end(
             about=about,
             where=where,
             via=clock.text(report.field(4)[:100]),
-            waited=report.field(2) != "",
+            waited=joins.waited(report, family.identities[process.number].kind),
         )
     if not process.collected and process.reaped is not None and process.number:
         yield records.Reaped(

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_proclife import wire
+from pytest_proclife.analysis import foreign
 from pytest_proclife.analysis.family import Family
+from pytest_proclife.analysis.foreign import Power, Powers
 from pytest_proclife.analysis.log import ProcessFacts, Report
 from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS, Missing, MissingKind
 
@@ -55,9 +57,11 @@ class Gaps:
     """What may be unseen of a run.
 
     `of_process` are the gaps in each process's own reports, `observed` whether a process is
-    expected to report, both by number. `lost_reports` is when reports are missing, `unobserved`
-    when programs were running that do not report, both by owner's id; `silent` has the same by
-    number, in the order of their starts. `missing` is all of it for the reader.
+    expected to report, `powers` what it can do unseen, each by number. `lost_reports` is when
+    reports are missing, `unobserved` when programs were running that do not report, `signallers`
+    when processes had a function of C that sends signals, `subinterpreters` when they had those,
+    each by owner's id; `silent` has `unobserved` by number, in the order of their starts.
+    `missing` is all of it for the reader.
     """
 
     of_process: tuple[tuple[Gap, ...], ...]
@@ -65,36 +69,57 @@ class Gaps:
     lost_reports: Spans
     unobserved: Spans
     silent: Sequence[tuple[float, float, int]]
+    powers: tuple[Powers, ...]
+    signallers: Spans
+    subinterpreters: Spans
     missing: tuple[Missing, ...]
 
 
 def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
     """Find the gaps in the reports of a run."""
     of_process = tuple(_gaps_of(process) for process in processes)
+    powers = foreign.find(processes, family)
+    lost = [_unexplained(p, of_process[p.number], powers[p.number]) for p in processes]
     since = {
         process.number: start
         for process in processes
-        if (start := _unobserved_since(process, processes, family)) is not None
+        if (start := _unobserved_since(process, processes, family, powers)) is not None
     }
     silent = sorted((start, _end(processes[number]), number) for number, start in since.items())
     return Gaps(
         of_process=of_process,
-        observed=tuple(_is_observed(process, family, since) for process in processes),
+        observed=tuple(
+            _is_observed(process, processes, family, since, powers) for process in processes
+        ),
         lost_reports=Spans(
             (low, high, family.identities[process.number].id)
             for process in processes
             if not _never_reported(process)
-            for low, high in (*of_process[process.number], *((t, t) for t in process.lost_groups))
+            for low, high in (*lost[process.number], *((t, t) for t in process.lost_groups))
         ),
         unobserved=Spans(
             (start, end, family.identities[number].id) for start, end, number in silent
         ),
         silent=silent,
+        powers=powers,
+        signallers=_spans(Power.SIGNAL, processes, family, powers),
+        subinterpreters=_spans(Power.SUBINTERPRETER, processes, family, powers),
         missing=tuple(
             missing
             for number in family.order
-            for missing in _missing(processes[number], family, of_process[number], since)
+            for missing in _missing(processes[number], family, lost[number], since)
         ),
+    )
+
+
+def _spans(
+    power: Power, processes: Sequence[ProcessFacts], family: Family, powers: Sequence[Powers]
+) -> Spans:
+    """When processes had a power."""
+    return Spans(
+        (since, _end(process), family.identities[process.number].id)
+        for process in processes
+        if (since := powers[process.number].get(power)) is not None
     )
 
 
@@ -112,17 +137,21 @@ def should_report(process: ProcessFacts) -> bool:
 
 
 def _unobserved_since(
-    process: ProcessFacts, processes: Sequence[ProcessFacts], family: Family
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    powers: Sequence[Powers],
 ) -> float | None:
     """When a process began to be able to do things that nobody reports; None if it never was."""
     identity = family.identities[process.number]
     if identity.kind in HELPER_KINDS or _ran_nothing(process):
         return None
     unseen = process.first(wire.UNSEEN)
+    starts = powers[process.number].get(Power.START, math.inf)
     if process.replaced_at is not None:
-        return process.replaced_at
-    if unseen is not None:
-        return unseen.at
+        return min(process.replaced_at, starts)
+    if unseen is not None or starts < math.inf:
+        return starts if unseen is None else min(unseen.at, starts)
     if should_report(process) and not _never_reported(process):
         return None
     if process.announcements:
@@ -131,7 +160,13 @@ def _unobserved_since(
     return -math.inf if identity.parent is None else processes[identity.parent].began
 
 
-def _is_observed(process: ProcessFacts, family: Family, since: dict[int, float]) -> bool:
+def _is_observed(
+    process: ProcessFacts,
+    processes: Sequence[ProcessFacts],
+    family: Family,
+    since: dict[int, float],
+    powers: Sequence[Powers],
+) -> bool:
     """Whether a process is expected to report, so that its silence means something."""
     if process.reports:
         return True
@@ -139,8 +174,12 @@ def _is_observed(process: ProcessFacts, family: Family, since: dict[int, float])
         return process.announcements[0][1].flag(5) is not False and not _ran_nothing(process)
     if process.number == 0:
         return process.entered
-    if family.identities[process.number].parent in since:
-        return False
+    parent = family.identities[process.number].parent
+    if parent is not None:
+        of_parent = processes[parent].reports
+        had_child = any(r.kind == wire.EARLY and r.field(0) == "child" for r in of_parent)
+        if parent in since or Power.FORK in powers[parent] or had_child:
+            return False
     return not process.argv or process.argv[0].rsplit("/", 1)[-1].startswith("python")
 
 
@@ -188,6 +227,12 @@ def _gaps_of(process: ProcessFacts) -> tuple[Gap, ...]:
     return tuple(found)
 
 
+def _unexplained(process: ProcessFacts, gaps: tuple[Gap, ...], powers: Powers) -> tuple[Gap, ...]:
+    """Without the gap at the end of a process that could exit below Python: nothing was lost."""
+    explained = Power.EXIT in powers and gaps and gaps[-1][1] == _end(process)
+    return gaps[:-1] if explained else gaps
+
+
 def _gaps_of_program(program: Sequence[Report], before: float) -> Iterator[Gap]:
     expected = 0
     for report in sorted(program, key=lambda r: r.seq):
@@ -217,3 +262,14 @@ def _missing(
         if report.kind == wire.UNSEEN:
             called = report.field(0)[:100]
             yield Missing(process=id, kind=MissingKind.UNSEEN_CALL, what=called)
+        elif report.kind == wire.EARLY:
+            what, name = report.field(0), report.field(1)[:100]
+            if what == "function":
+                yield Missing(process=id, kind=MissingKind.IMPORTED_EARLY, what=name)
+            else:
+                yield Missing(process=id, kind=MissingKind.STARTED_EARLY, what=what)
+        elif report.kind == wire.FOREIGN and report.field(0) == wire.SUBINTERPRETER:
+            yield Missing(process=id, kind=MissingKind.SUBINTERPRETER)
+        elif report.kind == wire.FOREIGN:
+            name = report.field(1)[:100]
+            yield Missing(process=id, kind=MissingKind.FOREIGN_FUNCTION, what=name)

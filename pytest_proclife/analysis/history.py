@@ -9,6 +9,7 @@ from signal import SIGALRM, SIGINT
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
+from pytest_proclife.analysis.foreign import Power
 from pytest_proclife.analysis.gaps import NO_SPANS, Gaps, Spans, should_report
 from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending
@@ -60,6 +61,10 @@ class History:
     gaps: tuple[tuple[float, float], ...] = ()  # when reports of its own are missing
     lost_reports: Spans = NO_SPANS  # when reports of others are missing: they could be requests
     unobserved: Spans = NO_SPANS  # when programs were running whose signals nobody reports
+    signallers: Spans = NO_SPANS  # when processes had a function of C that sends signals
+    subinterpreters: Spans = NO_SPANS  # when processes had those, whose signals nobody reports
+    exits_in_c: bool = False  # it can exit below Python
+    handles_in_c: float = math.inf  # since when it can set handlers that are not seen to run
 
     @property
     def signal(self) -> int | None:
@@ -137,6 +142,10 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         gaps=gaps.of_process[number],
         lost_reports=gaps.lost_reports,
         unobserved=gaps.unobserved,
+        signallers=gaps.signallers,
+        subinterpreters=gaps.subinterpreters,
+        exits_in_c=Power.EXIT in gaps.powers[number],
+        handles_in_c=gaps.powers[number].get(Power.HANDLE, math.inf),
     )
 
 

@@ -85,9 +85,7 @@ def _joined(
             if identity.kind in MULTIPROCESSING_KINDS:
                 return None, None  # its status was taken from multiprocessing
             how = Joined.EXPLICIT
-        if how == Joined.LIBRARY and report.field(4) == _START and identity.kind == "process":
-            how = ""  # a start of the library's looks at all children
-        if how in tuple(Joined):
+        if how in tuple(Joined) and waited(report, identity.kind):
             return Joined(how), report.at
     if process.collected or identity.kind in MULTIPROCESSING_KINDS:
         return None, None
@@ -98,6 +96,14 @@ def _joined(
 
 
 _SYSTEM, _START = "system", "start()"  # of wire.COLLECTED
+
+
+def waited(report: Report, kind: str) -> bool:
+    """Whether who collected the status of a process of this kind had asked to wait for it."""
+    how = report.field(2)
+    # a start() looks at all children; that of a library's worker may find one of the program's
+    in_passing = how == Joined.LIBRARY and report.field(4) == _START and kind == "process"
+    return how != "" and not in_passing
 
 
 def _reaped_by_kernel(
@@ -167,10 +173,14 @@ def _child_with(
     processes: Sequence[ProcessFacts],
     family: Family,
 ) -> ProcessFacts | None:
-    """The child that had a pid at a time. Pids are used again."""
+    """The child that had a pid at a time. Pids are used again.
+
+    What its parent does may come before a fork's own first report.
+    """
     children = (processes[number] for number in family.children[process.number])
-    lived = [c for c in children if str(c.pid) == pid and c.began <= at]
-    return max(lived, key=lambda child: child.began, default=None)
+    lived = sorted((c for c in children if str(c.pid) == pid), key=lambda child: child.began)
+    begun = [child for child in lived if child.began <= at]
+    return begun[-1] if begun else next(iter(lived), None)
 
 
 def _wait_ended(

@@ -27,6 +27,8 @@ _FEWEST_FIELDS = {
     wire.REPLACES: 2,
     wire.TASK: 1,
     wire.CPU_LIMIT: 2,
+    wire.EARLY: 2,
+    wire.FOREIGN: 2,
 }
 _HOW_EXITED = ("exit", "os_exit", "launcher")
 _HOW_FINISHED = ("returned", "raised", "sys_exit")

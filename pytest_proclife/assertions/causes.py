@@ -13,7 +13,7 @@ from pytest_proclife.assertions.violation import (
     on_each,
     outcome,
 )
-from pytest_proclife.records import Cause, Ending, ExceptionInfo, ProcessRecord
+from pytest_proclife.records import Cause, Ending, ExceptionInfo, ProcessRecord, SignalSent
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
 from pytest_proclife.render.text import plain
 
@@ -46,13 +46,35 @@ def about_cause(process: ProcessRecord, wanted: Cause | None) -> str:
             return _about_no_abandonment(process)
         case Cause.ABANDONED | Cause.TERMINATED | Cause.KILLED:
             return _about_request(process, wanted)
+        case Cause.SIGNALED:
+            return about_signal(process)
         case _ if wanted in (Cause.TERMINATED, Cause.KILLED):
+            if not process.requests:
+                return "no signal to it was seen (process.requests is empty)"
             return "process.requests lists every signal that was sent to it: none of them ended it"
         case _:
             return (
                 "process.ending says how it ended, process.requests lists the signals that were "
                 "sent to it"
             )
+
+
+def about_signal(process: ProcessRecord) -> str:
+    """Where the signal came from that a process died of, if no other is known to have sent it."""
+    own = own_signal(process)
+    if own is not None:
+        return f"it sent {own.signal} to itself by {plain(own.via)} at {own.at or 0:.3f} s"
+    sender = f"no process that reports sent it {process.signal}"
+    if process.run.witness.missing:
+        return f"{sender}: run.witness.missing says what could not be seen, and of which process"
+    return f"{sender}: its own code, the kernel or a process outside of the run may have"
+
+
+def own_signal(process: ProcessRecord) -> SignalSent | None:
+    """The signal that it sent itself and died of, if it did."""
+    sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    own = [s for s in sent if s.about == process.id and s.signal == process.signal and s.certain]
+    return own[-1] if own else None
 
 
 def _about_clean_up(process: ProcessRecord) -> str:
@@ -89,6 +111,8 @@ def _about_no_abandonment(process: ProcessRecord) -> str:
         )
     if any(r.by == process.parent_id and r.via == "exit path" for r in process.requests):
         return "its parent's exit path asked it to end, but it did not end of that"
+    if process.cause is Cause.SIGNALED:
+        return about_signal(process)
     return "no exit path asked it to end: a daemon that has finished by then is not abandoned"
 
 

@@ -20,6 +20,7 @@ from pytest_proclife.records import (
     Cause,
     Collected,
     Ending,
+    ExitPathUnfinished,
     HeldUp,
     Holder,
     Joined,
@@ -80,10 +81,16 @@ def _never_joined(process: ProcessRecord) -> Offence:
         actual = f"no join of it was seen, and one may be missing: {reason}"
         return Offence(process, actual, _SEE_MISSING, known=False)
     assert parent is not None
-    if process.orphaned:
+    was_collected = any(isinstance(fact, Collected) for fact in process.evidence)
+    cut_off = "" if was_collected else _wait_without_status(process, parent)
+    if cut_off:
+        hint = cut_off
+    elif process.orphaned:
         hint = f"its parent had ended before it: {parent.name} {describe(parent)}"
     elif no_exit_path(parent):
         hint = f"{parent.name} had no exit path, which joins all children: {describe(parent)}"
+    elif process.kind in MULTIPROCESSING_KINDS and not was_collected:
+        hint = f"{parent.name} did not collect its status: call join()"
     elif process.kind in MULTIPROCESSING_KINDS:
         hint = _in_passing(process, "join()") or (
             "is_alive(), active_children() and the next start() collect a status in passing, "
@@ -173,7 +180,12 @@ def _hold_of(child: ProcessRecord, process: ProcessRecord) -> HeldUp | None:
 
 
 def _died_of_exit_path(child: ProcessRecord) -> bool:
-    return child.cause is Cause.ABANDONED and child.ending is Ending.SIGNALED
+    """Whether it died of the exit path's signal, even if its target had returned before."""
+    if child.cause is Cause.ABANDONED:
+        return child.ending is Ending.SIGNALED
+    sent = (request for request in child.requests if request.via == "exit path")
+    returned = child.cause in (Cause.RETURNED, Cause.RAISED, Cause.SYS_EXIT)
+    return returned and any(request.signal == child.signal for request in sent)
 
 
 def _perhaps_abandoned(child: ProcessRecord) -> bool:
@@ -203,13 +215,40 @@ def _held_up(process: ProcessRecord) -> Offence | None:
         return Offence(process, actual, hint, known=known, others=holding)
     cut_off = _cut_off(process)
     if cut_off is not None:
-        hint = "that wait got no status: it was cut off, or another wait had collected it"
+        hint = _why_cut_off(process)
         return Offence(process, f"its exit path {cut_off}", hint)
     missing = _missing(process)
     if missing is None:
         return None
     hint = _SEE_MISSING if unseen(process) else about_cause(process, None)
     return Offence(process, missing, hint, known=False)
+
+
+def _wait_without_status(process: ProcessRecord, parent: ProcessRecord) -> str:
+    """Its parent's wait for it that got no status; "" if there was none."""
+    wait = next((wait for wait in parent.waiting_for if wait.process == process.id), None)
+    if wait is not None:
+        place = plain(wait_words(wait.pid, wait.process, wait.where, process.run))
+        return f"{parent.name} was waiting for {place}, and that wait was cut off"
+    hold = _holds(parent).get(process.id)
+    if hold is None:
+        return ""
+    begun, until = hold.at or 0.0, hold.until or parent.ended_at or 0.0
+    came = [r for r in parent.requests if begun <= r.at <= until]
+    words = f": {came[-1].signal} came at {came[-1].at:.3f} s" if came else ""
+    return f"{parent.name}'s exit path left its wait for it without its status{words}"
+
+
+def _why_cut_off(process: ProcessRecord) -> str:
+    """What is known of the wait in its exit path that got no status."""
+    done = process.finished_at or 0.0
+    wait = next(wait for wait in process.waiting_for if wait.at >= done)
+    child = None if wait.process is None else process.run.processes[wait.process]
+    if child is not None and any(isinstance(fact, Collected) for fact in child.evidence):
+        return f"another wait had collected the status of {child.name}"
+    if any(isinstance(fact, ExitPathUnfinished) for fact in process.evidence):
+        return f"{process.name} ended in that wait: {describe(process)}"
+    return f"{process.name} went on without its status"
 
 
 def _why_it_waited(child: ProcessRecord, hold: HeldUp) -> str:
@@ -225,8 +264,14 @@ def _why_it_waited(child: ProcessRecord, hold: HeldUp) -> str:
             return f"the exit path joins the Pool{at}: close and join it in the code"
         case Holder.EXIT_PATH:
             pass
+    before = [request for request in child.requests if request.at <= (hold.at or 0.0)]
+    if before:
+        asked = before[0]
+        sent = f"sent {asked.signal} by {plain(asked.via)} at {asked.at:.3f} s"
+        sent = "asked to end there" if asked.via == "exit path" else sent
+        return f"{child.name} was {sent}, and ran on: {describe(child)}"
     if child.daemon:
-        return f"{child.name} was asked to end there, and ran on: {describe(child)}"
+        return f"the end of {child.name} took until then: {describe(child)}"
     return "with daemon=True it would be terminated there; a join() would make the wait explicit"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_proclife.assertions.causes import about_cause
+from pytest_proclife.assertions.causes import about_cause, no_exit_path
 from pytest_proclife.assertions.violation import (
     Offence,
     Records,
@@ -101,7 +101,8 @@ def _who_left_it(process: ProcessRecord, parent: ProcessRecord | None) -> str:
     if process.cause is Cause.UNKNOWN:
         return f"whether it ended by itself is not known: {why_unknown(process)}"
     assert parent is not None
-    if process.kind in ("subprocess", "os_fork", "posix_spawn"):
+    leaves = process.kind in ("subprocess", "os_fork", "posix_spawn") and not no_exit_path(parent)
+    if leaves and parent.cause is not Cause.EXITED:
         return (
             "an exit path waits only for the processes of multiprocessing: wait for this one in "
             "the code"

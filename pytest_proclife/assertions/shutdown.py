@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_proclife import records
-from pytest_proclife.assertions.causes import about_cause
+from pytest_proclife.assertions.causes import about_cause, about_signal, own_signal
 from pytest_proclife.assertions.violation import (
     Offence,
     Records,
@@ -87,6 +87,9 @@ def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
     if reason is not None:
         actual = f"whether it was sent any {wanted} is not known: {reason}"
         return Offence(process, actual, hint, known=False)
+    own = own_signal(process)
+    if own is not None and own.signal in (wanted, *_ASKING):
+        hint = f"{about_signal(process)}: that is no request of another process"
     sent = f"{who} sent it {'a' if who == 'nobody' else 'no'} {wanted}"
     return Offence(process, f"{sent} ({describe(process)})", hint)
 

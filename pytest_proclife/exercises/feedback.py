@@ -147,10 +147,10 @@ class _Feedback:
         text += f"{_seconds(longer)} longer."
         if self.join_wanted:
             text += " With join() main waits for it before it goes on."
+        elif child.requests:
+            text += " It was asked to end, and took its time."
         elif child.daemon is False:
             text += " A daemon process would have been ended with it."
-        else:
-            text += " It was asked to end, and took its time."
         yield "held up", text
 
     def _abandoned(self, child: ProcessRecord) -> str:

@@ -17,6 +17,8 @@ What a program can still tell, if it looks for it:
   `get_tool` of `sys.monitoring` (of `_signal.signal` on 3.11). A trace function sees their
   frames, and what runs below them (a `preexec_fn`, a handler of a signal to oneself) has these
   on its stack;
+- the type of `create` of `_interpreters` too, and of `exec_dynamic` and `exec_builtin` of `_imp`
+  while that is imported;
 - an audit hook of its own sees the events of what the recorder asks for (`sys._getframe`,
   `object.__getattr__`); `-X importtime` and `-v` show the way in, `tracemalloc` its memory;
 - if a handler of its own raises while a forked child announces itself, the exception is lost

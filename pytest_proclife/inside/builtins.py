@@ -9,7 +9,7 @@ import _thread
 import posix
 import sys
 
-from pytest_proclife.inside.handlers import outside, without_ours
+from pytest_proclife.inside.handlers import without_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,46 +82,36 @@ def _put(module: object, name: str, real: "Real", function: object) -> None:
             setattr(module, name, function)
 
 
-CHOSEN = "_proclife.chosen"  # an audit event: the index of a choice in `_choices`, the thread
-_choices: "list[Callable[[], None]]" = []
+# thread's ident -> the real function that its next call of a stand-in gets: see below
+_real_next: "dict[int, Callable[..., Any]]" = {}
+all_seen: "list[Callable[[], None]]" = []  # what each stand_in_unless_seen() has returned
 
 
-def stand_in_by_caller(
-    module: object, name: str, instead: "Instead", is_watched: "Callable[[Caller], bool]"
-) -> None:
-    """As stand_in(), but a caller for which `is_watched(frame)` is true gets the real function.
+def stand_in_unless_seen(module: object, name: str, instead: "Instead") -> "Callable[[], None]":
+    """As stand_in(); returns what to call for this thread's next call to be of the real function.
 
     No stack, trace function or traceback shows a frame of ours then. Python looks `__call__` up
-    by the property's getter. That is all of C: `next(map(chosen.get, filterfalse(audit, idents)))`
-    raises an audit event, at which the choice is made, and gets it by the thread's ident.
+    by the property's getter, which is all of C: `next(map(real_next.pop, idents, repeat(always)))`.
     """
     real = getattr(module, name)
-    chosen: dict[int, Callable[..., Any]] = {}
-    tools: Any = borrow("itertools")
-    idents = iter(_thread.get_ident, None)
-    heard = tools.filterfalse(audit_function(CHOSEN, len(_choices)), idents)
 
-    class by_caller(builtin_function_or_method):  # noqa: N801 - as above
+    class unless_seen(builtin_function_or_method):  # noqa: N801 - as above
         __module__ = "builtins"
 
-    by_caller.__name__ = by_caller.__qualname__ = builtin_function_or_method.__name__
-    stand_in(module, name, instead, by_caller)
+    unless_seen.__name__ = unless_seen.__qualname__ = builtin_function_or_method.__name__
+    stand_in(module, name, instead, unless_seen)
     always = builtin_function_or_method.__call__.__get__(getattr(module, name))
-    choices = map(chosen.get, heard, tools.repeat(always))
+    idents = iter(_thread.get_ident, None)
+    calls = map(_real_next.pop, idents, borrow("itertools").repeat(always))
     # the type checker takes it for a method
-    getter: Any = property(borrow("_functools").partial(next, choices))
-    setattr(by_caller, "__call__", getter)  # noqa: B010 - as above
+    getter: Any = property(borrow("_functools").partial(next, calls))
+    setattr(unless_seen, "__call__", getter)  # noqa: B010 - as above
 
-    def choose() -> None:
-        frame = outside(sys._getframe())
-        chosen[_thread.get_ident()] = real if is_watched(frame) else always
+    def seen() -> None:
+        _real_next[_thread.get_ident()] = real
 
-    _choices.append(choose)
-
-
-def on_choice(arguments: "tuple[Any, ...]") -> None:
-    """The audit event CHOSEN."""
-    _choices[arguments[0]]()
+    all_seen.append(seen)
+    return seen
 
 
 def announce(module: object, name: str, event: str) -> None:

@@ -76,6 +76,7 @@ class _OwnCode:
 
 own = _OwnCode()
 
+_exc_info = sys.exc_info  # needed when sys has been cleared: see _on_interpreter_end()
 _CHAIN = 20  # exceptions that are looked at, each the context of the one before
 
 # These functions call os._exit for a child of Process: popen_fork.py, forkserver.py
@@ -110,18 +111,13 @@ def install(kind: str) -> None:
         watch.on_event(wire.TEXT_ENDED, _main_returned)
         watch.on_event("cpython.run_module", lambda _: rewrite.main.watch_runpy(_main_returned))
         watch.on_event(rewrite.MAIN_GONE, on_main_gone)
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    watch.on_module(
-        f"{version}/threading.py",
-        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_awaited),
-    )
     stand_in(posix, "_exit", _os_exit)
 
 
 def after_fork() -> None:
     """In a forked child: its own code has not ended."""
     own.is_reported = False
-    own.inherited = _identity(sys.exc_info()[1])
+    own.inherited = _identity(_exc_info()[1])
     if own.state is _BEGUN:
         own.state = _INHERITED
 
@@ -224,12 +220,6 @@ def _unseen_end() -> "str | None":
     return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
 
 
-def _threads_awaited(frame: "FrameType") -> None:
-    """`threading._shutdown` runs; from C, when main's code is done: `Py_FinalizeEx`."""
-    if handlers.outside(frame.f_back) is None:
-        main_exits()
-
-
 def main_exits(handled: "str | None" = None) -> None:
     """The interpreter is exiting: report how main's code ended while its state is intact."""
     how = _unseen_end()
@@ -265,6 +255,7 @@ def report_end(
     how: str, error: "BaseException | None" = None, handled: "str | None" = None
 ) -> None:
     """Report, once, how this process's own code ended."""
+    recorder.notice_fork()
     if own.is_reported:
         return
     own.is_reported = True
@@ -383,6 +374,7 @@ def _os_exit(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> 
 
 
 def _on_os_exit(caller: "Caller", status: int) -> None:
+    caller = _outside_of_wrapper(caller)
     code = None if caller is None else caller.f_code
     by_launcher = (
         code is not None
@@ -391,7 +383,8 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
     )
     if not by_launcher:
         report_end_of_main()
-        report_task(caller)
+        if own.has_tasks:  # here, since a fork would copy the pages that a call touches
+            report_task(caller)
         recorder.report(wire.EXITING, "os_exit", str(status), handlers.running(caller))
         return
     error = handled_exception()
@@ -400,3 +393,19 @@ def _on_os_exit(caller: "Caller", status: int) -> None:
     elif watch.is_blind():
         return  # whether run() returned is not known; the missing report shows that
     recorder.report(wire.EXITING, "launcher", str(status))
+
+
+_WRAPPERS = 5  # around os._exit that are looked at
+
+
+def _outside_of_wrapper(caller: "Caller") -> "Caller":
+    """The caller of `os._exit`, if functions of Python stand there, as those of coverage do."""
+    code = getattr(getattr(sys.modules.get("os"), "_exit", None), "__code__", None)
+    frame = caller
+    for _ in range(0 if code is None else _WRAPPERS):
+        if frame is None:
+            break
+        if frame.f_code is code:
+            caller = frame.f_back
+        frame = frame.f_back
+    return caller

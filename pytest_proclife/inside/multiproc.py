@@ -81,39 +81,43 @@ def install(start_method: str, kind: str) -> None:
         if kind == "forkserver":
             watch.on_module(
                 f"{package}/forkserver.py",
-                lambda code: watch.watch_in_module(code, "main", call=_server_calls),
+                lambda module: watch.watch_in_module(module, "main", call=_server_calls),
             )
-    watch.on_module("multiprocessing/context.py", lambda code: _context(code, start_method))
+    watch.on_module("multiprocessing/context.py", lambda module: _context(module, start_method))
 
 
-def _process(code: "CodeType") -> None:
+def _process(module: "watch.Module") -> None:
     if sys.version_info >= (3, 12):
         failing: Any = {"call": _start_calls}
     else:  # 3.11:
         failing = {"failed": _failed}
-    watch.watch_in_module(code, "BaseProcess", "start", start=_starts, returned=_started, **failing)
-    watch.watch_in_module(code, "BaseProcess", "join", returned=waits.join_returned)
     watch.watch_in_module(
-        code, "BaseProcess", "_bootstrap", start=_bootstrap_begins, call=_bootstrap_calls
+        module, "BaseProcess", "start", start=_starts, returned=_started, **failing
+    )
+    watch.watch_in_module(module, "BaseProcess", "join", returned=waits.join_returned)
+    watch.watch_in_module(
+        module, "BaseProcess", "_bootstrap", start=_bootstrap_begins, call=_bootstrap_calls
     )
 
 
-def _util(code: "CodeType") -> None:
-    watch.watch_in_module(code, "_exit_function", start=_exit_path_begins, returned=_exit_path_ends)
+def _util(module: "watch.Module") -> None:
+    watch.watch_in_module(
+        module, "_exit_function", start=_exit_path_begins, returned=_exit_path_ends
+    )
 
 
-def _launch(code: "CodeType") -> None:
+def _launch(module: "watch.Module") -> None:
     if sys.version_info >= (3, 12):  # 3.11: _failed() has the exception
-        watch.watch_in_module(code, "Popen", "_launch", call=_launch_calls)
+        watch.watch_in_module(module, "Popen", "_launch", call=_launch_calls)
 
 
-def _context(code: "CodeType", start_method: str) -> None:
+def _context(module: "watch.Module", start_method: str) -> None:
     if sys.version_info >= (3, 12):  # 3.11: _failed() watches start() itself
         for name in ("ForkProcess", "SpawnProcess", "ForkServerProcess"):
-            watch.watch_in_module(code, name, "_Popen", failed=_failed)
+            watch.watch_in_module(module, name, "_Popen", failed=_failed)
     if start_method:
         # before the program can ask for the default
-        watch.when_loaded(code, lambda: _set_default(start_method))
+        watch.when_loaded(module, lambda: _set_default(start_method))
 
 
 def _set_default(start_method: str) -> None:

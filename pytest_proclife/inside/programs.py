@@ -15,7 +15,7 @@ from pytest_proclife.inside.handlers import guarded, is_ours
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import CodeType, FrameType
+    from types import FrameType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
@@ -69,13 +69,13 @@ def _replace_fork_exec(arguments: object = None) -> None:
         fork_exec.replace(_fork_exec)
 
 
-def _subprocess(code: "CodeType") -> None:
-    watch.when_loaded(code, _replace_fork_exec)
-    watch.watch_in_module(code, "Popen", "_handle_exitstatus", start=_status_known)
+def _subprocess(module: "watch.Module") -> None:
+    watch.when_loaded(module, _replace_fork_exec)
+    watch.watch_in_module(module, "Popen", "_handle_exitstatus", start=_status_known)
 
 
 def _with_ticket(
-    env: "dict[bytes, bytes]", kind: str, descriptor: str, plan: launch.Plan
+    env: "dict[bytes, bytes]", kind: str, descriptor: str, plan: "launch.Plan"
 ) -> "dict[bytes, bytes]":
     """An environment with the ticket to this run in it, and the recorder's PYTHONPATH."""
     ticket = f"{recorder.identity.address},{descriptor},{recorder.identity.key},{kind},"
@@ -261,9 +261,6 @@ def _execve(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "
     return real(*args, **kwargs)
 
 
-_real_execve = posix.execve
-
-
 def _execute(path: "Any", argv: "Any", env: "Any") -> None:
     """Try to execute with the recorder; if that fails, the program's own call shows why."""
     if isinstance(path, int):
@@ -274,4 +271,5 @@ def _execute(path: "Any", argv: "Any", env: "Any") -> None:
     plan = launch.plan([path_known], list(argv))
     recorder.report(wire.EXEC, wire.flag(plan.observed), *fork_exec.texts(list(argv)))
     if plan.observed:
-        _real_execve(path, plan.arguments, _with_ticket(_encoded(env), "exec", "-1", plan))
+        execve: Any = posix.execve  # the stand-in
+        execve._real(path, plan.arguments, _with_ticket(_encoded(env), "exec", "-1", plan))

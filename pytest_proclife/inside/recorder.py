@@ -13,11 +13,13 @@ from pytest_proclife.inside.builtins import borrow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Names that the last report needs: it is written when the names of `builtins` and of C modules
 # have been cleared. Modules of C that the program has imported too are kept by value.
 _write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monotonic_ns
+_getpid = posix.getpid
 _pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
 _BYTE_ORDER = sys.byteorder
 _Exception, _BaseException, _OSError = Exception, BaseException, OSError
@@ -29,7 +31,8 @@ _kind: "tuple[int, int]" = (0, 0)
 _rights: "tuple[int, int]" = (0, 0)
 _duplicate = 0
 
-# The first that the program's limit of descriptors allows; a program does not count on them.
+# The first that the program's limit of descriptors allows; a program does not count on them, if
+# it does not look through all of its descriptors, as two tests of CPython's test_subprocess do.
 _NUMBERS = (960, 240, 48, 20)
 
 # States of a connection, each with what enters it: has the supervisor accepted it?
@@ -43,7 +46,10 @@ _USED = "used"  # perhaps not, but this process's pidfd is on the way: the first
 class _Identity:
     """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
 
-    __slots__ = "address", "introduced", "key", "next_number", "parent_key", "pid", "will_exec"
+    __slots__ = (
+        *("address", "introduced", "key", "next_number", "parent_key", "pid", "unseen_fork"),
+        "will_exec",
+    )
 
     def __init__(self) -> None:
         self.address = ""  # abstract name of the supervisor's listening socket
@@ -57,6 +63,9 @@ class _Identity:
         # a program in a moment, which introduces itself. So the fork does it only if it has to
         # report something else before, as a preexec_fn may bring about
         self.will_exec = False
+        # what a fork is to do that the interpreter did not see: set once the program has taken
+        # the fork of C (`foreign`)
+        self.unseen_fork: Callable[[], object] | None = None
 
 
 class _Connection:
@@ -162,6 +171,8 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
     """
     if connection.is_lost:
         return
+    if identity.unseen_fork is not None:
+        notice_fork()
     number = -1
     try:
         if not identity.introduced:
@@ -190,6 +201,12 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
                 _connect()
             except _Exception:
                 connection.is_lost = True
+
+
+def notice_fork() -> None:
+    """See whether this process has been forked by a function of C that ran no hook for it."""
+    if identity.unseen_fork is not None and _getpid() != identity.pid:
+        identity.unseen_fork()
 
 
 def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
@@ -256,7 +273,7 @@ def introduce(kind: str) -> None:
 def after_fork() -> None:
     """In a forked child: a new identity, one write, and nothing else."""
     identity.parent_key = identity.key
-    identity.pid = posix.getpid()
+    identity.pid = _getpid()
     identity.key = f"{identity.pid}.{_now()}"
     identity.next_number = _count().__next__
     identity.introduced = False

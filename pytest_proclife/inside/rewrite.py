@@ -185,11 +185,17 @@ class _Put:
         return code
 
 
+_last_source: "dict[str, list[str]]" = {}
+
+
 def _parse(code: "CodeType", source: str) -> "Any":
-    with open(source, encoding="utf-8") as file:
-        lines = file.readlines()
+    if source not in _last_source:  # several functions of a module come one after the other
+        _last_source.clear()
+        with open(source, encoding="utf-8") as file:
+            _last_source[source] = file.readlines()
+    lines = _last_source[source]
     first = code.co_firstlineno - 1
-    while not lines[first].lstrip().startswith("def "):
+    while not lines[first].lstrip().startswith(("def ", "async def ")):
         first += 1  # a decorator's line
     indent = _indent(lines[first])
     last = first + 1
@@ -202,7 +208,7 @@ def _parse(code: "CodeType", source: str) -> "Any":
     flags = 0x400  # ast.PyCF_ONLY_AST
     tree: Any = compile(text, code.co_filename, "exec", flags, dont_inherit=True)
     node = tree.body[0]
-    while type(node).__name__ != "FunctionDef":
+    while type(node).__name__ not in ("FunctionDef", "AsyncFunctionDef"):
         node = node.body[0]
     node.decorator_list = []
     return node

@@ -26,6 +26,9 @@ _CANNOT_BE_MET = (_signal.SIGKILL, _signal.SIGSTOP)  # neither caught, nor ignor
 _EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
 _CHILDREN_LIMIT = 1000  # named in a report
 
+# before `waits` puts a stand-in there; macOS has none before Python 3.13
+real_waitid: "Any" = getattr(posix, "waitid", None)
+
 _ignores_sigchld = False
 _alarm_of = 0  # our pid, if the last ALARM that we reported says that one comes
 _proc_of = 0  # our pid, once it is known that /proc has the same pids as we
@@ -54,8 +57,8 @@ def install() -> None:
     if sys.version_info >= (3, 12):
         watch.on_module(
             f"python{sys.version_info[0]}.{sys.version_info[1]}/signal.py",
-            lambda code: watch.watch_in_module(
-                code, "signal", start=_signal_called, returned=_signal_returned
+            lambda module: watch.watch_in_module(
+                module, "signal", start=_signal_called, returned=_signal_returned
             ),
         )
     else:  # 3.11: a handler that runs cannot be seen without a frame of ours
@@ -70,6 +73,7 @@ def _on_abort(arguments: "tuple[Any, ...]") -> None:
 
 
 def _on_kill(arguments: "tuple[Any, ...]") -> None:
+    recorder.notice_fork()
     pid, number = arguments
     if pid <= 0:
         _to_group(-pid, number)
@@ -130,7 +134,7 @@ def child_runs(pid: int) -> "bool | None":
     """Whether a child of ours is running; None for other processes. Does not collect its status."""
     try:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
-        return posix.waitid(posix.P_PID, pid, flags) is None
+        return real_waitid(posix.P_PID, pid, flags) is None
     except OSError:
         return None
 
@@ -289,7 +293,7 @@ def _signal_called(frame: "FrameType") -> None:
         number = int(frame.f_locals["signalnum"])
         if number not in numbers:
             numbers.append(number)
-        watch.watch(code, start=_handler_runs)
+        watch.watch(code, start=handler_runs)
 
 
 def _signal_returned(*_: object) -> None:
@@ -310,7 +314,7 @@ def _check_sigchld() -> None:
         recorder.report(wire.SIGCHLD_IGNORED, wire.flag(ignored))
 
 
-def _handler_runs(frame: "FrameType") -> None:
+def handler_runs(frame: "FrameType") -> None:
     number = handlers.begins(frame)
     if number:
         recorder.report(wire.CAUGHT, str(number))

@@ -12,12 +12,12 @@ import time
 
 from pytest_proclife import wire
 from pytest_proclife.inside import callsite, exit, handlers, recorder, signals, watch
-from pytest_proclife.inside.builtins import borrow, stand_in_by_caller
+from pytest_proclife.inside.builtins import borrow, stand_in, stand_in_unless_seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import CodeType, FrameType
+    from collections.abc import Callable, Iterable
+    from types import FrameType
     from typing import Any
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
@@ -28,7 +28,7 @@ _EXPLICIT, _IMPLICIT, _LIBRARY, _SYSTEM, _LOOK = "explicit", "implicit", "librar
 _EXIT_PATH, _HANDLER, _THREAD = "exit_path", "exit_handler", "thread"
 _EXECUTOR, _POOL = "executor", "pool"
 
-_CALLS = ("wait", "wait3", "wait4", "waitid", "waitpid")
+_CALLS = ("wait", "wait3", "wait4", "waitid")  # and waitpid
 _POPEN_FORK, _SUBPROCESS = callsite.files("popen_fork"), "/subprocess.py"
 _ASYNCIO = ("/asyncio/unix_events.py", "/asyncio/base_subprocess.py")
 _EXITED, _KILLED, _DUMPED = 1, 2, 3  # waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
@@ -43,41 +43,51 @@ _collected: "dict[int, str]" = {}
 
 def install() -> None:
     """Watch the waits of a new interpreter."""
+    global _call_is_seen
     for name in _CALLS:
         if hasattr(posix, name):  # macOS has no waitid before Python 3.13
-            stand_in_by_caller(posix, name, _waits, _is_watched)
+            stand_in(posix, name, _waits)
+    _call_is_seen = stand_in_unless_seen(posix, "waitpid", _waits)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for package in callsite.PACKAGES:
         watch.on_module(f"{package}/popen_fork.py", _popen)
         watch.on_module(f"{package}/popen_forkserver.py", _popen)
         watch.on_module(
             f"{package}/pool.py",
-            lambda code: watch.watch_in_module(code, "Pool", "join", start=_pool_is_joined),
+            lambda module: watch.watch_in_module(module, "Pool", "join", start=_pool_is_joined),
         )
     watch.on_module(f"{version}/subprocess.py", _subprocess)
+    for module in ("asyncio/unix_events.py", "loky/process_executor.py"):
+        watch.on_module(module, _caller_counts)
     watch.on_module(
         "asyncio/base_subprocess.py",
-        lambda code: watch.watch_in_module(
-            code, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
+        lambda module: watch.watch_in_module(
+            module, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
         ),
     )
     watch.on_module(
         f"{version}/threading.py",
-        lambda code: watch.watch_in_module(code, "_shutdown", start=_threads_are_joined),
+        lambda module: watch.watch_in_module(module, "_shutdown", start=_threads_are_joined),
     )
 
 
-def _popen(code: "CodeType") -> None:
-    watch.watch_in_module(code, "Popen", "poll", returned=_polled)
+def _caller_counts(module: "watch.Module") -> None:
+    global _callers_count
+    _callers_count = True
+
+
+def _popen(module: "watch.Module") -> None:
+    watch.watch_in_module(module, "Popen", "poll", start=_polls, returned=_polled)
     # the class in popen_forkserver.py inherits it
-    watch.watch_in_module(code, "Popen", "wait", start=_popen_waits)
+    watch.watch_in_module(module, "Popen", "wait", start=_popen_waits)
 
 
-def _subprocess(code: "CodeType") -> None:
+def _subprocess(module: "watch.Module") -> None:
     watch.watch_in_module(
-        code, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
+        module, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
     )
-    watch.watch_in_module(code, "Popen", "communicate", start=_subprocess_waits)
+    watch.watch_in_module(module, "Popen", "communicate", start=_subprocess_waits)
+    watch.watch_in_module(module, "Popen", "_try_wait", start=_try_waits)
 
 
 def child_started(pid: int) -> None:
@@ -117,13 +127,33 @@ def _collect(pid: int, code: "int | str", how: str, via: str, frame: "FrameType 
     recorder.report(wire.COLLECTED, *fields, *([otherwise] if how == _IMPLICIT else []))
 
 
+def _polls(frame: "FrameType") -> None:
+    """`Popen.poll` of multiprocessing is called; `Popen.wait` asks it to block."""
+    variables = frame.f_locals
+    popen = variables["self"]
+    if popen.returncode is not None:
+        return
+    if frame.f_code.co_filename.endswith(_POPEN_FORK):  # the fork server's calls no waitpid()
+        _call_is_seen()  # its return is watched
+    if variables["flag"] == 0 and not exit.own.is_reported and popen.pid not in _collected:
+        recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame), _thread_kind())
+
+
+def _try_waits(frame: "FrameType") -> None:
+    """`Popen.wait` of subprocess is about to block: nothing has to be reported of that."""
+    if frame.f_locals["wait_flags"] == 0 and not exit.own.is_reported:
+        _call_is_seen()
+
+
 def _polled(frame: "FrameType", value: object) -> None:
     """`Popen.poll` of multiprocessing returns: it has collected the status if it knows the code."""
     if value is None:
         return
-    pid = frame.f_locals["self"].pid
-    if pid not in _collected:
-        _collect(pid, value, *_asked_of_process(frame), frame)  # type: ignore[arg-type]
+    variables = frame.f_locals
+    pid = variables["self"].pid
+    if pid in _collected or ("pid" in frame.f_code.co_varnames and "pid" not in variables):
+        return  # the latter: another thread has just got it, and will report it
+    _collect(pid, value, *_asked_of_process(frame), frame)  # type: ignore[arg-type]
 
 
 def _asked_of_process(frame: "FrameType | None") -> "tuple[str, str]":
@@ -160,12 +190,18 @@ def _asyncio_waited(frame: "FrameType", value: object) -> None:
         _collect(pid, value, _EXPLICIT, "wait()", frame)
 
 
+_call_is_seen: "Callable[[], None]"  # set by install()
+# a module is loaded whose blocking system calls are not waits of the program's own
+_callers_count = False
+
 # pids whose Popen of subprocess knows the exit code by a look of its own
 _looked: "set[int]" = set()
 
 
 def _waits(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     """A system call of the program's own, or of a module that is not watched."""
+    if args[-1:] == (0,) and not (_callers_count or exit.own.is_reported):
+        return real(*args, **kwargs)  # a wait: what the kernel reaps counts as one
     since = 0
     options = 0 if real.__name__ == "wait" else [0, *args, *kwargs.values()][-1]
     if exit.own.is_reported or "threading" not in sys.modules:
@@ -188,7 +224,7 @@ def _call_begins(name: str, caller: "Caller", args: "Args", options: object) -> 
             _report_wait(pid, caller, None)
         return 0
     flags = posix.WEXITED | _WNOHANG | _WNOWAIT
-    none_has_ended = posix.waitid(posix.P_ALL, 0, flags) is None
+    none_has_ended = signals.real_waitid(posix.P_ALL, 0, flags) is None
     return time.monotonic_ns() if none_has_ended else 0
 
 
@@ -259,25 +295,17 @@ def _call_of(frame: "FrameType | None") -> str:
     return "Popen()" if name in ("__init__", "_cleanup") else f"{name}()"
 
 
-def _is_watched(frame: "FrameType | None") -> bool:
-    """Whether a call of waitpid() is seen by its caller's return, so that no frame is needed."""
-    return frame is not None and frame.f_code.co_filename.endswith(_POPEN_FORK)
-
-
 # --- a wait begins
 
 
 def _popen_waits(frame: "FrameType") -> None:
     """`Popen.wait` of multiprocessing is called."""
-    variables = frame.f_locals
-    popen, timeout = variables["self"], variables["timeout"]
-    if popen.returncode is not None or popen.pid in _collected:
-        return
     if not exit.own.is_reported:
-        if timeout is None:
-            recorder.report(wire.WAITING, str(popen.pid), callsite.where(frame), _thread_kind())
-    elif is_alive(popen):
-        _report_wait(popen.pid, frame, timeout)
+        return
+    variables = frame.f_locals
+    popen = variables["self"]
+    if popen.pid not in _collected and is_alive(popen):
+        _report_wait(popen.pid, frame, variables["timeout"])
 
 
 def _subprocess_waits(frame: "FrameType") -> None:

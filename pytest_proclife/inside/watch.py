@@ -3,8 +3,9 @@
 `monitoring` (3.12 on) watches code objects by `sys.monitoring` local events, which replace
 nothing. `rewrite` (3.11) changes the few functions in question when their module has run. The
 module's code object comes with the audit event `exec` before the module runs, and the code
-objects of its functions are among its constants, so that no import has to be hooked. Neither
-audit hooks nor the callbacks of `sys.monitoring` are seen by trace and profile functions.
+objects of its functions are among its constants, so that no import has to be hooked. A module
+that had run before the recorder came has its functions instead (`early`). Neither audit hooks nor
+the callbacks of `sys.monitoring` are seen by trace and profile functions.
 """
 
 import _weakref
@@ -16,8 +17,11 @@ from pytest_proclife.inside.handlers import is_ours
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, FrameType
+    from types import CodeType, FrameType, ModuleType
     from typing import Any, TypedDict, Unpack
+
+    # what a handler of on_module() gets: the code that is about to run, or the module that has run
+    Module = CodeType | ModuleType
 
     class Handlers(TypedDict, total=False):
         start: Callable[[FrameType], object]
@@ -44,8 +48,11 @@ else:  # 3.11:
 
 _LOADED = "_proclife.loaded"  # an audit event: the index of an action in `_loaded`
 
-_modules: "dict[str, list[Callable[[CodeType], object]]]" = {}  # by "folder/file.py"
+modules: "dict[str, list[Callable[[Module], object]]]" = {}  # by "folder/file.py"
 _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit event's name
+# finds a function of a module that has run: set by `early`
+find_function: "Callable[[ModuleType, tuple[str, ...]], Any] | None" = None
+_MODULE: "type[ModuleType]" = type(sys)
 _loaded: "list[tuple[object, Callable[[], object]]]" = []  # (weak reference, action)
 
 
@@ -54,9 +61,12 @@ def on_event(event: str, handler: "Callable[[tuple[Any, ...]], object]") -> None
     _events[event] = handler
 
 
-def on_module(tail: str, handler: "Callable[[CodeType], object]") -> None:
-    """Have `handler(code)` called when a module is about to run whose path ends in `tail`."""
-    _modules.setdefault(tail, []).append(handler)
+def on_module(tail: str, handler: "Callable[[Module], object]") -> None:
+    """Have `handler(code)` called when a module is about to run whose path ends in `tail`.
+
+    It is `handler(module)` for one that had run before the recorder came.
+    """
+    modules.setdefault(tail, []).append(handler)
 
 
 def begin() -> "Callable[[str, tuple[Any, ...]], None]":
@@ -89,7 +99,7 @@ def _on_audit(event: str, arguments: "tuple[Any, ...]") -> None:
 
 def module_runs(code: "CodeType", path: str) -> None:
     """A module is about to run: call the handlers that `on_module` was given for it."""
-    for handler in _modules.get(path[path.rfind("/", 0, path.rfind("/")) + 1 :], ()):
+    for handler in modules.get(path[path.rfind("/", 0, path.rfind("/")) + 1 :], ()):
         handler(code)
 
 
@@ -108,9 +118,14 @@ def watch_function(function: "Any", **handlers: "Unpack[Handlers]") -> None:
         rewrite.instrument(function, **handlers)
 
 
-def watch_in_module(module: "CodeType", *names: str, **handlers: "Unpack[Handlers]") -> None:
-    """Watch a function that will be defined when the module has run whose code this is."""
-    code = _nested(module, names)
+def watch_in_module(module: "Module", *names: str, **handlers: "Unpack[Handlers]") -> None:
+    """Watch a function that will be defined when the module has run; or is, if it has run."""
+    if isinstance(module, _MODULE):  # it has run
+        function = None if find_function is None else find_function(module, names)
+        if function is not None:
+            watch_function(function, **handlers)
+        return
+    code = _nested(module, names)  # type: ignore[arg-type]  # mypy does not see what it is
     if code is None:
         return
     if sys.version_info >= (3, 12):
@@ -132,11 +147,14 @@ def _nested(code: "CodeType", names: "tuple[str, ...]") -> "CodeType | None":
     return code
 
 
-def when_loaded(module_code: "CodeType", action: "Callable[[], object]") -> None:
+def when_loaded(module: "Module", action: "Callable[[], object]") -> None:
     """Call `action` once the module has run.
 
     The import system drops a module's code object when it has executed it
     (`importlib._bootstrap_external._LoaderBasics.exec_module`), so a weak reference to it dies
     at that very moment; an audit event comes only when a module begins.
     """
-    _loaded.append((_weakref.ref(module_code, audit_function(_LOADED, len(_loaded))), action))
+    if isinstance(module, _MODULE):
+        action()
+        return
+    _loaded.append((_weakref.ref(module, audit_function(_LOADED, len(_loaded))), action))

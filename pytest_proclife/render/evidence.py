@@ -130,6 +130,12 @@ def _reaped(fact: records.Reaped, run: Run | None) -> str:
     return "it was an orphan when it was reaped" if fact.orphan else "it was reaped"
 
 
+def _foreign(fact: records.Foreign, run: Run | None) -> str:
+    if not fact.function:
+        return f"made a {fact.by}"
+    return f"took {fact.function}() of the C library by {fact.by}"
+
+
 def _at(where: str) -> str:
     return f" at {where}" if where else ""
 
@@ -177,6 +183,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.REAPED: _reaped,
     EvidenceKind.FACT_MISSING: lambda fact, run: f"unknown: {fact.reason}",
     EvidenceKind.LEFT_OUT: lambda fact, run: f"left out: {fact.text}",
+    EvidenceKind.FOREIGN: _foreign,
     EvidenceKind.CAUSE_NAMED: lambda fact, run: f"the cause is {fact.cause}",
 }
 
@@ -220,6 +227,10 @@ _UNKNOWN = {
     UnknownKind.UNOBSERVED_SENDER: (
         "a program that does not report was running, and may have sent {signal}"
     ),
+    UnknownKind.FOREIGN_SENDER: (
+        "a process was running that can send signals below Python, and may have sent {signal}"
+    ),
+    UnknownKind.EXITED_IN_C: "it exited without a report, as it can below Python",
 }
 
 
@@ -245,4 +256,12 @@ _MISSING = {
     MissingKind.REPLACED: "{process} became a program that does not report",
     MissingKind.UNOBSERVED: "{process} does not report: what it started may be missing",
     MissingKind.UNSEEN_CALL: "{process} called {what}, which does not report what it starts",
+    MissingKind.IMPORTED_EARLY: (
+        "{process} took {what}() before it was watched: its calls may be missing"
+    ),
+    MissingKind.STARTED_EARLY: "{process} had a {what} before it was watched",
+    MissingKind.FOREIGN_FUNCTION: (
+        "{process} took {what}() of the C library, whose calls are not seen"
+    ),
+    MissingKind.SUBINTERPRETER: "{process} made a subinterpreter, whose calls are not seen",
 }

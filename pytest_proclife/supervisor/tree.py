@@ -27,6 +27,10 @@ _YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machi
 _LOOKS = 20  # a bound: a program may start processes faster than they are found
 _DOES_NOT_REPORT = b"0"
 _NEW = b"new"
+# the functions of C by which a process may start others unseen; "" for a subinterpreter
+_STARTERS = {b""}.union(
+    *(s.encode().split() for s in (wire.STARTING, wire.FORKING, wire.EXECUTING, wire.ANYTHING))
+)
 
 
 class Tree:
@@ -201,15 +205,16 @@ class Tree:
             if parent is not None and parent is not process:
                 parent.children.append(process)
             self.opaque.discard(process)
-            limit = kernel.cpu_limit(process.pid) if report.field(2) == _NEW else None
-            if limit is not None:  # what set it did not report, as a shell; forks inherit it
-                self.note(protocol.CPU_LIMIT, process, *limit)
+            if report.field(2) == _NEW:
+                self._note_limit(process)
         elif kind == wire.STARTED and about is not None:
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
                 self.opaque.add(about)
-        elif kind == wire.UNSEEN or (kind == wire.EXEC and report.field(0) == _DOES_NOT_REPORT):
+        elif _starts_unseen(kind, report):
             self.opaque.add(process)
+        elif kind == wire.EARLY and report.field(0) == b"child":
+            self._find_children(process)
         elif kind == wire.KILL and about is not None and not about.ended:
             if not report.field(6):  # the sender could not look before it sent the signal
                 self.log += signals.states(about, report.number(1))
@@ -292,6 +297,7 @@ class Tree:
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
+            self._note_limit(process)
             self.adopt()  # what it started has become our child by now
 
     def _reaped(self, process: Process, status: int | None, by_us: bool = False) -> None:
@@ -364,6 +370,7 @@ class Tree:
             if not may_report_yet:
                 process.arguments = arguments
                 self.opaque.add(process)
+                self._note_limit(process)
 
     def _may_report_yet(self, pid: int, arguments: tuple[str, ...], parent: Process | None) -> bool:
         """Whether a process is a fork of one that reports, too young to have reported itself.
@@ -386,6 +393,12 @@ class Tree:
         if its_parent == posix.getpid():  # it may have lost its parent since
             return True
         return parent is not None and its_parent == parent.pid and parent.has_pid()
+
+    def _note_limit(self, process: Process) -> None:
+        """Note a limit that nobody reported, as a shell's; a fork inherits its parent's."""
+        limit = kernel.cpu_limit(process.pid)
+        if limit is not None:
+            self.note(protocol.CPU_LIMIT, process, *limit)
 
     def _find_below_living(self) -> None:
         for process in list(self.living.values()):
@@ -424,6 +437,13 @@ class Tree:
         for process in list(self.living.values()):
             if not process.ended and kernel.send(process.handle, _signal.SIGKILL):
                 self.note(protocol.CLEANUP, process)
+
+
+def _starts_unseen(kind: str, report: Report) -> bool:
+    """Whether the sender may start processes from here on that nobody reports."""
+    if kind == wire.EXEC:
+        return report.field(0) == _DOES_NOT_REPORT
+    return kind == wire.UNSEEN or (kind == wire.FOREIGN and report.field(1) in _STARTERS)
 
 
 def _running(processes: list[Process]) -> list[Process]:

@@ -212,6 +212,11 @@ def sleep(ready: Any) -> None:
     time.sleep(60)
 
 
+def leave_if_asked(ready: Any) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+    sleep(ready)
+
+
 def alarm_that_it_does_not_wait_for(ready: Any) -> None:
     signal.alarm(50)
     sleep(ready)
@@ -287,6 +292,7 @@ def out_of_processor_time() -> None:
     program = [sys.executable, "-c", "while True: pass"]
     limit = resource.RLIMIT_CPU, (1, 1)
     subprocess.run(program, check=False, preexec_fn=lambda: resource.setrlimit(*limit))
+    subprocess.run(["sh", "-c", "ulimit -t 1; (while :; do :; done); :"], check=False)
 
 
 def refused() -> None:

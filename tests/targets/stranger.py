@@ -98,6 +98,22 @@ def floods() -> None:
     sys.stdin.read()
 
 
+def keeps_connections_of_the_gone() -> None:
+    """Each is made by a fork that hands it on, and ends."""
+    ours, its = socket.socketpair()
+    connections = []
+    for _ in range(100):
+        pid = os.fork()
+        if pid == 0:
+            connection = connect()
+            socket.send_fds(its, [b"."], [connection.fileno()])
+            os._exit(0)
+        os.waitpid(pid, 0)
+        connections += socket.recv_fds(ours, 1, 1)[1]
+    sent()
+    sys.stdin.read()
+
+
 def takes_mains_descriptor() -> None:
     """Report over main's own connection, which a process of the same user can take from it."""
     import ctypes

@@ -7,7 +7,7 @@ import time
 import tracemalloc
 
 import pytest
-from histories import EPOCH, STEP, Log
+from histories import EPOCH, STEP, Log, Process
 
 from pytest_proclife import records, wire
 from pytest_proclife.analysis.log import without_pending_ends
@@ -17,6 +17,7 @@ from pytest_proclife.records import (
     CleanUp,
     Disposition,
     EvidenceKind,
+    HeldUp,
     ProcessRecord,
     Run,
     TargetInfo,
@@ -739,6 +740,73 @@ def test_a_join_after_a_status_that_was_taken_in_passing_is_one() -> None:
     assert log.run()["child"].joined == "explicit"
 
 
+@pytest.mark.parametrize("how", ["", "explicit"])
+def test_a_childs_end_before_the_exit_path_leaves_the_join_what_it_was(how: str) -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.returns()
+    log.main.leaves()
+    log.main.begins_exit_path()
+    log.main.collects(child, 0, "implicit", otherwise=how)
+
+    assert log.run()["child"].joined == (how or None)
+
+
+@pytest.mark.parametrize(("kind", "joined"), [("process", None), ("pool_worker", "library")])
+def test_a_librarys_start_that_finds_an_ended_child_joins_only_its_own(
+    kind: str, joined: str | None
+) -> None:
+    log = Log()
+    child = log.child(name="child", kind=kind)
+    child.returns()
+    log.main.collects(child, 0, "library", via="start()")
+
+    assert log.run()["child"].joined == joined
+
+
+def test_a_system_call_takes_the_status_of_multiprocessings_child_and_joins_others() -> None:
+    log = Log()
+    child, fork = log.child(name="child"), log.process()
+    fork.hello(log.main)
+    for process in (child, fork):
+        process.returns()
+        log.main.collects(process, 0, "system", via="os.waitpid()")
+
+    assert [process.joined for process in log.run().children] == [None, "explicit"]
+
+
+@pytest.mark.parametrize(
+    ("code", "orphan", "joined"), [(255, False, "explicit"), (255, True, None), (0, True, None)]
+)
+def test_a_join_without_the_fork_server_collects_no_status(
+    code: int, orphan: bool, joined: str | None
+) -> None:
+    log = Log()
+    child = log.child(name="child", method="forkserver")
+    log.main.collects(child, 255)
+    child.leaves()
+    child.last_word("launcher", str(code))
+    child.ends(code, orphan=orphan)
+
+    assert log.run()["child"].joined == joined
+
+
+def test_a_wait_of_the_exit_path_may_come_before_a_forks_own_first_report() -> None:
+    log = Log()
+    log.main.leaves()
+    fork = log.process(pid=150)
+    log.main.says(wire.WAITING, "150", "", "main", "exit_handler", "")
+    fork.hello(log.main)
+    fork.exits(0, "os_exit")
+    log.main.collects(fork, 0, "system", via="os.waitpid()")
+    log.main.exits()
+    run = log.run()
+
+    (held,) = [fact for fact in run.main.evidence if isinstance(fact, HeldUp)]
+    assert (held.about, held.by) == (run.children[0].id, "exit_handler")
+    assert held.until is not None
+
+
 def test_nobody_joins_by_claiming_another_processs_child() -> None:
     log = Log()
     child, liar = log.child(name="child"), log.child()
@@ -1213,3 +1281,206 @@ def test_a_script_that_says_nothing_has_lost_its_words() -> None:
     log.main.ends(4)
 
     assert log.run().main.cause == "unknown"
+
+
+# --- starts that failed, workers that are replaced, copies that run on
+
+
+def not_started(log: Log, process: Process | None, error: str = "OSError: [Errno 2] x") -> None:
+    pid = "" if process is None else str(process.pid)
+    log.main.says(wire.NOT_STARTED, pid, "subprocess", "prog", error, "job.py:3 in go")
+
+
+def test_a_fork_that_could_not_execute_its_program_is_no_process() -> None:
+    log = Log()
+    program = log.program(None, "/bin/prog", "x")
+    program.ends(255)
+    not_started(log, program)
+    later = log.child(name="later")
+    later.returns()
+    log.main.collects(later, 0)
+    log.main.returns()
+    run = log.run()
+    assert [(p.id, p.name) for p in run] == [(0, "MainProcess"), (1, "later")]
+    assert run.children == (run["later"],)
+    assert run.witness.complete
+    (fact,) = (f for f in run.main.evidence if isinstance(f, records.NotStarted))
+    assert (fact.child_kind, fact.name, fact.about) == ("subprocess", "prog", None)
+    assert str(fact) == "could not start prog at job.py:3 in go: OSError: [Errno 2] x"
+
+
+def test_a_fork_that_ran_code_before_it_could_not_execute_its_program_is_a_process() -> None:
+    log = Log()
+    program = log.program(None, "/bin/prog", "x")
+    program.hello(log.main)
+    program.ends(255)
+    not_started(log, program)
+    log.main.returns()
+    assert [p.name for p in log.run()] == ["MainProcess", "prog"]
+
+
+def test_a_failed_start_of_another_process_with_the_same_pid_takes_none_away() -> None:
+    log = Log()
+    early = log.program(None, "/bin/sleep", "1")
+    early.ends(0)
+    failed = log.program(None, "/bin/prog", "x")
+    failed.ends(255)
+    not_started(log, failed)
+    reused = log.process(pid=failed.pid, how="parent")
+    log.main.started(reused, kind="process", name="reused", daemon=False)
+    reused.ends(signal=9)
+    log.main.returns()
+    assert [p.name for p in log.run()] == ["MainProcess", "sleep", "reused"]
+
+
+def test_a_start_that_raised_after_the_child_had_begun_names_that_child() -> None:
+    log = Log()
+    child = log.process()
+    child.hello(log.main)
+    child.name = "job"
+    child.runs(log.main)
+    log.main.says(wire.NOT_STARTED, "", "process", "job", "", "job.py:3 in go")
+    child.returns()
+    log.main.returns()
+    run = log.run()
+    (fact,) = (f for f in run.main.evidence if isinstance(f, records.NotStarted))
+    assert fact.about == run["job"].id
+    assert str(fact) == "its start of job failed at job.py:3 in go"
+
+
+@pytest.mark.parametrize(
+    ("end", "lost"), [("task", True), ("returned", False), ("os._exit", False), ("killed", None)]
+)
+def test_a_replaced_worker_has_lost_a_task_or_not_or_it_is_not_known(
+    end: str, lost: bool | None
+) -> None:
+    log = Log()
+    old = log.child(name="old", kind="pool_worker", daemon=True)
+    if end == "task":
+        old.says(wire.TASK, "square")
+    if end == "returned":
+        old.returns()
+    elif end == "killed":
+        old.ends(signal=9)
+    else:
+        old.exits(3, "os_exit")
+    new = log.child(name="new", kind="pool_worker", daemon=True)
+    log.main.says(wire.REPLACES, str(new.pid), str(old.pid))
+    new.returns()
+    log.main.returns()
+    run = log.run()
+    (fact,) = (f for f in run["new"].evidence if isinstance(f, records.Replaces))
+    assert (fact.about, fact.lost_task) == (run["old"].id, lost)
+    assert fact.function == ("square" if lost else "")
+
+
+def test_a_worker_whose_reports_are_missing_may_have_lost_a_task() -> None:
+    log = Log()
+    old = log.child(name="old", kind="pool_worker", daemon=True)
+    old.loses()
+    old.exits(3, "os_exit")
+    new = log.child(name="new", kind="pool_worker", daemon=True)
+    log.main.says(wire.REPLACES, str(new.pid), str(old.pid))
+    new.returns()
+    log.main.returns()
+    (fact,) = (f for f in log.run()["new"].evidence if isinstance(f, records.Replaces))
+    assert fact.lost_task is None
+
+
+@pytest.mark.parametrize(
+    ("last", "how", "expected"),
+    [("returned", "exit", True), ("", "exit", True), ("", "os_exit", False)],
+)
+def test_a_fork_that_leaves_as_its_parent_would_ran_on(last: str, how: str, expected: bool) -> None:
+    log = Log()
+    fork = log.process()
+    fork.hello(log.main)
+    if last:
+        fork.leaves(last)
+    fork.last_word(how, "0")
+    fork.ends(0)
+    log.main.returns()
+    (child,) = log.run().children
+    assert [f.about for f in child.evidence if isinstance(f, records.RanOn)] == [0] * expected
+
+
+# --- below Python, and before the recorder
+
+
+def test_an_exit_below_python_is_no_lost_report_of_a_signal() -> None:
+    log = Log(version="3.11.9")
+    child = log.child()
+    child.says(wire.FOREIGN, "ctypes", "_exit")
+    child.ends(3)
+    log.main.collects(child, 3)
+    log.main.leaves("sys_exit")
+    log.main.exits()
+    run = log.run()
+
+    assert (run.main.cause, run["Process-1"].cause) == ("sys_exit", "unknown")
+    assert (
+        str(run["Process-1"].unknown_reason) == "it exited without a report, as it can below Python"
+    )
+    assert [(m.kind, m.what) for m in run.witness.missing] == [("foreign_function", "_exit")]
+    assert "took _exit() of the C library by ctypes" in map(str, run["Process-1"].evidence)
+
+
+def test_a_fork_has_the_functions_that_its_parent_took_and_no_subinterpreters() -> None:
+    log = Log()
+    log.main.says(wire.FOREIGN, "ctypes", "kill")
+    log.main.says(wire.FOREIGN, wire.SUBINTERPRETER, "")
+    before = log.child(name="before")
+    log.main.ends(signal=9)
+    victim = log.process()
+    victim.hello(before)
+    victim.ends(signal=9, orphan=True)
+    run = log.run()
+
+    found = next(p for p in run if p.pid == victim.pid)
+    assert (found.cause, str(found.unknown_reason)) == (
+        "unknown",
+        "a process was running that can send signals below Python, and may have sent SIGKILL",
+    )
+
+
+def test_a_function_that_is_taken_after_a_fork_is_not_the_forks() -> None:
+    log = Log()
+    child = log.child()
+    log.main.says(wire.FOREIGN, "cffi", "_exit")
+    child.ends(3)
+    log.main.collects(child, 3)
+    log.main.returns()
+    run = log.run()
+
+    assert str(run["Process-1"].unknown_reason).startswith("it exited without a report of its")
+    assert {m.kind for m in run.witness.missing} == {"foreign_function", "reports"}
+
+
+def test_what_was_there_before_the_recorder_is_said() -> None:
+    log = Log()
+    log.main.says(wire.EARLY, "function", "os._exit")
+    log.main.says(wire.EARLY, "child", "")
+    log.main.says(wire.EARLY, "thread", "")
+    log.main.returns()
+    run = log.run()
+
+    main = str(run.main)
+    assert [str(missing) for missing in run.witness.missing] == [
+        f"{main} took os._exit() before it was watched: its calls may be missing",
+        f"{main} had a child before it was watched",
+        f"{main} had a thread before it was watched",
+    ]
+    assert run.main.cause == "returned"
+
+
+def test_a_child_from_before_the_recorder_does_not_report_and_lost_nothing() -> None:
+    log = Log()
+    log.main.says(wire.EARLY, "child", "")
+    child = log.process(how="found", argv=("/bin/python", "early.py"))
+    log.add(protocol.CHILD, child.number, log.main.number)
+    child.ends(3)
+    log.main.returns()
+    run = log.run()
+
+    assert [(p.cause, p.exitcode) for p in run.children] == [("exited", 3)]
+    assert run.main.cause == "returned"

@@ -39,6 +39,7 @@ def finished(how: str = "returned", at: int = 90, **fields: Any) -> Finish:
 RAISED_INTERRUPT = finished("raised", at=60, exception=True, interrupt=True, rose_from=INT)
 EXITED_IN_HANDLER = finished("sys_exit", at=60, exception=True, rose_from=TERM)
 SOMEBODY_ELSES = Spans([(10, 40, SIBLING)])  # reports of a sibling's that are missing
+C = Spans([(10, 40, SIBLING)])  # when a sibling could send signals below Python
 
 # sentence, history, cause, ending, who
 CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
@@ -85,6 +86,38 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
         "terminated",
         "sys_exit",
         PARENT,
+    ),
+    (
+        "it returned while functions of C and subinterpreters could have sent it a signal",
+        history(finish=finished(), signallers=C, subinterpreters=C),
+        "returned",
+        "returned",
+        None,
+    ),
+    (
+        "it died of a signal of its parent while a function of C could have sent it one",
+        history(-TERM, sent=(signal_sent(),), signallers=C),
+        "terminated",
+        "signaled",
+        PARENT,
+    ),
+    (
+        "a program that does not report exited while a subinterpreter could have asked it to",
+        history(observed=False, subinterpreters=C),
+        "exited",
+        "exited",
+        None,
+    ),
+    (
+        "it had set its handler of C after the signal came",
+        history(
+            last_report="os_exit",
+            handles_in_c=60,
+            sent=(signal_sent(disposition="ignored"),),
+        ),
+        "os_exit",
+        "os_exit",
+        None,
     ),
     ("it called os._exit", history(7, last_report="os_exit"), "os_exit", "os_exit", None),
     (
@@ -1030,6 +1063,42 @@ UNKNOWN: list[tuple[str, History, str]] = [
             ),
         ),
         "an earlier signal",
+    ),
+    (
+        "whether a function of C sent the signal that it died of",
+        history(-TERM, signallers=C),
+        "may have sent SIGTERM",
+    ),
+    (
+        "whether a function of C sent the signal whose handler raised",
+        history(1, finish=finished("raised", exception=True, rose_from=TERM), signallers=C),
+        "may have sent SIGTERM",
+    ),
+    (
+        "whether a function of C asked main of 3.11 to leave by SystemExit",
+        history(0, finish=finished("sys_exit"), sees_handlers=False, signallers=C),
+        "may have sent a signal",
+    ),
+    (
+        "whether a subinterpreter sent the signal that it died of",
+        history(-TERM, subinterpreters=C),
+        "may have sent SIGTERM",
+    ),
+    (
+        "whether it left by a handler of C",
+        history(
+            0,
+            finish=None,
+            last_report="os_exit",
+            handles_in_c=10,
+            sent=(signal_sent(disposition="blocked"),),
+        ),
+        "whether it caught SIGTERM",
+    ),
+    (
+        "how it exited below Python",
+        history(3, finish=None, exits_in_c=True, gaps=((90, 100),)),
+        "as it can below Python",
     ),
     (
         "how it died of a signal that it ignored",

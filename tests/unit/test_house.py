@@ -18,7 +18,8 @@ PACKAGE = Path(pytest_proclife.__file__).parent
 ORDER = (
     *("wire", "errors", "durations", "records", "run_json"),
     *("inside", "supervisor", "polling"),
-    *("analysis.log", "analysis.family", "analysis.gaps", "analysis.joins", "analysis.history"),
+    *("analysis.log", "analysis.family", "analysis.foreign", "analysis.gaps"),
+    *("analysis.joins", "analysis.history"),
     *("analysis.cause", "analysis.evidence", "analysis.assemble"),
     *("render.text", "render.evidence", "render.process", "render.timeline"),
     *(

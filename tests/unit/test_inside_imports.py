@@ -13,7 +13,9 @@ from pytest_proclife.inside.site import loader
 INSIDE = Path(pytest_proclife.__file__).parent / "inside"
 FILES = sorted(path for path in INSIDE.rglob("*.py") if "__pycache__" not in path.parts)
 # Loaded by every interpreter when it starts, also under -S.
-STARTED_WITH = {"_imp", "_signal", "_thread", "_weakref", "marshal", "posix", "sys", "time"}
+STARTED_WITH = {
+    *("_imp", "_signal", "_thread", "_weakref", "builtins", "marshal", "posix", "sys", "time"),
+}
 # `site` has imported os when it looks for a sitecustomize; the interpreter imports runpy next.
 # The guard is loaded into a pytest that runs already.
 ALSO = {

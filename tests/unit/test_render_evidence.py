@@ -8,9 +8,11 @@ import pytest
 from pytest_proclife.records import (
     EVIDENCE,
     EvidenceKind,
+    Foreign,
     Missing,
     MissingKind,
     Run,
+    Source,
     UnknownKind,
     UnknownReason,
 )
@@ -44,6 +46,14 @@ def test_a_fact_names_another_process_if_it_has_the_run() -> None:
     other = run.processes[waiting.about]
     assert evidence.fact_words(waiting, run).startswith(f"was waiting for {other}")
     assert str(waiting).startswith(f"was waiting for pid {other.pid}")
+
+
+def test_what_gave_a_process_a_way_below_python_is_named() -> None:
+    at = {"at": 0.1, "source": Source.ITSELF}
+    function = Foreign(**at, by="ctypes", function="kill")  # type: ignore[arg-type]
+    interpreter = Foreign(**at, by="subinterpreter", function="")  # type: ignore[arg-type]
+    assert str(function) == "took kill() of the C library by ctypes"
+    assert str(interpreter) == "made a subinterpreter"
 
 
 def test_a_document_that_is_read_again_says_the_same() -> None:

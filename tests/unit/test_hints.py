@@ -1,0 +1,133 @@
+"""What the text of a failure says to look at next is what the evidence says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from histories import Log
+
+from pytest_proclife import (
+    LifecycleError,
+    assert_abandoned,
+    assert_joined,
+    assert_no_orphans,
+    assert_not_held_up,
+    assert_returned,
+    assert_shut_down,
+    assert_terminated,
+)
+from pytest_proclife.exercises import feedback
+from pytest_proclife.records import Run
+
+
+def hint(check: Callable[[], None]) -> str:
+    with pytest.raises(LifecycleError) as caught:
+        check()
+    return str(caught.value).rpartition("look at: ")[2]
+
+
+def run_with_a_self_kill(*, daemon: bool = False) -> Run:
+    log = Log()
+    child = log.child(name="job", daemon=daemon)
+    child.sends(child, 15)
+    child.ends(signal=15)
+    log.main.collects(child, -15)
+    log.main.returns()
+    return log.run()
+
+
+@pytest.mark.parametrize("check", [assert_terminated, assert_returned, assert_shut_down])
+def test_a_process_that_ended_itself_by_a_signal_is_told_to_have_sent_it(
+    check: Callable[..., None],
+) -> None:
+    run = run_with_a_self_kill()
+    assert "it sent SIGTERM to itself by os.kill() at " in hint(lambda: check(run["job"]))
+
+
+def test_a_daemon_that_ended_itself_was_not_too_early_for_the_exit_path() -> None:
+    run = run_with_a_self_kill(daemon=True)
+    assert "it sent SIGTERM to itself" in hint(lambda: assert_abandoned(run["job"]))
+
+
+def test_a_process_that_got_no_signal_is_not_told_that_none_ended_it() -> None:
+    log = Log()
+    child = log.child(name="job")
+    child.returns()
+    log.main.collects(child, 0)
+    log.main.returns()
+    run = log.run()
+    assert "no signal to it was seen" in hint(lambda: assert_terminated(run["job"]))
+
+
+def interrupted_in_the_exit_path() -> Run:
+    """Ctrl-C in the join of main's exit path: main leaves, and the child dies of it too."""
+    log = Log()
+    child = log.child(name="job")
+    log.main.leaves()
+    log.main.begins_exit_path(child)
+    log.main.waits(child, holder="exit_path")
+    log.main.asked_by_test(2, "caught")
+    child.asked_by_test(2)
+    child.ends(signal=2, orphan=True)
+    log.main.says("X")
+    log.main.exits()
+    return log.run()
+
+
+def test_a_join_that_ctrl_c_cut_off_collected_nothing_in_passing() -> None:
+    run = interrupted_in_the_exit_path()
+    words = hint(lambda: assert_joined(run["job"]))
+    assert "exit path left its wait for it without its status: SIGINT came at " in words
+    words = hint(lambda: assert_not_held_up(run.main))
+    assert words.startswith("with daemon=True")  # it did not run on after the signal
+
+
+def test_a_killed_shell_had_no_exit_path_that_waits_only_for_some() -> None:
+    log = Log()
+    shell = log.program(None, "sh", "-c", "sleep 9; true")
+    left = log.process(how="found", argv=("sleep", "9"))
+    log.add("child", left.number, shell.number)
+    log.main.sends(shell, 9, "Popen.send_signal()")
+    shell.ends(signal=9, running=(left,))
+    log.main.returns()
+    left.cleaned_up()
+    run = log.run()
+    words = hint(lambda: assert_no_orphans(run))
+    assert words.startswith("sh ended without waiting for it: killed by MainProcess")
+
+
+def slow_child(via: str, *, daemon: bool, asked: bool = True) -> Run:
+    """A child that catches the request, if it gets one, and keeps main in its exit path."""
+    log = Log()
+    child = log.child(name="job", daemon=daemon)
+    if asked and via != "exit path":
+        log.main.sends(child, 15, via, state="caught")
+    log.main.leaves()
+    log.main.begins_exit_path(child)
+    if asked and via == "exit path":
+        log.main.abandons(child, state="caught")
+    log.main.waits_at_exit(child)
+    log.now += 300_000_000
+    child.returns()
+    log.main.collects(child, 0, "implicit")
+    log.main.exits()
+    return log.run()
+
+
+@pytest.mark.parametrize(
+    ("via", "daemon", "asked", "words"),
+    [
+        ("terminate()", False, True, "job was sent SIGTERM by terminate() at "),
+        ("exit path", True, True, "job was asked to end there, and ran on"),
+        ("", False, False, "with daemon=True it would be terminated there"),
+    ],
+)
+def test_who_kept_main_was_asked_to_end_or_was_not(
+    via: str, daemon: bool, asked: bool, words: str
+) -> None:
+    run = slow_child(via, daemon=daemon, asked=asked)
+    assert words in hint(lambda: assert_not_held_up(run.main))
+    sentences = " ".join(feedback.sentences(run, (run.main,)))
+    assert ("took its time" in sentences) is asked
+    assert ("A daemon process would" in sentences) is not asked
