@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pytest_proclife.errors import SupervisorLost
 from pytest_proclife.records import Missing, MissingKind
+from pytest_proclife.supervisor import kernel
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ZYGOTE = (
@@ -35,13 +36,15 @@ class _Zygote:
         self.owner = 0
         self.requests: socket.socket | None = None
         self.missing: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = ()
+        self.without = ""
 
     def lacking(self) -> tuple[str, ...]:
         """What the platform lacks for it, in words; nothing if a zygote is ready."""
         if sys.platform != "linux":
             return (f"{sys.platform} has no pidfds",)
         with self.lock:
-            if self.owner != os.getpid():
+            if self.owner != os.getpid() or self.without != _without():
                 try:
                     self._start()
                 except SupervisorLost as lost:
@@ -86,7 +89,9 @@ class _Zygote:
         if not answer:
             ours.close()
             raise SupervisorLost("the zygote could not be started (PROCLIFE_DEBUG=1 says why)")
-        self.missing = tuple(answer.decode().split("\n")) if answer.strip() else ()
+        features, *missing = answer.decode().splitlines()
+        self.features, self.missing = tuple(features.split()), tuple(missing)
+        self.without = _without()
         if self.requests is not None:
             self.requests.close()
         self.requests, self.owner = ours, os.getpid()
@@ -111,6 +116,17 @@ class Backend:
     name: str
     ask: Callable[[list[int]], None]
     missing: tuple[Missing, ...] = ()  # what it cannot see
+    features: tuple[str, ...] = ()  # those of the kernel that it uses: `kernel.FEATURES`
+
+
+def _without() -> str:
+    """Features that are not to be used, so that tests can have an older kernel."""
+    names = os.environ.get(kernel.WITHOUT, "")
+    unknown = [name for name in names.split(",") if name and name not in kernel.FEATURES]
+    if unknown:
+        known = ", ".join(kernel.FEATURES)
+        raise ValueError(f"{kernel.WITHOUT} names features ({known}), not {unknown[0]!r}")
+    return names
 
 
 def choose_backend() -> Backend:
@@ -120,7 +136,7 @@ def choose_backend() -> Backend:
         raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
     lacking = ("PROCLIFE_BACKEND=polling",) if wanted == "polling" else _zygote.lacking()
     if not lacking:
-        return Backend("pidfd", _zygote.ask)
+        return Backend("pidfd", _zygote.ask, features=_zygote.features)
     if wanted == "pidfd":
         reasons = "; ".join(lacking)
         raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd is not possible here: {reasons}")

@@ -517,11 +517,16 @@ class ExceptionInfo:
 class Witness:
     """What could be seen of a run.
 
-    `backend` is "pidfd" or "polling". `complete` is false if `missing` names something that may
-    have happened unseen.
+    `backend` is "pidfd" or "polling". `features` are those of the kernel that it has used, of
+    "pidfs" (Linux 6.9), "passpidfd" (6.5), "info" (6.13), "exit" (6.15) and "status" (6.1): where
+    one is lacking, the next best has taken its place. Without "exit" the exit code of a process
+    that is neither main nor an orphan is known only if its zombie was seen in time, or the wait
+    that collected it was reported. `complete` is false if `missing` names something that may have
+    happened unseen.
     """
 
     backend: str
+    features: tuple[str, ...]
     complete: bool
     missing: tuple[Missing, ...]
 

@@ -207,6 +207,7 @@ class Session:
             platform=sys.platform,
             start_method=self.request.start_method or None,
             backend=self.backend.name,
+            features=self.backend.features,
             observed=self.request.observed if self.backend.name == "pidfd" else None,
             missing=self.backend.missing,
             stdout=stdout,

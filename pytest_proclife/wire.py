@@ -82,6 +82,10 @@ AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
 # descriptor, parent's key, kind, start method.
 VARIABLE = "_PROCLIFE"
 
+# Stands behind the descriptor there: the first report of each process has to bring a pidfd of its
+# sender, since the kernel attaches none, or only once the connection has been accepted.
+PENDING = "q"
+
 FIELD_LIMIT = 8000  # characters; a datagram has to fit into the socket's buffer (208 KiB)
 ARGV_LIMIT = 64  # arguments kept of a command line
 

@@ -45,7 +45,8 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def refusing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zygote whose probe finds that the kernel (or the container) refuses something."""
-    refuse = f"from pytest_proclife.supervisor import kernel; kernel.probe = lambda: [{REFUSED!r}]"
+    probe = f"kernel.probe = lambda without: [{REFUSED!r}]"
+    refuse = f"from pytest_proclife.supervisor import kernel; {probe}"
     text = backend._ZYGOTE.replace("zygote.main(", f"exec({refuse!r}); zygote.main(")
     monkeypatch.setattr(backend, "_ZYGOTE", text)
     monkeypatch.setattr(backend, "_zygote", backend._Zygote())

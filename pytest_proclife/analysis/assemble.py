@@ -28,6 +28,7 @@ def assemble(
     platform: str,
     start_method: str | None,
     backend: str,
+    features: tuple[str, ...] = (),
     observed: bool | None = None,
     missing: Sequence[records.Missing] = (),
     stdout: str | None = None,
@@ -61,7 +62,9 @@ def assemble(
         python=".".join(map(str, version)) if len(version) > 1 else python,
         platform=platform,
         start_method=start_method,
-        witness=records.Witness(backend=backend, complete=not missing, missing=missing),
+        witness=records.Witness(
+            backend=backend, features=features, complete=not missing, missing=missing
+        ),
         started_at=started_at,
         duration=duration,
         timed_out=timed_out,

@@ -22,7 +22,7 @@ _write, _fstat, _close, _now = posix.write, posix.fstat, posix.close, time.monot
 _getpid = posix.getpid
 _pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
 _BYTE_ORDER = sys.byteorder
-_Exception, _BaseException = Exception, BaseException
+_Exception, _BaseException, _OSError = Exception, BaseException, OSError
 _count = borrow("itertools").count
 # these come with prepare()
 _socket: "Any" = None
@@ -31,16 +31,14 @@ _kind: "tuple[int, int]" = (0, 0)
 _rights: "tuple[int, int]" = (0, 0)
 _duplicate = 0
 
-_PENDING = "q"  # stands behind a descriptor that is handed down, unless it is accepted
-
 # The first that the program's limit of descriptors allows; a program does not count on them, if
 # it does not look through all of its descriptors, as two tests of CPython's test_subprocess do.
 _NUMBERS = (960, 240, 48, 20)
 
 # States of a connection, each with what enters it: has the supervisor accepted it?
-_ACCEPTED = "accepted"  # join_run(), with a descriptor that is not marked _PENDING
-# perhaps not, and this process has not reported on it yet: join_run(), with a descriptor that is
-# marked; _connect(); after_fork(), from _USED
+_ACCEPTED = "accepted"  # join_run(), with a descriptor that is not marked wire.PENDING
+# perhaps not, or the kernel names no senders, and this process has not reported on it yet:
+# join_run(), with a descriptor that is marked; _connect(); after_fork(), from _USED
 _UNUSED = "unused"
 _USED = "used"  # perhaps not, but this process's pidfd is on the way: the first report after that
 
@@ -90,8 +88,8 @@ connection = _Connection()
 
 def join_run(address: str, handed_down: str, parent_key: str) -> None:
     """Take up the connection: the descriptor handed down, or a new one by address."""
-    connection.state = _UNUSED if handed_down.endswith(_PENDING) else _ACCEPTED
-    inherited = int(handed_down.removesuffix(_PENDING))
+    connection.state = _UNUSED if handed_down.endswith(wire.PENDING) else _ACCEPTED
+    inherited = int(handed_down.removesuffix(wire.PENDING))
     identity.address, identity.parent_key = address, parent_key
     identity.pid = posix.getpid()
     identity.key = f"{identity.pid}.{time.monotonic_ns()}"
@@ -162,7 +160,7 @@ def usable_descriptor() -> int:
 
 def to_hand_down() -> str:
     """The descriptor as `join_run` takes it, for a program that inherits it."""
-    return f"{connection.descriptor}{'' if connection.state == _ACCEPTED else _PENDING}"
+    return f"{connection.descriptor}{'' if connection.state == _ACCEPTED else wire.PENDING}"
 
 
 def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
@@ -215,15 +213,19 @@ def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
     """A process's first report on a connection that may not be accepted yet.
 
     The kernel makes the sender's pidfd when a report is sent, but on such a connection only when
-    it is received. If the process has been reaped by then, only a pidfd from before that gives
-    its wait status.
+    it is received; older kernels make none. If the process has been reaped by then, only a pidfd
+    from before that gives its wait status, and tells it from others that had its pid.
     """
     connection.state = _USED
-    pidfd = _pidfd_open(identity.pid)
+    pidfd = -1
     try:
+        pidfd = _pidfd_open(identity.pid)
         _send(descriptor, data, pidfd)
+    except _OSError:  # the program has no descriptor left, or its user too many on their way
+        _write(descriptor, data)
     finally:
-        _close(pidfd)
+        if pidfd >= 0:
+            _close(pidfd)
 
 
 def _send(descriptor: int, data: bytes, pidfd: int) -> None:

@@ -14,10 +14,13 @@ import pytest
 
 TYPE_CHECKING = False  # these import most of the package
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import Cause, ProcessRecord, Run
 
 _MARKER = "proclife(start_methods=..., timeout=..., linger=...): defaults for the fixture"
+_POLLING = pytest.StashKey[bool]()  # a worker's line was written
 _GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that the test may leak"
 
 
@@ -123,6 +126,17 @@ def pytest_make_collect_report(
             settings.check_markers(collector, report)
             break
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended: show once what it could not."""
+    line = getattr(node, "workeroutput", {}).get("proclife_polling")
+    if line and not node.config.stash.get(_POLLING, False):
+        from pytest_proclife.plugin import fixture
+
+        node.config.stash[_POLLING] = True
+        fixture.write_line(node.config, line)
 
 
 @pytest.fixture

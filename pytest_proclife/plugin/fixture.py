@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -18,13 +18,15 @@ from pytest_proclife.errors import RunTimeout, SupervisorLost
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
 from pytest_proclife.plugin.settings import defaults_of
-from pytest_proclife.records import Cause, ProcessRecord, Run
+from pytest_proclife.records import Cause, MissingKind, ProcessRecord, Run
 from pytest_proclife.runner import finish, observe_running, open_session
 from pytest_proclife.session import Session
 from pytest_proclife.supervisor import protocol
 from pytest_proclife.target import Program, Target
 
 _HOOK = "pytest_proclife_cause"
+_POLLING = pytest.StashKey[bool]()
+POLLING_LINE = "proclife_polling"  # the key for it in the output of a worker of pytest-xdist
 _ENDING = 15.0  # s to wait for active runs to end; more than a session waits for its processes
 
 
@@ -150,7 +152,32 @@ class Proclife:
 
     def _finish(self, run: Run) -> None:
         self._finished.append(run)
+        report_polling(self._item.config, run)
         self._item.ihook.pytest_proclife_run_finished(run=run, item=self._item)
+
+
+def report_polling(config: pytest.Config, run: Run) -> None:
+    """Say in one line, once a session, that runs are polled and why."""
+    if run.witness.backend != "polling" or _POLLING in config.stash:
+        return
+    config.stash[_POLLING] = True
+    why = next(m.what for m in run.witness.missing if m.kind is MissingKind.BACKEND)
+    line = f"proclife: polling, which can miss processes that live shorter than 10 ms: {why}"
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        output[POLLING_LINE] = line  # of pytest-xdist; the controller writes it
+    else:
+        write_line(config, line)
+
+
+def write_line(config: pytest.Config, line: str) -> None:
+    """Write a line to the terminal, whatever is captured."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None:
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
 
 class ActiveRuns:

@@ -55,6 +55,10 @@ class Process:
         """Whether nothing of it is left, not even a zombie."""
         return self.handle is None or not self.handle.is_running()
 
+    def has_pid(self) -> bool:
+        """Whether it still has its pid."""
+        return not self.was_reaped()
+
     def is_stopped(self) -> bool:
         try:
             return self.handle is not None and self.handle.status() == psutil.STATUS_STOPPED

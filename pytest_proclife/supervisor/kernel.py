@@ -12,7 +12,7 @@ from pytest_proclife import wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SO_PASSPIDFD = 76  # socket(7); Linux 6.5
 _SOL_SOCKET, _SO_PEERPIDFD = 1, 77  # the same
@@ -20,8 +20,28 @@ SCM_PIDFD = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes): linux/pidfd.h; Linux 6.13
 PIDFD_INFO_PID = 1
 PIDFD_INFO_EXIT = 8  # Linux 6.15: the wait status, once the process has been reaped
+
+# What not each kernel offers. Found out by `probe`, never by version numbers. In place of it:
+PIDFS = "pidfs"  # Linux 6.9; the pid, compared while a pidfd is held; looks whether it was reaped
+PASSPIDFD = "passpidfd"  # Linux 6.5; the credentials, and the pidfd that a process sends of itself
+INFO = "info"  # Linux 6.13; fdinfo of the pidfd, and /proc
+EXIT = "exit"  # Linux 6.15; a zombie's status in /proc, and what its parent's wait reported
+STATUS = "status"  # before Linux 6.1; believed of a zombie only if it has had no other threads
+FEATURES = (PIDFS, PASSPIDFD, INFO, EXIT, STATUS)
+WITHOUT = "PROCLIFE_WITHOUT"  # environment variable: features not to use, separated by commas
+
+offered: set[str] = set()  # the features that are used: filled by `probe`, inherited by each fork
+
+
+def used() -> list[str]:
+    """The features that are used, in their order."""
+    return [name for name in FEATURES if name in offered]
+
+
 # struct pidfd_info of linux/pidfd.h: its size, and offsets in it, in bytes
 _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
+_PF_SIGNALED = 0x400  # linux/sched.h
+_CLOCK_BOOTTIME = 7  # linux/time.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -58,6 +78,12 @@ def integer(info: "bytes | bytearray", place: int, size: int = 4) -> int:
 
 def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
+    if INFO not in offered:
+        pid = _pid_in_proc(pidfd)
+        fields = [] if pid is None else _stat(pid)
+        # if it still has the pid, the file was not that of another process with the same pid
+        still = bool(fields) and _pid_in_proc(pidfd) == pid
+        return (pid, int(fields[1]) or None) if still else (None, None)
     try:
         info = _info(pidfd, PIDFD_INFO_PID)
     except OSError as error:
@@ -65,6 +91,37 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
             return None, None
         raise
     return integer(info, _PID) or None, integer(info, _PARENT) or None
+
+
+def pid_of(pidfd: int) -> int | None:
+    """The pid of a process; None once it has been reaped; OSError if it is not a pidfd."""
+    return pid_and_parent(pidfd)[0] if INFO in offered else _pid_in_proc(pidfd)
+
+
+def _pid_in_proc(pidfd: int) -> int | None:
+    """The same, from /proc: pidfd_open(2)."""
+    _, found, rest = contents("/proc/self/fdinfo/%d" % pidfd).partition(b"\nPid:\t")
+    if not found:
+        raise OSError(errno.EBADF, "not a pidfd")
+    pid = int(rest.split(b"\n", 1)[0])
+    return pid if pid > 0 else None  # -1: reaped; 0: of a pid namespace that is not below ours
+
+
+def identity(pidfd: int) -> int | None:
+    """What tells a process from all others, whatever its pid; None if there is no such number."""
+    return posix.fstat(pidfd).st_ino if PIDFS in offered else None
+
+
+def started_at(pidfd: int) -> int | None:
+    """When a process was started, at the earliest, in monotonic ns; None once it is reaped."""
+    pid = pid_of(pidfd)
+    fields = [] if pid is None else _stat(pid)
+    if not fields or pid_of(pidfd) != pid:
+        return None
+    ticks = int(fields[19])  # since boot, and so with the time for which the machine slept
+    now = time.monotonic_ns()  # before the other, so that the result is too early, if anything
+    asleep = time.clock_gettime_ns(_CLOCK_BOOTTIME) - now
+    return ticks * 1_000_000_000 // posix.sysconf("SC_CLK_TCK") - asleep
 
 
 def parent(pid: int) -> int | None:
@@ -127,6 +184,8 @@ def _look_above(handle: int, is_above: "Callable[[int], bool]") -> bool | None:
 
 def peer(socket: "_socket.socket") -> int | None:
     """A pidfd of the process that connected a socket; None if there is none any more: socket(7)."""
+    if PASSPIDFD not in offered:
+        return None  # as old as that; the pid alone (SO_PEERCRED) may be another's by now
     try:
         handle: int = socket.getsockopt(_SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:
@@ -136,6 +195,8 @@ def peer(socket: "_socket.socket") -> int | None:
 
 def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that another process has reaped; None if it is not known."""
+    if EXIT not in offered:
+        return None
     for _ in range(20):  # a bound: what reaps it may be kept from the processor for long
         try:
             info = _info(pidfd, PIDFD_INFO_EXIT)
@@ -149,12 +210,37 @@ def exit_status(pidfd: int) -> int | None:
 
 
 def status_of_zombie(pidfd: int) -> int | None:
-    """The wait status of a zombie: proc_pid_stat(5); None if it has been reaped."""
-    pid = pid_and_parent(pidfd)[0]
-    fields = [] if pid is None else _stat(pid)
-    # if it still has the pid, the file was not that of another process with the same pid
-    is_zombie = fields[:1] == [b"Z"] and pid_and_parent(pidfd)[0] == pid
-    return int(fields[49]) if is_zombie else None
+    """The wait status of a zombie: proc_pid_stat(5); None if it was reaped, or is another user's.
+
+    Its threads have all ended if its pidfd is readable, and only then is this its wait status.
+    """
+    try:
+        pid = pid_of(pidfd)
+        fields = [] if pid is None else _stat(pid)
+        if pid is None or fields[:1] != [b"Z"]:
+            return None
+        # The status of a process that we may not trace is shown as 0: ptrace(2), "access mode
+        # checking". This link is refused in just these cases.
+        posix.readlink("/proc/%d/ns/user" % pid)
+        known = STATUS in offered or _is_of_all_threads(pid, fields)
+        # if it still has the pid, the files were not those of another process with the same pid
+        return int(fields[49]) if known and pid_of(pidfd) == pid else None
+    except OSError:
+        return None
+
+
+def _is_of_all_threads(pid: int, fields: list[bytes]) -> bool:
+    """Whether the status that older kernels show is surely that of the process.
+
+    It is that of its first thread, which may have exited on its own before the others
+    (pthread_exit). It did not if it died of a signal; that, or an exit of another thread, sets
+    PF_SIGNALED. Nor did it if there were no others: they would have had page faults of their own,
+    which only the account of the whole process has.
+    """
+    if int(fields[6]) & _PF_SIGNALED:
+        return True
+    first = contents("/proc/%d/task/%d/stat" % (pid, pid)).rpartition(b") ")[2].split()
+    return fields[7:12] == first[7:12]
 
 
 def signal_state(pid: int, signal: int) -> str | None:
@@ -249,30 +335,80 @@ def send(pidfd: int, signal: int) -> bool:
     return True
 
 
-def probe() -> list[str]:
-    """What this platform lacks for the supervisors: a list of reasons."""
+def probe(without: "Iterable[str]" = ()) -> list[str]:
+    """Find out what this kernel offers; returns what it lacks for the supervisors: reasons.
+
+    `offered` has the features then, except those of `without`.
+    """
     import _socket
 
     try:
-        own, init = posix.pidfd_open(posix.getpid()), posix.pidfd_open(posix.getppid())
+        own, parent = posix.pidfd_open(posix.getpid()), posix.pidfd_open(posix.getppid())
     except (OSError, AttributeError) as error:
         return ["pidfd_open: %s" % error]
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    missing = _necessities(own)
+    if not missing:
+        _find_features(own, parent, _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
+        offered.difference_update(without)
+    posix.close(own)
+    posix.close(parent)
+    return missing
+
+
+def _necessities(own: int) -> list[str]:
     missing = []
-    if posix.fstat(own).st_ino == posix.fstat(init).st_ino:
-        missing.append("pidfds have no inode numbers of their own (Linux 6.9)")
     for name, call, arguments in (
-        ("PIDFD_GET_INFO (Linux 6.13)", pid_and_parent, (own,)),
-        ("SO_PASSPIDFD (Linux 6.5)", socket.setsockopt, (_socket.SOL_SOCKET, SO_PASSPIDFD, 1)),
+        ("pidfd_send_signal", _signal.pidfd_send_signal, (own, 0)),
         ("PR_SET_CHILD_SUBREAPER", become_subreaper, ()),
     ):
         try:
             call(*arguments)
         except (OSError, ImportError, AttributeError) as error:
             missing.append("%s: %s" % (name, error))
-    socket.close()
-    posix.close(own)
-    posix.close(init)
-    if not posix.access("/proc/self/task", posix.F_OK):
+    try:
+        # a /proc of another pid namespace shows other processes under the pids of ours
+        if posix.readlink("/proc/self") != "%d" % posix.getpid():
+            missing.append("/proc is that of another pid namespace")
+        elif _pid_in_proc(own) != posix.getpid():
+            missing.append("/proc does not show what a pidfd stands for")
+    except OSError:
         missing.append("/proc is not mounted")
     return missing
+
+
+def _find_features(own: int, parent: int, socket: "_socket.socket") -> None:
+    import _socket
+
+    if posix.fstat(own).st_ino != posix.fstat(parent).st_ino:
+        offered.add(PIDFS)
+    try:
+        socket.setsockopt(_socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+        offered.add(PASSPIDFD)
+    except OSError:
+        pass
+    socket.close()
+    try:
+        _info(own, PIDFD_INFO_PID)
+        offered.add(INFO)
+    except OSError:
+        pass
+    _find_features_by_child()
+
+
+def _find_features_by_child() -> None:
+    """Fork a child that stops, and see what is shown of it then, and once it has been reaped."""
+    child = posix.fork()
+    if child == 0:
+        posix.kill(posix.getpid(), _signal.SIGSTOP)
+        posix._exit(0)
+    handle = posix.pidfd_open(child)
+    posix.waitid(posix.P_PID, child, posix.WSTOPPED | posix.WNOWAIT)
+    # this field is of the whole process in just those kernels that show the signal that stopped it
+    if _stat(child)[49] == b"%d" % _signal.SIGSTOP:
+        offered.add(STATUS)
+    posix.kill(child, _signal.SIGKILL)
+    posix.waitpid(child, 0)
+    offered.add(EXIT)
+    if exit_status(handle) is None:
+        offered.discard(EXIT)
+    posix.close(handle)

@@ -10,6 +10,7 @@ import sys
 import time
 
 from pytest_proclife import wire
+from pytest_proclife.supervisor import kernel
 from pytest_proclife.supervisor.protocol import PAYLOAD, Request, ticket
 from pytest_proclife.supervisor.tree import Tree
 
@@ -79,7 +80,8 @@ def _hand_down(request: Request, streams: list[int], sending: int, address: str)
         kept = (PAYLOAD,)
     if request.observed:
         number = _high(sending)
-        text = ticket(address, number, request.start_method)
+        pending = "" if kernel.PASSPIDFD in kernel.offered else wire.PENDING
+        text = ticket(address, number, request.start_method, pending)
         request.environment[wire.VARIABLE.encode()] = text
         kept += (number,) if number >= 0 else ()
     return kept

@@ -118,12 +118,13 @@ class Request:
         self.__dict__.update(fields)
 
 
-def ticket(address: str, descriptor: int, start_method: str) -> bytes:
+def ticket(address: str, descriptor: int, start_method: str, pending: str = "") -> bytes:
     """The value of `wire.VARIABLE` for main, which `inside.entry` reads.
 
     `address` and `descriptor` are where reports go; -1: main has to connect by the address.
+    `pending` is `wire.PENDING` if each process has to send a pidfd of itself.
     """
-    return ("%s,%d,,main,%s" % (address, descriptor, start_method)).encode()
+    return ("%s,%d%s,,main,%s" % (address, descriptor, pending, start_method)).encode()
 
 
 # --- the framing

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
+_ABOUT_OTHERS = (wire.STARTED, wire.KILL, wire.KILL_GROUP)
 _BUFFER = 100_000  # bytes; wire.pack stays below it
 _BACKLOG = 4096  # connections that wait to be accepted: listen(2)
 # Bounds on what processes outside of the run can make us keep: connections that nobody is proven
@@ -65,6 +66,35 @@ class Report:
         for descriptor in (self.sender, self.passed):
             if descriptor is not None:
                 posix.close(descriptor)
+
+    @property
+    def kind(self) -> str:
+        return self.data[:1].decode("latin-1")
+
+    @property
+    def written_at(self) -> int | None:
+        """When it was written, in monotonic ns; None if it does not say so."""
+        try:
+            return int(self.data.split(b"\0", 1)[0].split(b" ")[2])
+        except (ValueError, IndexError):
+            return None
+
+    @property
+    def named_pid(self) -> int | None:
+        """The pid of the process that it is about, if its sender and we count pids alike."""
+        header = self.data.split(b"\0", 1)[0].split(b" ")
+        alike = len(header) > 1 and header[1] == b"%d" % (self.pid or 0)
+        return self.number(0) if alike else None
+
+    def take_own(self) -> int | None:
+        """The pidfd that its sender passed of itself, if it did.
+
+        Beside a report about another process comes a pidfd of that one.
+        """
+        if self.passed is None or self.kind in _ABOUT_OTHERS:
+            return None
+        own, self.passed = self.passed, None
+        return own
 
     def field(self, index: int) -> bytes:
         """A field after the header, counted from 0; empty if there is none."""

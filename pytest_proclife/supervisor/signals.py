@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         number: int
         pid: int
 
+        def has_pid(self) -> bool:
+            """Whether it still has its pid: else what is read by the pid is another's."""
+
     class Tree(Protocol):
         log: list[Entry]
 
@@ -46,10 +49,12 @@ def send(tree: "Tree", number: int, signal: int, via: str, spared: int | None) -
             entries = _ordered(process, signal, via)
             tree.send(number, signal)
         else:
-            group = posix.getpgid(process.pid)
+            group = _its_group(process)
+            if group is None:
+                return protocol.GONE
             if group in (spared, posix.getpgid(0)):
                 return protocol.REFUSED
-            members = [p for p in tree.all_running() if group_of(p.pid) == group]
+            members = [p for p in tree.all_running() if _its_group(p) == group]
             entries = [e for member in members for e in _ordered(member, signal, via)]
             entries.append(entry(protocol.GROUP_ORDERED, number, signal, via))
             posix.killpg(group, signal)
@@ -70,7 +75,8 @@ def states(process: "Process", signal: int | None) -> "list[Entry]":
     """What a signal that is on its way will meet; no entry for SIGKILL, or if it is no signal."""
     if signal is None or signal == _signal.SIGKILL or not 0 < signal < _signal.NSIG:
         return []
-    return [entry(protocol.STATE, process.number, signal, kernel.signal_state(process.pid, signal))]
+    state = kernel.signal_state(process.pid, signal)
+    return [entry(protocol.STATE, process.number, signal, state if process.has_pid() else None)]
 
 
 def group_meant(sender: "Process", group: int | None, own: int | None) -> int | None:
@@ -86,7 +92,7 @@ def group_members(
         return []  # the report is wrong; or the sender is gone, and its group is not known
     entries, members, gone = [], [], []
     for process in living:
-        its_group = group if group == 1 else group_of(process.pid)
+        its_group = group if group == 1 else _its_group(process)
         if its_group == group:
             members.append(process.number)
             entries += states(process, signal)
@@ -94,6 +100,11 @@ def group_members(
             gone.append(process.number)
     entries.append(entry(protocol.GROUP, sender.number, signal, tuple(members), tuple(gone)))
     return entries
+
+
+def _its_group(process: "Process") -> int | None:
+    group = group_of(process.pid)
+    return group if process.has_pid() else None
 
 
 def group_of(pid: int) -> int | None:

@@ -55,7 +55,9 @@ class Supervisor:
     def __init__(self, caller: int) -> None:
         self.caller_handle = caller
         self.epoll = select.epoll()
-        options = (_socket.SO_PASSCRED, kernel.SO_PASSPIDFD)
+        options: tuple[int, ...] = (_socket.SO_PASSCRED,)
+        if kernel.PASSPIDFD in kernel.offered:
+            options += (kernel.SO_PASSPIDFD,)
         self.tree = Tree(self.epoll, Reception(self.epoll, options, _ANCILLARY))
         self.sending = self.tree.reception.socket_for_main()
         self.wake = self._wake_on_child()
@@ -116,10 +118,13 @@ class Supervisor:
         while tree.reap():
             events = dict(self.epoll.poll(self._patience(), _MOST))
             first = len(events)
+            tree.read_statuses(events)
             hurries = tree.live and len(tree.living) <= _FEW  # the caller may be waiting for news
             if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
                 main.poll(_GATHER * 1000)  # main's end is not kept waiting
-                for descriptor, event in self.epoll.poll(0):
+                more = self.epoll.poll(0)
+                tree.read_statuses(dict(more))
+                for descriptor, event in more:
                     events[descriptor] = events.get(descriptor, 0) | event
             before = time.monotonic()
             # chosen first: a new pidfd may get the number of a connection that has ended
@@ -142,8 +147,9 @@ class Supervisor:
         """No child is left: note the ends of those that were reported with the last wake-up."""
         tree = self.tree
         tree.read_reports()
+        tree.note_ends([])
         for _ in range(_ROUNDS):
-            if not tree.living:
+            if not tree.handles:
                 return
             events = self.epoll.poll(_SCAN)
             tree.note_ends([item for item in events if item[0] in tree.handles])
@@ -177,10 +183,11 @@ class Supervisor:
         """Seconds until something has to be done without an event; None if nothing has to be."""
         if self.ending:
             return _ENDING
+        looks = self.tree.opaque or self.tree.zombies
         if self.until is None:
-            return _SCAN if self.tree.opaque else None
+            return _SCAN if looks else None
         wait = max(0.0, self.until - time.monotonic())
-        return min(wait, _SCAN if self.tree.opaque else _LONGEST)
+        return min(wait, _SCAN if looks else _LONGEST)
 
     def _look_at_the_clock(self, linger: float) -> None:
         tree = self.tree

@@ -10,13 +10,18 @@ import time
 
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel, protocol, signals
+from pytest_proclife.supervisor.identity import Identities, Process, open_reporting
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Reception, Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Iterable
 
+_FEW = 8  # zombies up to which each wake-up looks whether they have been reaped
+_LOOK = 0.01  # s between two looks if there are more
+_MOST = 64  # of one look
 _HALF = 0.5  # of a wake-up: what its second look has found
 _YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machine that is busy
 _LOOKS = 20  # a bound: a program may start processes faster than they are found
@@ -28,18 +33,6 @@ _STARTERS = {b""}.union(
 )
 
 
-class Process:
-    __slots__ = ("arguments", "children", "ended", "handle", "number", "pid", "reaped")
-
-    def __init__(self, number: int, pid: int, handle: int) -> None:
-        self.number = number
-        self.pid = pid
-        self.handle = handle
-        self.ended = self.reaped = False
-        self.children: list[Process] = []
-        self.arguments: tuple[str, ...] = ()  # if it was found, not reported
-
-
 class Tree:
     def __init__(self, epoll: select.epoll, reception: Reception) -> None:
         self.epoll = epoll
@@ -48,10 +41,14 @@ class Tree:
         self.log: list[Entry] = []
         self.processes: list[Process] = []
         self.handles: dict[int, Process] = {}  # by pidfd, until it is reaped
-        self.identities: dict[int, Process] = {}  # by the pidfd's inode, for the whole run
+        self.identities = Identities()
         self.living: dict[int, Process] = {}  # by pid, until it is reaped
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
         self.opaque: set[Process] = set()  # living; they do not report what they start
+        # ended; if the kernel does not tell when they are reaped. In the order of the next looks
+        self.zombies: list[Process] = []
+        self.next_look = 0.0  # at these, monotonic s
+        self.gone: list[Process] = []  # when they became known; their ends are still to be noted
         self.wakes = 0
         self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
         self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
@@ -67,22 +64,27 @@ class Tree:
     # --- identity
 
     def add_main(self, pid: int, observed: bool) -> None:
-        handle = posix.pidfd_open(pid)
-        process = self._add(pid, handle, posix.fstat(handle).st_ino, "main")
+        process = self._add(pid, posix.pidfd_open(pid), "main")
         if not observed:
             self.opaque.add(process)
 
     def _add(
-        self, pid: int, handle: int, identity: int, source: str, arguments: tuple[str, ...] = ()
+        self,
+        pid: int,
+        handle: int,
+        source: str,
+        arguments: tuple[str, ...] = (),
+        report: Report | None = None,
     ) -> Process:
         process = Process(len(self.processes), pid, handle)
         self.processes.append(process)
-        self.identities[identity] = process
-        self.handles[handle] = process
-        self.living[pid] = process
+        self.identities.add(process, report)
         self.note(protocol.NEW, process, pid, source, arguments)
-        # edge-triggered: one event when it ends, one when it is reaped
-        self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
+        if handle >= 0:
+            self.handles[handle] = process
+            self.living[pid] = process
+            # edge-triggered: one event when it ends, one when it is reaped
+            self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
         return process
 
     def _made_by_run(self, socket: "_socket.socket") -> bool | None:
@@ -91,8 +93,8 @@ class Tree:
         if handle is None:
             return None
         try:
-            known = posix.fstat(handle).st_ino in self.identities
-            return known or kernel.is_below(handle, self._is_above)
+            known = self.identities.of(handle, None)
+            return known is not None or kernel.is_below(handle, self._is_above)
         finally:
             posix.close(handle)
 
@@ -112,10 +114,11 @@ class Tree:
         False if it is not of the run, None if that is not known.
         """
         handle, pid = report.sender, report.pid
-        if handle is None:  # no descriptor was left for it
-            return self.living.get(pid or 0, False)
-        identity = posix.fstat(handle).st_ino
-        process = self.identities.get(identity)
+        if handle is None:  # the kernel attaches none, or no descriptor was left for it
+            handle = report.take_own()
+        if handle is None:
+            return False if pid is None else self._sender_by_pid(report, pid)
+        process = self.identities.of(handle, pid, report)
         if process is not None:
             posix.close(handle)
             return process
@@ -124,29 +127,47 @@ class Tree:
         is_below = kernel.is_below(handle, self._is_above)
         if is_below is None and not report.source.proven and not report.names_parent(self.keys):
             return None
-        return False if is_below is False else self._add(pid, handle, identity, "report")
+        return False if is_below is False else self._add(pid, handle, "report", report=report)
+
+    def _sender_by_pid(self, report: Report, pid: int) -> Process | bool | None:
+        """The same, if there is no pidfd of the sender."""
+        process = self.identities.that_had(pid, report)
+        if process is not None:
+            return process
+        handle = open_reporting(pid, report)
+        if handle is not None:
+            if kernel.is_below(handle, self._is_above):
+                return self._add(pid, handle, "report", report=report)
+            posix.close(handle)
+            return False
+        if report.kind != wire.HELLO or not report.source.proven:
+            return False
+        # it is gone: all that is known of it is that it lived, and what it has reported
+        process = self._add(pid, -1, "report", report=report)
+        process.ended = process.reaped = True
+        self.gone.append(process)
+        return process
 
     def _about(self, report: Report) -> Process | None:
         """The process that a report is about, by the pidfd that was passed with it."""
         handle = report.passed
         if handle is None:
             return None
-        identity = posix.fstat(handle).st_ino
-        known = self.identities.get(identity)
-        if known is not None:
-            posix.close(handle)
-            return known
         try:
+            known = self.identities.of(handle, report.named_pid, report)
+            if known is not None:
+                posix.close(handle)
+                return known
             pid, parent = kernel.pid_and_parent(handle)
             is_below = kernel.is_below(handle, self._is_above)
         except OSError:
-            is_below = False  # not a pidfd
+            pid, parent, is_below = None, None, False  # not a pidfd
         # a program may send signals to any process of its user
         if not (report.names_own_child if is_below is None else is_below):
             posix.close(handle)
             return None
         # a process that has been reaped has no pid any more, but the report names it
-        about = self._add(pid or report.number(0) or 0, handle, identity, "parent")
+        about = self._add(pid or report.number(0) or 0, handle, "parent")
         if parent in self.living:
             self._is_child(about, self.living[parent])
         return about
@@ -176,9 +197,10 @@ class Tree:
 
     def _act_on(self, report: Report, process: Process, about: Process | None) -> None:
         """Do at once what would be too late later."""
-        kind = report.data[:1].decode("latin-1")
+        kind = process.last_kind = report.kind
         if kind == wire.HELLO:
-            self.keys[report.field(0)] = process
+            process.key = report.field(0)
+            self.keys[process.key] = process
             parent = self.keys.get(report.field(1))
             if parent is not None and parent is not process:
                 parent.children.append(process)
@@ -228,13 +250,50 @@ class Tree:
                 self._ended(process, self.wakes + later * _HALF)
             if event & select.EPOLLHUP and not process.reaped:
                 self._reaped(process, kernel.exit_status(handle))
+        for process in self.gone:
+            self.note(protocol.ENDED, process, self.wakes + later * _HALF, ())
+            self.note(protocol.REAPED, process, None, False)
+        self.gone = []
+        self._look_for_reaped()
+
+    def read_statuses(self, events: "Iterable[int]") -> None:
+        """Read the status of each that has just ended, before its parent reaps it.
+
+        Only if the kernel does not keep it for us.
+        """
+        if kernel.EXIT not in kernel.offered:
+            for handle in events:
+                process = self.handles.get(handle)
+                if process is not None and process.status is None:
+                    process.status = kernel.status_of_zombie(handle)
+
+    def _look_for_reaped(self) -> None:
+        """Look which of the ended ones have been reaped, if the kernel does not tell."""
+        if not self.zombies:
+            return
+        now = time.monotonic()
+        if len(self.zombies) > _FEW and now < self.next_look:
+            return
+        self.next_look = now + _LOOK
+        looked_at, self.zombies = self.zombies[:_MOST], self.zombies[_MOST:]
+        for process in looked_at:
+            if process.reaped:
+                continue  # by us
+            if process.has_pid():
+                self.zombies.append(process)
+            else:
+                self._reaped(process, kernel.exit_status(process.handle))
 
     def _ended(self, process: Process, wake: float) -> None:
-        process.ended = True
+        process.ended, process.ended_at = True, time.monotonic_ns()
         running = tuple(child.number for child in _running(process.children))
         self.note(protocol.ENDED, process, wake, running)
-        if self.live:
+        if kernel.EXIT not in kernel.offered:
+            self.note(protocol.STATUS, process, process.status)
+        elif self.live:
             self.note(protocol.STATUS, process, kernel.status_of_zombie(process.handle))
+        if kernel.PIDFS not in kernel.offered:
+            self.zombies.append(process)
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
@@ -242,7 +301,7 @@ class Tree:
             self.adopt()  # what it started has become our child by now
 
     def _reaped(self, process: Process, status: int | None, by_us: bool = False) -> None:
-        process.reaped = True
+        process.reaped, process.reaped_at = True, time.monotonic_ns()
         self.note(protocol.REAPED, process, status, by_us)
         if self.living.get(process.pid) is process:
             del self.living[process.pid]
@@ -261,10 +320,10 @@ class Tree:
                 return True
             pid = found.si_pid
             process = self.living.get(pid)
-            if process is None:
-                handle = posix.pidfd_open(pid)
-                identity = posix.fstat(handle).st_ino
-                process = self._add(pid, handle, identity, "orphan", kernel.command_line(pid))
+            if process is None or not process.has_pid():
+                # the pid stays its own until we reap it, below
+                arguments = kernel.command_line(pid)
+                process = self._add(pid, posix.pidfd_open(pid), "orphan", arguments)
             if not process.ended:
                 return True  # its end comes with the next events, in its place among them
             _, status = posix.waitpid(pid, 0)
@@ -280,7 +339,7 @@ class Tree:
                 continue
             # it was found, maybe right after its fork, and may run another program by now
             arguments = kernel.command_line(process.pid)
-            if arguments and arguments != process.arguments:
+            if arguments and arguments != process.arguments and process.has_pid():
                 process.arguments = arguments
                 self.note(protocol.PROGRAM, process, arguments)
 
@@ -290,20 +349,20 @@ class Tree:
 
     def _find_children(self, parent: Process | None) -> None:
         for child in kernel.children(posix.getpid() if parent is None else parent.pid):
-            if child in self.living:
+            known = self.living.get(child)
+            if known is not None and (kernel.PIDFS in kernel.offered or known.has_pid()):
                 continue
             try:
                 handle = posix.pidfd_open(child)
             except OSError:
                 continue  # it has ended and was reaped
-            identity = posix.fstat(handle).st_ino
-            if identity in self.identities:
+            arguments = kernel.command_line(child)
+            if self.identities.of(handle, child) or not self._is_found(handle, child, parent):
                 posix.close(handle)
                 continue
-            arguments = kernel.command_line(child)
             may_report_yet = self._may_report_yet(child, arguments, parent)
             source = "fork" if may_report_yet else "found"
-            process = self._add(child, handle, identity, source, arguments)
+            process = self._add(child, handle, source, arguments)
             if parent is not None:
                 self._is_child(process, parent)
             elif not self.cleans_up and _running([process]):
@@ -324,6 +383,16 @@ class Tree:
             is_fork = parent not in self.opaque and arguments == kernel.command_line(parent.pid)
         age = kernel.age(pid) if is_fork else None
         return age is not None and age < _YOUNG
+
+    @staticmethod
+    def _is_found(handle: int, child: int, parent: Process | None) -> bool:
+        """Whether this is the child that was listed: it, or its parent, may have been reaped."""
+        pid, its_parent = kernel.pid_and_parent(handle)
+        if pid != child:
+            return False
+        if its_parent == posix.getpid():  # it may have lost its parent since
+            return True
+        return parent is not None and its_parent == parent.pid and parent.has_pid()
 
     def _note_limit(self, process: Process) -> None:
         """Note a limit that nobody reported, as a shell's; a fork inherits its parent's."""

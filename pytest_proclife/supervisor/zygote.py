@@ -21,24 +21,27 @@ _HANDLED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP, _signal.SIGTSTP, _s
 
 def main(requests: int, caller: int) -> None:
     """Serve the process `caller`, whose requests are received on the descriptor `requests`."""
+    try:
+        caller_handle = posix.pidfd_open(caller)
+    except (OSError, AttributeError):
+        caller_handle = -1  # the probe says why
+    if caller_handle >= 0 and posix.getppid() != caller:
+        posix._exit(0)  # the caller is gone, and its pid may be another's
     if posix.fork():
         posix._exit(0)
-    missing = kernel.probe()
-    posix.write(requests, "\n".join(missing).encode() or b"\n")
+    missing = kernel.probe(posix.environ.get(kernel.WITHOUT.encode(), b"").decode().split(","))
+    posix.write(requests, "\n".join([" ".join(kernel.used()), *missing]).encode() + b"\n")
     if missing:
         posix._exit(0)
     # main's payload has a number of its own: keep that free
-    moved = fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1)
+    moved = [fcntl.fcntl(d, fcntl.F_DUPFD_CLOEXEC, PAYLOAD + 1) for d in (requests, caller_handle)]
     posix.close(requests)
+    posix.close(caller_handle)
     posix.dup2(0, PAYLOAD, inheritable=False)
     gc.disable()  # a supervisor would copy each page that a collection marks
     posix.setpgid(0, 0)  # Ctrl-C is for the caller; the session stays the caller's
     _handle_signals()
-    try:
-        caller_handle = posix.pidfd_open(caller)
-    except OSError:
-        posix._exit(0)  # the caller is gone already
-    Zygote(moved, caller_handle).serve()
+    Zygote(*moved).serve()
     posix._exit(0)
 
 
@@ -117,7 +120,7 @@ class Zygote:
             if not left:
                 return
             for pid in left:
-                kill_below(pid)
+                kill_below(pid, posix.getpid())
             for pid in left:
                 try:
                     posix.waitpid(pid, 0)
@@ -125,11 +128,20 @@ class Zygote:
                     continue  # the list is not exact if children end meanwhile
 
 
-def kill_below(pid: int) -> None:
-    """SIGKILL to a process and all below it. Those that lose their parent become our children."""
-    for child in kernel.children(pid):
-        kill_below(child)
+def kill_below(pid: int, parent: int) -> None:
+    """SIGKILL to a child of `parent` and all below it.
+
+    Those that lose their parent become our children, and are found in the next round.
+    """
     try:
-        posix.kill(pid, _signal.SIGKILL)
+        handle = posix.pidfd_open(pid)
     except OSError:
-        pass  # it has ended
+        return  # it has ended
+    try:
+        # else its parent has reaped it, and the pid may be another's
+        if kernel.pid_and_parent(handle) in ((pid, parent), (pid, posix.getpid())):
+            for child in kernel.children(pid):
+                kill_below(child, pid)
+            kernel.send(handle, _signal.SIGKILL)
+    finally:
+        posix.close(handle)

@@ -1,0 +1,128 @@
+"""Which process of the run a pidfd stands for, or a pid that the kernel attached to a report.
+
+Pids are used again. If the kernel numbers pidfds (`kernel.PIDFS`), that number is the identity of
+a process. Else two pidfds are compared by the pid: both have it now, so both are of one process,
+since a pid is not used again before its process has been reaped.
+"""
+
+import posix
+
+from pytest_proclife import wire
+from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor.reports import Report
+
+_NEW_PROGRAM = b"new"
+
+
+class Process:
+    __slots__ = (
+        "arguments",
+        "began",
+        "children",
+        "ended",
+        "ended_at",
+        "handle",
+        "key",
+        "last_kind",
+        "number",
+        "pid",
+        "reaped",
+        "reaped_at",
+        "status",
+    )
+
+    def __init__(self, number: int, pid: int, handle: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.handle = handle
+        self.ended = self.reaped = False
+        self.children: list[Process] = []
+        self.arguments: tuple[str, ...] = ()  # if it was found, not reported
+        self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
+        # the rest serves the comparison by pid, in monotonic ns
+        self.began = 0  # it reports nothing before that
+        self.ended_at: int | None = None  # it reports nothing after that
+        self.reaped_at: int | None = None  # it does not have the pid after that
+        self.key = b""  # its name for itself
+        self.last_kind = ""  # of its reports
+
+    def has_pid(self) -> bool:
+        """Whether it still has its pid: then it has had it all the time, and nobody else has."""
+        return not self.reaped and kernel.pid_of(self.handle) == self.pid
+
+
+class Identities:
+    """All processes that are known, for the whole run."""
+
+    def __init__(self) -> None:
+        self.by_inode: dict[int, Process] = {}
+        self.by_pid: dict[int, list[Process]] = {}  # in the order in which they became known
+
+    def add(self, process: Process, report: "Report | None") -> None:
+        """Take up a process, which may have become known by its own report."""
+        inode = kernel.identity(process.handle) if process.handle >= 0 else None
+        if inode is not None:
+            self.by_inode[inode] = process
+        if inode is None or kernel.PASSPIDFD not in kernel.offered:
+            began = None if process.handle < 0 else kernel.started_at(process.handle)
+            process.began = began or (report.written_at if report else None) or 0
+        self.by_pid.setdefault(process.pid, []).append(process)
+
+    def of(self, handle: int, pid: int | None, report: "Report | None" = None) -> Process | None:
+        """The known process of a pidfd; None if it is none of these.
+
+        `pid` is what it is known to have had, and `report` is of that time; both count only once
+        it has been reaped.
+        """
+        inode = kernel.identity(handle)
+        if inode is not None:
+            return self.by_inode.get(inode)
+        has_now = kernel.pid_of(handle)
+        if has_now is not None:
+            known = self.by_pid.get(has_now)
+            # in this order: if this one still has the pid, it had it when the other was looked at
+            if known and known[-1].has_pid():
+                return known[-1]
+            if not known or kernel.pid_of(handle) is not None:
+                return None
+            pid = has_now  # it may have been the same, and was reaped between the two looks
+        if pid is None or report is None:
+            return None
+        process = self.that_had(pid, report)
+        return None if process is None or process.has_pid() else process
+
+    def that_had(self, pid: int, report: "Report") -> Process | None:
+        """The known process that had a pid when something was reported; None if it is another."""
+        at = report.written_at
+        is_sender = pid == report.pid
+        for process in reversed(self.by_pid.get(pid, ())):
+            if at is None:
+                return process
+            # a zombie has its pid still, but reports nothing
+            until = process.ended_at if is_sender else process.reaped_at
+            if until is not None and at > until:
+                return None
+            if at >= process.began:
+                return None if is_sender and _is_another(process, report) else process
+        return None
+
+
+def _is_another(process: Process, report: "Report") -> bool:
+    """Whether a process introduces itself that cannot be the one which is known."""
+    if report.kind != wire.HELLO or not process.last_kind or report.field(0) == process.key:
+        return False
+    # a new program goes on as the process that has executed it
+    return report.field(2) != _NEW_PROGRAM or process.last_kind == wire.EXITING
+
+
+def open_reporting(pid: int, report: "Report") -> int | None:
+    """A pidfd of the process that had a pid when it reported something; None if it is gone."""
+    try:
+        handle = posix.pidfd_open(pid)
+    except OSError:
+        return None
+    began = kernel.started_at(handle)
+    if began is None or report.written_at is None or began > report.written_at:
+        posix.close(handle)
+        return None
+    return handle

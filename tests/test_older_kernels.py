@@ -1,0 +1,246 @@
+"""Features of the kernel that are lacking: what stands in for them tells the same, or nothing.
+
+`PROCLIFE_WITHOUT` has a newer kernel do as an older one. The tests of real older kernels are
+those of `.ci/kernels`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import select
+import sys
+from collections import Counter
+from pathlib import Path
+
+import importable
+import pytest
+from conftest import TARGETS
+
+import pytest_proclife
+from pytest_proclife import Cause, Code, Joined, Run, backend
+from pytest_proclife.supervisor import kernel
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+METHODS = multiprocessing.get_all_start_methods()
+LACKING = ("", *kernel.FEATURES, "exit,status", "passpidfd,pidfs", ",".join(kernel.FEATURES))
+ROOT = os.getuid() == 0
+
+
+@pytest.fixture(params=LACKING, ids=lambda names: f"without {names or 'nothing'}")
+def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The features that are not used in the test."""
+    monkeypatch.setenv("PROCLIFE_BACKEND", "pidfd")
+    monkeypatch.setenv(kernel.WITHOUT, request.param)
+    return set(request.param.split(",")) - {""}
+
+
+def printed(run: Run) -> list[tuple[int, int]]:
+    """The pid and the exit code of each child, as the program has seen them."""
+    lines = (run.stdout or "").splitlines()
+    return [(int(pid), int(code)) for pid, code in map(str.split, lines)]
+
+
+# --- the record is the same
+
+
+def test_the_witness_names_the_features_that_were_used(without: set[str]) -> None:
+    run = pytest_proclife.run(Code("print(1)"))
+    used = run.witness.features
+    assert run.witness.backend == "pidfd"
+    assert run.witness.complete
+    assert without.isdisjoint(used)
+    assert [name for name in kernel.FEATURES if name in used] == list(used)
+    assert json.loads(run.to_json())["witness"]["features"] == list(used)
+    assert Run.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_child_is_recorded_with_its_end(without: set[str], method: str) -> None:
+    run = pytest_proclife.run(importable.start_one, (method,))
+    (child,) = run.children
+    assert (run.exitcode, run.main.cause) == (0, Cause.SYS_EXIT)
+    assert (child.exitcode, child.cause, child.joined) == (0, Cause.RETURNED, Joined.EXPLICIT)
+    assert (child.start_method, child.orphaned) == (method, False)
+
+
+def test_each_status_that_a_wait_returns_is_that_of_its_child(without: set[str]) -> None:
+    run = pytest_proclife.run(str(TARGETS / "collected.py"))
+    assert run.exitcode == 0, run.stderr
+    assert [(child.pid, child.exitcode) for child in run.children] == printed(run)
+
+
+def test_children_that_exit_at_once_are_all_recorded(without: set[str]) -> None:
+    run = pytest_proclife.run(str(TARGETS / "storm.py"), ["200"], timeout=120)
+    assert run.exitcode == 0, run.stderr
+    assert Counter(p.exitcode for p in run.descendants) == Counter(n % 7 for n in range(200))
+    assert {p.cause for p in run.descendants} == {Cause.OS_EXIT}
+    assert run.witness.complete
+
+
+@pytest.mark.skipif(not ROOT, reason="only root says which pid comes next")
+@pytest.mark.slow
+def test_processes_that_have_the_same_pid_are_told_apart(without: set[str]) -> None:
+    run = pytest_proclife.run(str(TARGETS / "pid_again.py"), ["20"], timeout=120)
+    assert run.exitcode == 0, run.stderr
+    assert [(child.pid, child.exitcode) for child in run.children] == printed(run)
+    assert len({child.pid for child in run.children}) < len(run.children)
+
+
+def test_an_orphan_and_what_is_left_are_ended_and_named(without: set[str]) -> None:
+    program = "import os, time\nif os.fork() == 0:\n    os.fork()\n    time.sleep(600)"
+    run = pytest_proclife.run(Code(program), linger=0.2)
+    assert [p.cause for p in run.descendants] == [Cause.CLEANED_UP] * 2
+    assert [p.exitcode for p in run.descendants] == [-9, -9]
+
+
+def test_a_program_that_does_not_report_is_found_with_its_children(without: set[str]) -> None:
+    run = pytest_proclife.run(Code("import os; os.system('sleep 0.3; sh -c \"sleep 0.3\"; true')"))
+    found = {p.argv for p in run.descendants if p.argv}
+    assert ("sleep", "0.3") in found
+    assert {p.exitcode for p in run.descendants} <= {0, None}
+
+
+def test_a_child_that_the_kernel_reaps_has_no_exit_code_if_the_kernel_keeps_none(
+    without: set[str],
+) -> None:
+    run = pytest_proclife.run(importable.ignore_sigchld)
+    (child,) = run.children
+    if kernel.EXIT in run.witness.features:
+        assert (child.cause, child.exitcode) == (Cause.OS_EXIT, 3)
+    else:
+        assert (child.cause, child.exitcode) == (Cause.UNKNOWN, None)
+        assert child.unknown_reason
+    assert child.joined is None
+
+
+def test_a_main_without_free_descriptors_still_reports(without: set[str]) -> None:
+    program = (
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))\n"
+        "held = []\n"
+        "try:\n    while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "except OSError: pass\n"
+        "pid = os.fork()\n"
+        "if pid == 0: os._exit(4)\n"
+        "os.waitpid(pid, 0)"
+    )
+    run = pytest_proclife.run(Code(program))
+    (child,) = run.children
+    assert (child.exitcode, child.cause) == (4, Cause.OS_EXIT)
+
+
+# --- a zombie's status
+
+
+@pytest.fixture
+def features(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The features of this process's own calls."""
+    offered: set[str] = set()
+    monkeypatch.setattr(kernel, "offered", offered)
+    return offered
+
+
+def ended_child(deed: str) -> tuple[int, int]:
+    """A zombie, by a process that does something; its pid and a pidfd of it."""
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", deed], os.environ)
+    handle = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.poll()
+    return pid, handle
+
+
+LEADER = (
+    "import ctypes, os, threading\n"
+    "main = threading.get_native_id()\n"
+    "def last():\n"
+    "    while open(f'/proc/self/task/{main}/stat').read().rpartition(') ')[2][0] != 'Z': pass\n"
+    "    os._exit(7)\n"
+    "threading.Thread(target=last).start()\n"
+    "ctypes.CDLL(None).pthread_exit(None)"
+)
+
+
+@pytest.mark.parametrize(
+    ("deed", "status"),
+    [
+        ("import os; os._exit(0)", 0),
+        ("import os; os._exit(3)", 3 << 8),
+        ("import os; os.kill(os.getpid(), 9)", 9),
+    ],
+)
+@pytest.mark.parametrize("names", [(), ("status",)], ids=str)
+def test_the_status_of_a_zombie_is_its_wait_status(
+    features: set[str], names: tuple[str, ...], deed: str, status: int
+) -> None:
+    features.update(names)
+    pid, handle = ended_child(deed)
+    try:
+        assert kernel.status_of_zombie(handle) == status
+        assert os.waitpid(pid, 0)[1] == status
+        assert kernel.status_of_zombie(handle) is None
+    finally:
+        os.close(handle)
+
+
+def test_the_status_of_a_first_thread_that_exited_alone_is_not_taken_for_the_processs(
+    features: set[str],
+) -> None:
+    pid, handle = ended_child(LEADER)
+    try:
+        assert kernel.status_of_zombie(handle) is None
+        assert os.waitpid(pid, 0)[1] == 7 << 8
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.skipif(not ROOT, reason="another user is needed")
+def test_the_status_of_another_users_zombie_is_not_taken_for_0(features: set[str]) -> None:
+    pid, handle = ended_child("import os; os._exit(5)")
+    reader, writer = os.pipe()
+    other = os.fork()
+    if other == 0:
+        os.setuid(1000)
+        os.write(writer, repr(kernel.status_of_zombie(handle)).encode())
+        os._exit(0)
+    os.waitpid(other, 0)
+    try:
+        assert os.read(reader, 100) == b"None"
+        assert os.waitpid(pid, 0)[1] == 5 << 8
+    finally:
+        for descriptor in (handle, reader, writer):
+            os.close(descriptor)
+
+
+# --- which feature is which
+
+
+def test_a_name_that_is_no_feature_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernel.WITHOUT, "pidfs,inodes")
+    with pytest.raises(ValueError, match=r"PROCLIFE_WITHOUT names features .*, not 'inodes'"):
+        backend.choose_backend()
+
+
+def test_the_schema_has_the_features() -> None:
+    schema = json.loads((Path(pytest_proclife.__file__).parent / "schema.json").read_text())
+    features = schema["properties"]["witness"]["properties"]["features"]
+    assert features["items"]["enum"] == list(kernel.FEATURES)
+
+
+# --- as it is here
+
+
+def test_the_examples_tell_the_same_on_this_real_kernel() -> None:
+    run = pytest_proclife.run(str(EXAMPLES / "exam_daemon.py"), timeout=120)
+    (session,) = run.children
+    assert run.witness.backend == "pidfd"
+    assert (session.cause, session.signal, session.ended_by) == (Cause.ABANDONED, "SIGTERM", 0)
+    run = pytest_proclife.run(str(EXAMPLES / "exam_nondaemon.py"), timeout=120)
+    (session,) = run.children
+    assert (session.cause, session.joined, session.exitcode) == (Cause.RETURNED, "implicit", 0)
+    run = pytest_proclife.run(str(TARGETS / "collected.py"), timeout=120)
+    assert [(child.pid, child.exitcode) for child in run.children] == printed(run)
+    run = pytest_proclife.run(str(TARGETS / "storm.py"), ["300"], timeout=300)
+    assert Counter(p.exitcode for p in run.descendants) == Counter(n % 7 for n in range(300))
