@@ -79,7 +79,7 @@ TEXT_ENDED = "_proclife.text_ended"
 AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
 
 # The environment variable that takes the ticket to a new interpreter: address of the run,
-# descriptor, parent's key, kind, start method.
+# descriptor, parent's key, kind, start method, 1 if each wait status is to be reported.
 VARIABLE = "_PROCLIFE"
 
 # Stands behind the descriptor there: the first report of each process has to bring a pidfd of its

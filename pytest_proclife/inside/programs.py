@@ -78,7 +78,9 @@ def _with_ticket(
     env: "dict[bytes, bytes]", kind: str, descriptor: str, plan: "launch.Plan"
 ) -> "dict[bytes, bytes]":
     """An environment with the ticket to this run in it, and the recorder's PYTHONPATH."""
-    ticket = f"{recorder.identity.address},{descriptor},{recorder.identity.key},{kind},"
+    identity = recorder.identity
+    statuses = wire.flag(identity.tells_statuses)
+    ticket = f"{identity.address},{descriptor},{identity.key},{kind},,{statuses}"
     env[_TICKET] = ticket.encode()
     if plan.by_path:
         env[_PATH] = launch.search_path(env.get(_PATH), _site)

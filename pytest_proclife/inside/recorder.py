@@ -47,8 +47,8 @@ class _Identity:
     """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
 
     __slots__ = (
-        *("address", "introduced", "key", "next_number", "parent_key", "pid", "unseen_fork"),
-        "will_exec",
+        *("address", "introduced", "key", "next_number", "parent_key", "pid", "tells_statuses"),
+        *("unseen_fork", "will_exec"),
     )
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class _Identity:
         self.key = ""  # name of this process, which its children get as their parent's
         self.parent_key = ""
         self.pid = 0
+        self.tells_statuses = False  # reports each wait status that it collects: from the ticket
         self.next_number = _count().__next__
         # False from after_fork() until the fork's first report, which is its HELLO
         self.introduced = True

@@ -43,7 +43,8 @@ _collected: "dict[int, str]" = {}
 
 def install() -> None:
     """Watch the waits of a new interpreter."""
-    global _call_is_seen
+    global _call_is_seen, _each_call_counts
+    _each_call_counts = recorder.identity.tells_statuses
     for name in _CALLS:
         if hasattr(posix, name):  # macOS has no waitid before Python 3.13
             stand_in(posix, name, _waits)
@@ -72,8 +73,8 @@ def install() -> None:
 
 
 def _caller_counts(module: "watch.Module") -> None:
-    global _callers_count
-    _callers_count = True
+    global _each_call_counts
+    _each_call_counts = True
 
 
 def _popen(module: "watch.Module") -> None:
@@ -191,8 +192,9 @@ def _asyncio_waited(frame: "FrameType", value: object) -> None:
 
 
 _call_is_seen: "Callable[[], None]"  # set by install()
-# a module is loaded whose blocking system calls are not waits of the program's own
-_callers_count = False
+# each blocking system call is reported: a module is loaded whose ones are not waits of the
+# program's own, or nobody else knows the statuses
+_each_call_counts = False
 
 # pids whose Popen of subprocess knows the exit code by a look of its own
 _looked: "set[int]" = set()
@@ -200,7 +202,7 @@ _looked: "set[int]" = set()
 
 def _waits(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     """A system call of the program's own, or of a module that is not watched."""
-    if args[-1:] == (0,) and not (_callers_count or exit.own.is_reported):
+    if args[-1:] == (0,) and not (_each_call_counts or exit.own.is_reported):
         return real(*args, **kwargs)  # a wait: what the kernel reaps counts as one
     since = 0
     options = 0 if real.__name__ == "wait" else [0, *args, *kwargs.values()][-1]

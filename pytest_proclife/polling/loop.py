@@ -140,7 +140,7 @@ class Watch:
         if request.observed:
             # without a socket an address at which nobody listens
             address = os.urandom(16).hex() if self._reports is None else self._reports.address
-            ticket = protocol.ticket(address, -1, request.start_method)
+            ticket = protocol.ticket(address, -1, request.start_method, statuses=True)
             environment[wire.VARIABLE.encode()] = ticket
         for descriptor in payload:  # Popen can hand down a descriptor under its own number alone
             arguments[-1] = arguments[-1].replace(OPEN_PAYLOAD % PAYLOAD, OPEN_PAYLOAD % descriptor)

@@ -81,7 +81,8 @@ def _hand_down(request: Request, streams: list[int], sending: int, address: str)
     if request.observed:
         number = _high(sending)
         pending = "" if kernel.PASSPIDFD in kernel.offered else wire.PENDING
-        text = ticket(address, number, request.start_method, pending)
+        statuses = kernel.EXIT not in kernel.offered
+        text = ticket(address, number, request.start_method, pending, statuses)
         request.environment[wire.VARIABLE.encode()] = text
         kept += (number,) if number >= 0 else ()
     return kept

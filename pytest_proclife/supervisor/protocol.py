@@ -13,6 +13,8 @@ import _socket
 import marshal
 import time
 
+from pytest_proclife import wire
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -118,13 +120,17 @@ class Request:
         self.__dict__.update(fields)
 
 
-def ticket(address: str, descriptor: int, start_method: str, pending: str = "") -> bytes:
+def ticket(
+    address: str, descriptor: int, start_method: str, pending: str = "", statuses: bool = False
+) -> bytes:
     """The value of `wire.VARIABLE` for main, which `inside.entry` reads.
 
     `address` and `descriptor` are where reports go; -1: main has to connect by the address.
-    `pending` is `wire.PENDING` if each process has to send a pidfd of itself.
+    `pending` is `wire.PENDING` if each process has to send a pidfd of itself. `statuses`: it is to
+    report each wait status that it collects, since the kernel does not keep them for us.
     """
-    return ("%s,%d%s,,main,%s" % (address, descriptor, pending, start_method)).encode()
+    place = "%d%s" % (descriptor, pending)
+    return ",".join((address, place, "", "main", start_method, wire.flag(statuses))).encode()
 
 
 # --- the framing
