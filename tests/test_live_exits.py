@@ -157,11 +157,16 @@ def test_one_that_exits_below_python_makes_no_other_end_doubtful(silent: str, me
     assert not run.witness.complete
 
 
-@pytest.mark.parametrize("name", ["fault", "caught"])
-def test_a_signal_that_one_of_unknown_deeds_may_have_sent_is_not_anothers(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("fault", Cause.SIGNALED), ("fault_beside_kill", Cause.UNKNOWN), ("caught", Cause.UNKNOWN)],
+)
+def test_a_signal_is_doubtful_beside_a_silent_one_that_could_have_sent_it(
+    name: str, cause: Cause
+) -> None:
     run = pytest_proclife.run(exits.signalled_beside_one_that_exits_in_c, (name,))
     worker = run[name]
-    assert (worker.cause, worker.ended_by) == (Cause.UNKNOWN, None), worker.evidence
+    assert (worker.cause, worker.ended_by) == (cause, None), worker.evidence
 
 
 def test_a_worker_that_drained_its_work_for_the_test_has_shut_down() -> None:

@@ -256,11 +256,11 @@ def beside_one_that_exits_in_c(silent: str) -> None:
 
 
 def signalled_beside_one_that_exits_in_c(name: str) -> None:
-    """A child that ended of a signal, which the silent one could have sent."""
+    """A child that ended of a signal, which the silent one could have sent if it took kill()."""
     context = multiprocessing.get_context("fork")
     ready: Ready = context.SimpleQueue()
     reader, writer = os.pipe()
-    if name == "fault":
+    if name != "caught":
         child = context.Process(target=fault_when_told, args=(reader,), name=name)
     else:
         child = context.Process(target=waits, args=(ready, leave), name=name)
@@ -280,8 +280,10 @@ def fault_when_told(reader: int) -> None:
 
 
 def kill_in_c(pid: int, name: str) -> None:
-    if name == "caught":
-        ctypes.CDLL(None).kill(pid, signal.SIGTERM)
+    if name != "fault":
+        kill = ctypes.CDLL(None).kill
+        if name == "caught":
+            kill(pid, signal.SIGTERM)
     exit_in_c()
 
 
