@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,8 +140,7 @@ def test_children_killed_at_birth_are_killed_or_unknown_but_nothing_else() -> No
 
 def test_children_that_report_are_recorded_however_short_they_live() -> None:
     run = pytest_proclife.run(str(TARGETS / "storm.py"), ["200"])
-    assert len(run.children) == 200
-    assert {child.exitcode for child in run.children} == {None}
+    assert Counter(child.exitcode for child in run.children) == Counter(n % 7 for n in range(200))
 
 
 def test_a_child_that_was_alive_when_main_had_ended_was_orphaned(mark: Mark) -> None:

@@ -141,7 +141,7 @@ def _polls(frame: "FrameType") -> None:
 
 
 def _try_waits(frame: "FrameType") -> None:
-    """`Popen.wait` of subprocess is about to block: nothing has to be reported of that."""
+    """`Popen.wait` of subprocess is about to block: its return is watched."""
     if frame.f_locals["wait_flags"] == 0 and not exit.own.is_reported:
         _call_is_seen()
 
@@ -178,9 +178,12 @@ def join_returned(frame: "FrameType", value: object) -> None:
 
 
 def _subprocess_waited(frame: "FrameType", value: object) -> None:
-    """The same for `Popen.wait` of subprocess."""
+    """The same for `Popen.wait` of subprocess; its own collecting is not reported otherwise."""
     pid = frame.f_locals["self"].pid
-    if isinstance(value, int) and _collected.get(pid) == _LOOK and pid in _looked:
+    if not isinstance(value, int):
+        return
+    had_looked = _collected.get(pid) == _LOOK and pid in _looked
+    if had_looked or (_each_call_counts and pid not in _collected):
         _collect(pid, value, _EXPLICIT, _call_of(frame), frame)
 
 
