@@ -46,4 +46,5 @@ def test_it_adds_nothing_to_what_runs_with_a_test(suite: pytest.Pytester) -> Non
         "pytest_configure",
         "pytest_generate_tests",
         "pytest_make_collect_report",
+        "pytest_testnodedown",  # of a session with pytest-xdist
     ]

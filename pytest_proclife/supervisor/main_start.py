@@ -81,7 +81,8 @@ def _hand_down(request: Request, streams: list[int], sending: int, address: str)
     if request.observed:
         number = _high(sending)
         pending = "" if kernel.PASSPIDFD in kernel.offered else wire.PENDING
-        statuses = kernel.EXIT not in kernel.offered
+        # the kernel's is had by a pidfd alone, which a process may not have been able to send
+        statuses = not {kernel.EXIT, kernel.PASSPIDFD} <= kernel.offered
         text = ticket(address, number, request.start_method, pending, statuses)
         request.environment[wire.VARIABLE.encode()] = text
         kept += (number,) if number >= 0 else ()
