@@ -23,6 +23,8 @@ from pytest_proclife import (
 )
 from pytest_proclife.records import CleanUp
 
+pytestmark = pytest.mark.once  # what the supervisor sees is the same on every Python
+
 LEFT_RUNNING = str(TARGETS / "left_running.py")
 
 

@@ -22,6 +22,8 @@ import pytest_proclife
 from pytest_proclife import Cause, Code, Joined, Run, backend
 from pytest_proclife.supervisor import kernel
 
+pytestmark = pytest.mark.once  # what the supervisor sees is the same on every Python
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 METHODS = multiprocessing.get_all_start_methods()
 LACKING = ("", *kernel.FEATURES, "exit,status", "passpidfd,pidfs", ",".join(kernel.FEATURES))

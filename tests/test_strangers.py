@@ -17,6 +17,8 @@ from conftest import TARGETS
 import pytest_proclife
 from pytest_proclife import Cause, Run, RunningMain
 
+pytestmark = pytest.mark.once  # what the supervisor sees is the same on every Python
+
 HOST = str(TARGETS / "host.py")
 STRANGER = str(TARGETS / "stranger.py")
 IS_ROOT = os.getuid() == 0  # who may change its user, choose its pid or make a namespace
