@@ -34,9 +34,10 @@ def python(tmp_path: Path) -> Python:
         base = Path(sys._base_executable)  # type: ignore[attr-defined]
         (place / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
         (place / "bin").mkdir()
-        (place / "bin/python").symlink_to(base)
+        name = Path(sys.executable).name
+        (place / "bin" / name).symlink_to(base)
         (site / "early.pth").write_text(f"{line}\n" if line else "")
-        return str(place / "bin/python")
+        return str(place / "bin" / name)
 
     return make
 
