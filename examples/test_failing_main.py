@@ -7,7 +7,7 @@ import pytest
 
 from pytest_proclife import (
     assert_abandoned,
-    assert_held_up_by,
+    assert_joined,
     assert_no_orphans,
     assert_raised,
     assert_returned,
@@ -42,7 +42,7 @@ def test_a_main_that_raises_waits_for_its_children_all_the_same(proclife):
     run = proclife.run(school)
     assert_raised(run.main, LookupError, match="no chalk")
     assert_returned(run["job"])
-    assert_held_up_by(run.main, run["job"])
+    assert_joined(run["job"], how="implicit")
     assert_abandoned(run["session"])
     assert_no_orphans(run)
     assert (run.exitcode, run.stdout) == (1, "exams corrected\n")
