@@ -217,7 +217,7 @@ def run_matrix(options: argparse.Namespace, cache: Path) -> int:
     """Run every combination asked for, one after the other, and return the exit status."""
     wheel = build_wheel(cache / "wheel")
     pytests = ["newest"] if options.quick else options.pytest or PYTESTS
-    chosen = "not once" if options.quick else ""
+    chosen = "not once and not slow" if options.quick else ""
     tests = [path for name in options.tests for path in files_of(name)]
     outcomes = []
     print(ROW.format("Python", "pytest", "result", "time", "").rstrip(), flush=True)
@@ -249,7 +249,9 @@ def main() -> int:
     option = parser.add_argument
     option("--python", action="append", metavar="3.N", help="may be repeated")
     option("--pytest", action="append", metavar="M.N", help="or newest; may be repeated")
-    option("--quick", action="store_true", help="the newest pytest, not the tests marked once")
+    option(
+        "--quick", action="store_true", help="the newest pytest, not the tests marked once or slow"
+    )
     option("--tests", action="append", default=[], metavar="PATTERN", help="of files in tests/")
     option("--cases", type=Path, help="a check.py to run, --quick, on each Python too")
     option("--cache", type=Path, help="folder of the environments (default: a temporary one)")

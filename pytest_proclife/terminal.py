@@ -104,7 +104,7 @@ def observe_beside(options: Options, end: int, news: int) -> Run:
     session = open_session(options)
     session.wait(until_started=True)
     parent = kernel.parent(session.pid)
-    os.write(news, f"{parent or 0}".encode())
+    os.write(news, f"{parent or 0} {session.pid}".encode())
     os.close(news)
 
     def end_with_first() -> None:
@@ -126,7 +126,7 @@ def _wait(pid: int, ours: int, told: int) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     signal.pthread_sigmask(signal.SIG_BLOCK, {*taken, signal.SIGCHLD})
-    supervisor: int | None = None
+    pids: list[int] = []  # of the supervisor and of main, once main has started
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -135,9 +135,11 @@ def _wait(pid: int, ours: int, told: int) -> int:
         # 0: the terminal, or another part of the kernel; main has it too, and decides
         if info.si_signo in (signal.SIGCHLD, signal.SIGINT) or info.si_pid == 0:
             continue
-        if supervisor is None:
-            supervisor = int(os.read(told, 20) or b"0")  # it comes once main has started
-        if kernel.is_pid_below(info.si_pid, supervisor):
+        if not pids:
+            pids = [int(pid) for pid in (os.read(told, 40) or b"0 0").split()]
+        supervisor, main = pids
+        # main may have ended since, and then has no parent any more
+        if info.si_pid == main or kernel.is_pid_below(info.si_pid, supervisor):
             continue
         os.close(ours)  # it ends the run, and writes the account
         os.waitpid(pid, 0)

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +187,9 @@ class Terminal:
 
     def wait_for(self, words: bytes) -> None:
         while words not in self.seen:
+            if not select.select([self.handle], [], [], 60)[0]:
+                self.process.kill()
+                raise AssertionError(f"{words!r} does not come after {self.seen!r}")
             self.seen += os.read(self.handle, 4096)
 
     def type(self, keys: bytes) -> None:
@@ -284,18 +288,22 @@ def test_main_reads_from_the_terminal(script: Callable[[str], str]) -> None:
 def test_ctrl_z_stops_proclife_with_main_and_fg_lets_both_go_on(
     script: Callable[[str], str],
 ) -> None:
-    path = script("import os, sys; print('main', os.getpid(), flush=True); print(input()[::-1])")
-    shell = Terminal("/bin/bash", "--norc", "--noprofile", "-i")
-    shell.type(b"stty -echo; PS1=; set -b\n")
-    shell.type(f"{' '.join(PROCLIFE)} run {path}\n".encode())
-    shell.wait_for(b"main ")
+    path = script(
+        "import os, sys\n"
+        "print('main', os.getpid(), flush=True)\nprint(sys.stdin.readline()[-2::-1])"
+    )
+    shell = Terminal(sys.executable, str(TARGETS / "job_control.py"), *PROCLIFE, "run", path)
+    shell.wait_for(b"\r\n")
+    main = shell.seen.split()[1].decode()
     shell.type(b"\x1a")
-    shell.wait_for(b"Stopped")
+    shell.wait_for(b"stopped by %d" % signal.SIGTSTP)
+    while Path(f"/proc/{main}/stat").read_text().rpartition(") ")[2][0] != "T":
+        time.sleep(0.01)  # until it is, what is typed may be read by main
     shell.type(b"fg\n")
     shell.type(b"abc\n")
     shell.wait_for(b"cba")
     shell.wait_for(b"why it ended")
-    shell.wait_for(b"exit code 0")
+    shell.wait_for(b"the job ended with 0")
     shell.type(b"exit\n")
     assert shell.finish() == 0
 
