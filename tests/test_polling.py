@@ -155,9 +155,11 @@ def test_a_child_that_was_alive_when_main_had_ended_was_orphaned(mark: Mark) -> 
 def test_an_order_that_nothing_proves_is_not_claimed() -> None:
     # the child ends when it has lost its parent: later than main, but perhaps in the same look
     text = (
-        "import os\nmain = os.getpid()\n"
+        "import os, time\nmain = os.getpid()\n"
         "if os.fork() == 0:\n"
         "    while os.getppid() == main: pass\n"
+        "else:\n"
+        "    time.sleep(0.2)  # many looks: the child is known\n"
         "os._exit(0)"
     )
     for _ in range(5):
