@@ -311,7 +311,7 @@ def test_ctrl_z_stops_proclife_with_main_and_fg_lets_both_go_on(
 def test_a_sigint_to_proclife_without_a_terminal_is_mains_business(
     script: Callable[[str], str],
 ) -> None:
-    path = script("import signal; print('ready', flush=True)\nwhile True: signal.pause()")
+    path = script("import time; print('ready', flush=True)\nwhile True: time.sleep(0.05)")
     with subprocess.Popen(
         [*PROCLIFE, "run", path], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
