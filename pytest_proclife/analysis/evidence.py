@@ -247,7 +247,7 @@ def _unsent(
     history: History,
     clock: Clock,
 ) -> Iterator[Evidence]:
-    """What may have brought the signal that it died of, and that nobody sent."""
+    """Where the signal that it died of may have come from, if no sender is known."""
     if any(sent.signal == history.signal and sent.certain for sent in history.sent):
         return
     if cause.by_own_timer(history):

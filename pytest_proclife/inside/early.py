@@ -162,7 +162,7 @@ _HARMLESS = (set, _FUNCTION)
 
 
 def _on_exec(arguments: "tuple[Any, ...]") -> None:
-    """A program is executed; if not by a stand-in, then by code that took the real function."""
+    """Report an exec by code that had taken the real function before the stand-in was there."""
     path, argv, _ = arguments
     if not _by_stand_in():
         if not isinstance(path, int):

@@ -324,7 +324,7 @@ def _subprocess_waits(frame: "FrameType") -> None:
 
 
 def _report_wait(pid: int, frame: "FrameType | None", timeout: "Any") -> None:
-    """The exit path has begun: report a wait for a child that is alive."""
+    """Report a wait in the exit path, for a child that is alive."""
     holder = _holder(frame)
     seconds = "" if timeout is None else str(float(timeout))
     if holder and not (seconds and float(seconds) <= 0):

@@ -119,7 +119,7 @@ def watch_function(function: "Any", **handlers: "Unpack[Handlers]") -> None:
 
 
 def watch_in_module(module: "Module", *names: str, **handlers: "Unpack[Handlers]") -> None:
-    """Watch a function that will be defined when the module has run; or is, if it has run."""
+    """Watch a function of a module that is about to run, or that has run already."""
     if isinstance(module, _MODULE):  # it has run
         function = None if find_function is None else find_function(module, names)
         if function is not None:

@@ -56,7 +56,7 @@ class Process:
         return self.handle is None or not self.handle.is_running()
 
     def has_pid(self) -> bool:
-        """Whether it still has its pid."""
+        """Whether the pid is still its own, and not that of a later process."""
         return not self.was_reaped()
 
     def is_stopped(self) -> bool:

@@ -87,7 +87,7 @@ def group_meant(sender: "Process", group: int | None, own: int | None) -> int | 
 def group_members(
     living: "Iterable[Process]", sender: "Process", group: int | None, signal: int | None
 ) -> "list[Entry]":
-    """The members of the group that a signal goes to; 1 is all processes."""
+    """The members of the group that a signal goes to; group 1 means all processes."""
     if group is None or signal is None:
         return []  # the report is wrong; or the sender is gone, and its group is not known
     entries, members, gone = [], [], []

@@ -51,7 +51,7 @@ class _Later(type(sys)):  # type: ignore[misc]  # the type of modules
         own = names["_own"]
 
         def find(name: str, *details: "Any") -> "ModuleType":
-            """Find ours for its imports, which are not in `sys.modules` any more."""
+            """Find the recorder's modules, which are not in `sys.modules` any more."""
             return own.get(name) or builtins.__import__(name, *details)
 
         names["__builtins__"] = {**builtins.__dict__, "__import__": find}
