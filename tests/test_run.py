@@ -407,10 +407,11 @@ def test_mains_code_is_done_before_a_thread_of_it_goes_on(
     assert run.main.cause == {"return": "returned", "raise": "raised"}.get(how, "sys_exit")
 
 
+# Where no 3.11 is, this Python is started in its place.
 PYTHONS_3_11 = sorted({p for p in map(shutil.which, ["python3.11", "/usr/bin/python3.11"]) if p})
 
 
-@pytest.mark.parametrize("python", PYTHONS_3_11)
+@pytest.mark.parametrize("python", PYTHONS_3_11 or [sys.executable])
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
