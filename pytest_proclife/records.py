@@ -478,7 +478,7 @@ EVIDENCE = {kind.kind: kind for kind in Evidence.__subclasses__()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A signal that was sent to a process.
+    """A signal that was sent to a process before it had ended, as far as its sender saw.
 
     `at` is in seconds since main's start. `by` is the id of the process that sent it, "test" or
     "proclife". `signal` is its name, `via` the call: "terminate()", "exit path", "os.kill()".

@@ -275,6 +275,17 @@ def test_a_request_by_a_program_that_does_not_report_names_the_program() -> None
     assert (fact.argv, fact.signal) == (("kill", str(child.pid)), "SIGTERM")
 
 
+@pytest.mark.parametrize("backend", ["pidfd", "polling"])
+def test_a_signal_to_one_that_had_ended_is_no_request(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCLIFE_BACKEND", backend)
+    (child,) = pytest_proclife.run(SENDERS, ["to_one_that_has_ended"]).children
+    assert [request.signal for request in child.requests] == ["SIGKILL"]
+    sent = [fact for fact in child.evidence if isinstance(fact, records.SignalSent)]
+    assert [(fact.signal, fact.alive) for fact in sent] == [("SIGKILL", True), ("SIGTERM", False)]
+
+
 def test_the_stack_at_an_abort_has_no_frame_of_ours() -> None:
     bare, observed, run = both([SENDERS, "abort_and_show_the_stack"])
     of_c = "Current thread's C stack"  # 3.14 on

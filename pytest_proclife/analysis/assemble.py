@@ -115,7 +115,7 @@ class _Stages:
             cause=None if verdict is None else verdict.cause,
             ending=records.Ending.RUNNING if verdict is None else verdict.ending,
             ended_by=None if verdict is None else verdict.ended_by,
-            requests=tuple(map(self._request, (sent for sent in known.sent if sent.certain))),
+            requests=tuple(map(self._request, filter(_is_request, known.sent))),
             joined=join.joined,
             joined_at=self._seconds(join.joined_at),
             orphaned=join.orphaned,
@@ -159,6 +159,11 @@ class _Stages:
         if kind in MULTIPROCESSING_KINDS and not history.is_multiprocessings(process, self.gaps):
             return None  # a library with process classes of its own does not report it
         return None if kind == "os_fork" else False
+
+
+def _is_request(sent: log.Sent) -> bool:
+    """Whether it came to a process that could still get it, not to one that nobody had collected."""
+    return sent.certain and sent.alive is not False
 
 
 def _finished_at(process: log.ProcessFacts) -> int | None:

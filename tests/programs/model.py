@@ -119,7 +119,7 @@ def _process(
     endings = {"exited", "os_exit"} if fate.ending == "c_exit" else {fate.ending}
     requests = [(asker, r.signal) for r in body.requests if r.via != "shell"]
     if child is not None and child.belated and parent is not None:
-        # a fork server may have collected it before
+        # it may have ended before
         sent = any(s.to == pids.get(body.name) and s.name == child.belated for s in kernel.signals)
         requests += [(parent.name, child.belated)] * sent
     return Expected(

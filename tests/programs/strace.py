@@ -26,7 +26,7 @@ _STRINGS = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\.\.\.)?')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A signal that a process sent with success; by, to: process ids."""
+    """A signal that a process sent with success to one that had not ended; by, to: process ids."""
 
     line: int
     by: int
@@ -232,7 +232,10 @@ def _signals(
             continue
         by = leaders.get(call.thread, call.thread)
         to = leaders.get(target, target)
-        if to in processes and (call.result == "0" or to == by):
+        if to not in processes or (call.result != "0" and to != by):
+            continue
+        ended = processes[to].ended
+        if ended is None or call.began < ended:
             found.append(Signal(line=call.began, by=by, to=to, name=name[0]))
     return tuple(sorted(found, key=lambda signal: signal.line))
 

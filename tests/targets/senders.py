@@ -353,5 +353,16 @@ def left_by_a_handler(how: str) -> None:
     sys.exit(6)
 
 
+def to_one_that_has_ended() -> None:
+    """Main signals a child that has died of a signal, and whose status nobody has collected."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
