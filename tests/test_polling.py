@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -158,13 +159,22 @@ def test_an_order_that_nothing_proves_is_not_claimed() -> None:
         "import os, time\nmain = os.getpid()\n"
         "if os.fork() == 0:\n"
         "    while os.getppid() == main: pass\n"
-        "else:\n"
-        "    time.sleep(0.2)  # many looks: the child is known\n"
         "os._exit(0)"
     )
     for _ in range(5):
         (child,) = pytest_proclife.run(Code(text)).children
         assert child.orphaned in (True, None)
+
+
+def test_what_main_reports_is_read_though_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_alone(watch: loop.Watch, tree: object, until: float) -> None:
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    # reports are read once a look has found an end
+    monkeypatch.setattr(loop.Watch, "_wait", look_alone)
+    run = pytest_proclife.run(Code("import os\nif os.fork() == 0: os._exit(3)\nos._exit(7)"))
+    assert (run.main.cause, run.main.exitcode) == (Cause.OS_EXIT, 7)
+    assert len(run.children) == 1
 
 
 def test_a_callable_gets_its_arguments() -> None:

@@ -218,20 +218,29 @@ class Tree:
         return [handle for pid in pids if pid not in known and (handle := _look_up(pid))]
 
     def _has_ended(self, process: Process) -> bool:
-        if process is not self.main:
+        if process is not self.main or not hasattr(os, "waitid"):  # macOS before Python 3.13
             return process.has_ended()
         try:
-            pid, status = os.waitpid(process.pid, os.WNOHANG)
+            # main's last reports are still to be read, of which only its pid tells that it wrote
+            # them: so it is not to be reaped yet
+            end = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # the caller's own wait took its status
             return process.has_ended()
+        return end is not None
+
+    def _reap_main(self) -> None:
+        try:
+            pid, status = os.waitpid(self.main.pid, os.WNOHANG)
+        except ChildProcessError:
+            return
         if pid:
             self.main_status = status
-        return bool(pid)
 
     def _note_end(self, process: Process, running: tuple[int, ...]) -> None:
         process.ended_at = time.monotonic_ns()
         self._note(protocol.ENDED, process, self._looks, running)
         if process is self.main:
+            self._reap_main()
             if self.main_status is not None:
                 self._note(protocol.REAPED, process, self.main_status, True)
         elif process.killed_while_stopped:
