@@ -162,7 +162,7 @@ class _Stages:
 
 
 def _is_request(sent: log.Sent) -> bool:
-    """Whether it came to a process that could still get it, not to one that nobody had collected."""
+    """Whether it came to a process that could still get it, not to a zombie."""
     return sent.certain and sent.alive is not False
 
 
