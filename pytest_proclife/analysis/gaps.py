@@ -56,7 +56,8 @@ NO_SPANS = Spans()
 class Gaps:
     """What may be unseen of a run.
 
-    `of_process` are the gaps in each process's own reports, `observed` whether a process is
+    `of_process` are the gaps in each process's own reports, `unexplained` those but for one that
+    an exit below Python explains: nothing was lost in that. `observed` is whether a process is
     expected to report, `powers` what it can do unseen, each by number. `lost_reports` is when
     reports are missing, `unobserved` when programs were running that do not report, `signallers`
     when processes had a function of C that sends signals, `subinterpreters` when they had those,
@@ -65,6 +66,7 @@ class Gaps:
     """
 
     of_process: tuple[tuple[Gap, ...], ...]
+    unexplained: tuple[tuple[Gap, ...], ...]
     observed: tuple[bool, ...]
     lost_reports: Spans
     unobserved: Spans
@@ -79,7 +81,7 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
     """Find the gaps in the reports of a run."""
     of_process = tuple(_gaps_of(process) for process in processes)
     powers = foreign.find(processes, family)
-    lost = [_unexplained(p, of_process[p.number], powers[p.number]) for p in processes]
+    lost = tuple(_unexplained(p, of_process[p.number], powers[p.number]) for p in processes)
     since = {
         process.number: start
         for process in processes
@@ -88,6 +90,7 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
     silent = sorted((start, _end(processes[number]), number) for number, start in since.items())
     return Gaps(
         of_process=of_process,
+        unexplained=lost,
         observed=tuple(
             _is_observed(process, processes, family, since, powers) for process in processes
         ),

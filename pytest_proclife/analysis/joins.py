@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.family import Family
+from pytest_proclife.analysis.foreign import Power
 from pytest_proclife.analysis.gaps import Gaps
 from pytest_proclife.analysis.log import ProcessFacts, Report
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Holder, Joined
@@ -110,7 +112,9 @@ def _reaped_by_kernel(
     parent: int, at: int, processes: Sequence[ProcessFacts], family: Family, gaps: Gaps
 ) -> bool:
     """Whether the parent may have ignored SIGCHLD then, so that nobody had to wait."""
-    if any(low <= at for low, _ in gaps.of_process[parent]):
+    if any(low <= at for low, _ in gaps.unexplained[parent]):
+        return True
+    if gaps.powers[parent].get(Power.HANDLE, math.inf) <= at:
         return True
     number: int | None = parent
     visited: set[int] = set()

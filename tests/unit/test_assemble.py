@@ -947,6 +947,26 @@ def test_nobody_waits_for_a_child_whose_parent_ignores_sigchld() -> None:
     assert forked_and_reaped("1", "0").children[0].joined == "explicit"
 
 
+@pytest.mark.parametrize(
+    ("function", "joined"), [("_exit", "explicit"), ("signal", None), ("sigaction", None)]
+)
+def test_a_wait_is_known_of_who_exits_below_python_and_not_of_who_may_ignore_sigchld(
+    function: str, joined: str | None
+) -> None:
+    log = Log()
+    parent = log.child()
+    child = log.process()
+    child.hello(parent)
+    child.last_word("os_exit", "3")
+    parent.says(wire.FOREIGN, "ctypes", function)  # before the supervisor sees the reaping
+    child.ends(3)
+    parent.ends(8)
+    log.main.leaves()
+    log.main.last_word("exit", "")
+    log.main.ends(0)
+    assert log.run().descendants[1].joined == joined
+
+
 def test_a_forked_process_ignores_sigchld_as_its_parent_did() -> None:
     log = Log()
     log.main.says(wire.SIGCHLD_IGNORED, "1")
