@@ -296,6 +296,8 @@ def _record(case: Case, expected: Expected, record: dict[str, Any]) -> Iterator[
         right = right if isinstance(right, frozenset) else frozenset({right})
         if value in right or (field == "ended_by" and record["cause"] not in expected.cause):
             continue
+        if field in ("cause", "ended_by") and _is_unseen_on_3_11(case, record):
+            continue
         yield _differs(case, expected, record, field, value, right)
     requests = [
         (case.name(case.by_id.get(r["by"])), r["signal"])
@@ -309,6 +311,12 @@ def _record(case: Case, expected: Expected, record: dict[str, Any]) -> Iterator[
             text=f"{expected.name}: requests {requests}, not {list(expected.requests)}",
             pids=frozenset({record["pid"]}),
         )
+
+
+def _is_unseen_on_3_11(case: Case, record: dict[str, Any]) -> bool:
+    """Nobody sees there where SystemExit that leaves the code of a program came from."""
+    reason = (record["unknown_reason"] or {}).get("kind")
+    return reason == "left_by_handler" and case.document["python"].startswith("3.11.")
 
 
 def _differs(

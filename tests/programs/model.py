@@ -120,7 +120,8 @@ def _process(
     requests = [(asker, r.signal) for r in body.requests if r.via != "shell"]
     if child is not None and child.belated and parent is not None:
         # it may have ended before
-        sent = any(s.to == pids.get(body.name) and s.name == child.belated for s in kernel.signals)
+        wanted = pids.get(body.name), pids.get(parent.name), child.belated
+        sent = any((s.to, s.by, s.name) == wanted for s in kernel.signals)
         requests += [(parent.name, child.belated)] * sent
     return Expected(
         name=body.name,
@@ -131,7 +132,7 @@ def _process(
         cause=frozenset(causes),
         ending=frozenset(endings),
         ended_by=frozenset(by),
-        joined=_joined(child, kernel, pids),
+        joined=_joined(child),
         orphaned=_orphaned(child),
         start_method=child.method if child is not None and child.kind == "process" else None,
         requests=tuple(requests),
@@ -216,19 +217,13 @@ def _reaction(request: Request, abandoned: bool, top: bool, program: bool) -> _F
     return _Fate(cause, ending, exitcode, request)
 
 
-def _joined(child: Child | None, kernel: Kernel, pids: dict[str, int]) -> frozenset[str | None]:
+def _joined(child: Child | None) -> frozenset[str | None]:
     if child is None:
         return frozenset({None})
     if child.deal in ("implicit", "abandoned"):
         return frozenset({"implicit"})
     if child.kind == "process" and child.deal in WAITED:
-        if child.when == "early" and not child.belated:
-            return frozenset({"explicit"})
-        # the next start() collects in passing what has ended; only that does not block
-        process = kernel.processes.get(pids.get(child.name, 0))
-        if child.method == "forkserver" or process is None or process.reaped is None:
-            return frozenset({"explicit", None})
-        return frozenset({"explicit"} if process.reaped.blocking else {None})
+        return frozenset({"explicit"})  # though a start() may have collected it in passing
     if child.kind == "fork":
         return frozenset({"explicit"} if child.deal in ("waitpid", "thread") else {None})
     if child.kind in ("python", "program"):
