@@ -10,6 +10,7 @@ from fidelity import both
 
 import pytest_proclife
 from pytest_proclife import Cause
+from pytest_proclife.records import EvidenceKind
 
 TOOLS = str(TARGETS / "tools.py")
 
@@ -28,6 +29,21 @@ if sys.version_info >= (3, 12):
         assert observed == bare
         assert not run.witness.complete
         assert [p.cause for p in run.processes] == [Cause.UNKNOWN] * 2
+
+    def test_each_run_of_a_handler_is_seen_though_the_audit_hook_runs() -> None:
+        run = pytest_proclife.run(TOOLS, ["is_interrupted_in_audit_hooks", "50"])
+        ran = [fact for fact in run.main.evidence if fact.kind is EvidenceKind.HANDLER_RAN]
+        assert (run.stdout, len(ran)) == ("50\n", 50), run.stderr
+
+
+TRACERS = ["settrace", "setprofile", *["sys.monitoring"] * (sys.version_info >= (3, 12))]
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("setting", TRACERS)
+def test_a_tracer_sees_no_hook_of_ours_though_a_handler_is_set(setting: str, order: str) -> None:
+    bare, observed, _ = both([TOOLS, "traces_with_a_handler", setting, order])
+    assert observed == bare
 
 
 @pytest.mark.parametrize("setting", ["sys.settrace", "sys.setprofile", "threading.settrace"])

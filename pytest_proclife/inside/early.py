@@ -42,6 +42,7 @@ def attach() -> None:
         handlers.codes.update(handlers.current())
         for code in handlers.codes:
             watch.watch(code, start=signals.handler_runs)
+            watch.see_handlers_in_hook()
     for name in sorted(_reach()):
         if name.rpartition(".")[2] in _UNSEEN:
             recorder.report(wire.EARLY, "function", name)

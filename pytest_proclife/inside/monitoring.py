@@ -38,7 +38,7 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
     _handlers = {_START: {}, _RETURN: {}, _CALL: {}, _FAILED: {}, _UNWIND: {}}
     _set_global = _monitoring.set_events
-    _use, _free = _monitoring.use_tool_id, _monitoring.free_tool_id
+    _use, _free, _get = _monitoring.use_tool_id, _monitoring.free_tool_id, _monitoring.get_tool
     _register, _set_local = _monitoring.register_callback, _monitoring.set_local_events
 
     def begin() -> None:
@@ -62,11 +62,18 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         _without_frame.add(code)
         watch(code, returned=end)
 
-    def watch_unwind(code: "CodeType", handler: "Callable[[None, object], object]") -> None:
-        """Have `handler(None, exception)` called as an exception leaves code of `watch_end`."""
+    def watch_unwind(code: "CodeType", handler: "Callable[..., object]") -> None:
+        """Have `handler(frame, exception)` called as an exception leaves the code.
+
+        The frame is None for code of `watch_end`.
+        """
         _handlers[_UNWIND][code] = handler
         if _id >= 0:  # the event is a global one: it comes for each frame that is left
             _set_global(_id, _UNWIND)
+
+    def is_used(tools: "tuple[int, ...]") -> bool:
+        """Whether the program has one of these tools."""
+        return any(tool != _id and _get(tool) is not None for tool in tools)
 
     def is_blind() -> bool:
         """Whether the program uses all tools, so that nothing can be watched any more."""

@@ -88,13 +88,37 @@ def ensure() -> None:
 
 
 def _on_audit(event: str, arguments: "tuple[Any, ...]") -> None:
-    handler = _events.get(event)
-    if handler is not None:
-        try:
+    try:
+        handler = _events.get(event)
+        if handler is not None:
             handler(arguments)
-        except BaseException as error:
-            if not is_ours(error):
-                raise  # an error of ours that is raised here would make the program's call fail
+    except BaseException as error:
+        if not is_ours(error):
+            raise  # an error of ours that is raised here would make the program's call fail
+
+
+# The interpreter calls a signal's handler wherever it is, in the audit hook too, and there nothing
+# is seen to run unless the hook says that it may be traced: sys_audit_tstate (Python/sysmodule.c).
+# Then the program's own tracer would see the hook, so that this is for programs without one.
+_TRACERS = ("sys.settrace", "sys.setprofile", "sys.monitoring.register_callback")
+_TOOLS = (0, 2)  # sys.monitoring.DEBUGGER_ID, PROFILER_ID
+
+
+def see_handlers_in_hook() -> None:
+    """Have handlers seen that run while the audit hook does, from now on, if that shows to nobody.
+
+    Called when a handler has been set.
+    """
+    if sys.version_info >= (3, 12):  # 3.11: none are seen
+        if not hasattr(_on_audit, "__cantrace__"):
+            traced = sys.gettrace() or sys.getprofile() or monitoring.is_used(_TOOLS)
+            _on_audit.__cantrace__ = not traced  # type: ignore[attr-defined]
+            for event in _TRACERS:
+                on_event(event, _hide_hook)
+
+
+def _hide_hook(arguments: object) -> None:
+    _on_audit.__cantrace__ = False  # type: ignore[attr-defined]
 
 
 def module_runs(code: "CodeType", path: str) -> None:

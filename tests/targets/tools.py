@@ -1,6 +1,7 @@
 """Programs that watch functions themselves: WHICH, and its arguments; then a child `later`."""
 
 import sys
+from typing import Any
 
 
 def start_a_child() -> None:
@@ -63,6 +64,64 @@ def traces(setting: str) -> None:
         "threading.settrace": threading.settrace,
     }
     settings[setting](lambda frame, event, argument: None)
+
+
+def traces_with_a_handler(setting: str, order: str) -> None:
+    """A handler is set before the tracer is, or after it; what the tracer sees is printed."""
+    import signal
+
+    seen: list[str] = []
+    monitoring: Any = getattr(sys, "monitoring", None)
+
+    def note(frame: object, event: str, argument: object) -> None:
+        seen.append(frame.f_code.co_name)  # type: ignore[attr-defined]
+
+    def handle() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+
+    def trace() -> None:
+        if setting == "sys.monitoring":
+            start = monitoring.events.PY_START
+            monitoring.use_tool_id(0, "mine")
+            monitoring.register_callback(0, start, lambda code, _: seen.append(code.co_name))
+            monitoring.set_events(0, start)
+        else:
+            getattr(sys, setting)(note)
+
+    for action in (handle, trace) if order == "before" else (trace, handle):
+        action()
+    seen.clear()
+    sys.audit("mine")
+    _function()
+    if setting == "sys.monitoring":
+        monitoring.set_events(0, 0)
+    else:
+        getattr(sys, setting)(None)
+    print(seen)
+
+
+def is_interrupted_in_audit_hooks(count: str) -> None:
+    """Another process sends main one signal after the other, while it raises audit events."""
+    import os
+    import signal
+
+    caught: list[int] = []
+    told, tell = os.pipe()
+
+    def catch(number: int, frame: object) -> None:
+        caught.append(number)
+        os.write(tell, b"1")
+
+    signal.signal(signal.SIGUSR1, catch)
+    if os.fork() == 0:
+        for _ in range(int(count)):
+            os.kill(os.getppid(), signal.SIGUSR1)
+            os.read(told, 1)
+        os._exit(0)
+    while len(caught) < int(count):
+        sys.audit("mine")
+    os.wait()
+    print(len(caught))
 
 
 def audits() -> None:
