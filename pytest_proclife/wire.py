@@ -26,7 +26,8 @@ EXIT_PATH_DONE = "X"  # (none)
 # os._exit
 EXITING = "e"
 # target's pid, signal, via, where, alive (if it is the sender's child), signal whose handler sends
-# it (if to itself), what it will meet (one of MEETS; "" if the sender could not look)  +pidfd
+# it (if to itself), what it will meet (one of MEETS; "" if the sender could not look), 1 if it had
+# set a handler of it before (if to itself, on 3.11)  +pidfd
 KILL = "k"
 # process group, signal, via, where, pids of own children in it, as KILL's handler, what it will
 # meet in each of these, then in the sender (first letters of MEETS, or "-"), the sender's own group

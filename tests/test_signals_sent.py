@@ -222,6 +222,7 @@ def test_what_a_process_did_itself_is_its_own_beside_a_shell_that_could_have_don
     [
         ("sleep", "kill -9 {pid}"),
         ("sleep", "kill -SEGV {pid}"),
+        ("note_then_again", "kill -HUP {pid}"),
         ("alarm_that_it_does_not_wait_for", "kill -ALRM {pid}"),
         ("alarm_that_it_took_back", "kill -ALRM {pid}"),
         ("alarm_that_was_over", "kill -ALRM {pid}"),
@@ -273,6 +274,14 @@ def test_a_request_by_a_program_that_does_not_report_names_the_program() -> None
     assert (child.cause, child.exitcode) == (Cause.UNKNOWN, 7), child.evidence
     (fact,) = (f for f in child.evidence if isinstance(f, records.MayHaveSent))
     assert (fact.argv, fact.signal) == (("kill", str(child.pid)), "SIGTERM")
+
+
+@pytest.mark.parametrize("how", ["in the handler", "while it is handled", "after that"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_by_which_exit_without_a_code_a_child_left_is_known(method: str, how: str) -> None:
+    child = pytest_proclife.run(SENDERS, ["asked_to_leave", method, how])["child"]
+    right = Cause.SYS_EXIT if how == "after that" else Cause.TERMINATED
+    assert (child.cause, child.ending, child.exitcode) == (right, Ending.SYS_EXIT, 0)
 
 
 @pytest.mark.parametrize("backend", ["pidfd", "polling"])

@@ -111,7 +111,7 @@ def _on_request(history: History) -> Verdict | None:
             continue
         if sent.by == history.id:
             if _ended_of_own(sent, history):
-                _exclude_unseen(history, sent.at)
+                _exclude_unseen(history, sent.at, _caught_before(sent, history))
                 return None
             continue
         if _ended_of(sent, history):
@@ -364,6 +364,19 @@ def _ended_of_own(sent: Sent, history: History) -> bool:
     return _ended_in_handler(history) == sent.signal
 
 
+def _caught_before(sent: Sent, history: History) -> frozenset[int]:
+    """The signal that it sent itself and died of, if it had caught it before from an unseen sender.
+
+    It ended of that one then.
+    """
+    if sent.signal != history.signal:
+        return frozenset()
+    known = [s for s in history.sent if s.signal == sent.signal and s.at < sent.at]
+    runs = [at for at in history.runs_of(sent.signal) if at < sent.at]
+    unexplained = len(runs) > len(known) or (sent.had_handler and not known)
+    return frozenset({sent.signal}) if unexplained else frozenset()
+
+
 def _is_own_signal(history: History) -> bool:
     """Whether it died of a signal that it sent itself, as a handler does."""
     return history.signal in _OWN_DOING or bool(_own_of_death(history))
@@ -395,9 +408,12 @@ def _exclude_earlier(request: Sent, history: History) -> None:
         raise Unknown(UnknownKind.EARLIER_REQUEST_REPORT)
 
 
-def _exclude_unseen(history: History, until: float = math.inf) -> None:
+def _exclude_unseen(
+    history: History, until: float = math.inf, caught: frozenset[int] = frozenset()
+) -> None:
     """Make sure that it did not end of a request, up to some time, that nobody reported."""
-    _exclude(history, _visible(history, until), _caught_without_trace(history), until)
+    visible = _visible(history, until) | caught
+    _exclude(history, visible, _caught_without_trace(history), until)
 
 
 def _exclude(

@@ -104,6 +104,8 @@ class Sent:
     to_child: bool = False  # the sender knows it for a child of its own
     certain: bool = True
     handler: int | None = None  # the signal whose handler sent it, if to its own process
+    # to its own process, which had set a handler of the signal before; False if runs are seen
+    had_handler: bool = False
 
     @property
     def from_exit_path(self) -> bool:
@@ -538,6 +540,7 @@ def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
         alive=report.flag(4) if to_one else None,
         to_child=to_one and report.flag(4) is not None,
         handler=report.number(5),
+        had_handler=to_one and report.flag(7) is True,
         certain=certain,
     )
     return _looked(sent, report.field(6)) if to_one else sent

@@ -61,11 +61,14 @@ _REPLACED = "replaced"
 class _OwnCode:
     """How far this process's own code has come."""
 
-    __slots__ = ("code", "has_tasks", "inherited", "is_reported", "state")
+    __slots__ = ("code", "has_tasks", "inherited", "is_reported", "run_code", "state")
 
     def __init__(self) -> None:
         self.state = _NOT_BEGUN
         self.code: CodeType | None = None  # of __main__
+        # of the run() that `multiproc` watches, from the start() in the parent on; None on 3.11,
+        # and for a generator or coroutine function
+        self.run_code: CodeType | None = None
         # by report_end(); False again in a fork, and when a child of multiprocessing begins
         self.is_reported = False
         self.has_tasks = False  # it is a Pool's worker: multiproc
@@ -174,18 +177,29 @@ def _main_begins(code: "CodeType", is_program: bool) -> None:
 
 
 def handler_runs() -> None:
-    """A handler in Python runs: from here on, see by which SystemExit main leaves.
+    """A handler in Python runs: from here on, see by which SystemExit its own code is left.
 
     Not before: each frame that an exception leaves costs a quarter of a microsecond then.
     """
-    if sys.version_info >= (3, 12):  # 3.11: it is never seen
-        if own.code is not None and own.state is not _REPLACED:
+    if sys.version_info >= (3, 12):  # 3.11: it is seen for a child's run() alone
+        if own.state is _REPLACED:
+            if own.run_code is not None:
+                monitoring.watch_unwind(own.run_code, _run_unwinds)
+        elif own.code is not None:
             monitoring.watch_unwind(own.code, _main_unwinds)
 
 
 def _main_unwinds(_: object, error: object) -> None:
     """An exception leaves main's code; what SystemExit leaves it is seen nowhere else."""
     if isinstance(error, SystemExit) and own.state is not _REPLACED:
+        report_end(SYS_EXIT, error)
+
+
+def _run_unwinds(frame: "FrameType", error: object) -> None:
+    """An exception leaves run(); SystemExit(None) is seen nowhere else."""
+    caller = frame.f_back
+    by_child = caller is not None and caller.f_code.co_name == "_bootstrap"
+    if isinstance(error, SystemExit) and by_child and own.state is _REPLACED:
         report_end(SYS_EXIT, error)
 
 

@@ -51,12 +51,10 @@ _RETURNED = "returned"
 class _Child:
     """How far this process has come as a child of multiprocessing."""
 
-    __slots__ = ("exit_path_is_reported", "run", "run_code")
+    __slots__ = ("exit_path_is_reported", "run")
 
     def __init__(self) -> None:
         self.run = _NOT_CALLED
-        # of the run() that is watched, from the start() in the parent on; None for G, and on 3.11
-        self.run_code: CodeType | None = None
         # False for a worker: its exit path waits for nobody, and is not worth a report
         self.exit_path_is_reported = True
 
@@ -276,7 +274,7 @@ def _bootstrap_calls(frame: "FrameType", function: object, argument: object = No
         error = exit.handled_exception()
         if error is not None:
             exit.report_exception(error)
-        elif _child.run is _CALLED and _child.run_code is not None:
+        elif _child.run is _CALLED and exit.own.run_code is not None:
             exit.report_end(exit.SYS_EXIT)
 
 
@@ -288,8 +286,8 @@ def _watch_run(process: "Any") -> None:
         code = handlers.code_of(process_target.run_of(process))
         if code is not None and code.co_flags & _SUSPENDS:
             code = None
-        if code is not _child.run_code:
-            _child.run_code = code
+        if code is not exit.own.run_code:
+            exit.own.run_code = code
             watch.watch(code, returned=_code_returned)
 
 

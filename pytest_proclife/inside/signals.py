@@ -92,7 +92,9 @@ def _to_itself(number: int, via: str, met: str) -> None:
     if met == "caught" and not callable(_signal.getsignal(number)):
         met = "unknown"  # a handler in C: that of faulthandler lets it die of the signal
     # the supervisor would look too late: it may have died of it by then
-    fields = str(pid), str(int(number)), via or origin, where, "", running, met or "unknown"
+    fields = [str(pid), str(int(number)), via or origin, where, "", running, met or "unknown"]
+    if sys.version_info < (3, 12):  # 3.11: whether that handler has run is not seen
+        fields.append(wire.flag(any(number in numbers for numbers in handlers.codes.values())))
     recorder.report_about(wire.KILL, pid, *fields)
 
 
@@ -294,6 +296,7 @@ def _signal_called(frame: "FrameType") -> None:
         if number not in numbers:
             numbers.append(number)
         watch.watch(code, start=handler_runs)
+        watch.see_handlers_in_hook()
 
 
 def _signal_returned(*_: object) -> None:

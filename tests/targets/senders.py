@@ -263,6 +263,17 @@ def by_a_program(name: str, *command: str) -> None:
     child.join()
 
 
+def note_then_again(ready: Any, number: int = signal.SIGHUP) -> None:
+    """It notes a request, tidies up, and sends itself the same with the default action."""
+    asked: list[int] = []
+    signal.signal(number, lambda number, frame: asked.append(number))
+    ready.send(1)
+    while not asked:
+        time.sleep(0.01)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def die_with_the_parent() -> None:
     """A process that asked the kernel to end it when its parent does: prctl(2)."""
     if os.fork() == 0:
@@ -351,6 +362,36 @@ def left_by_a_handler(how: str) -> None:
     while not select.select([reader], [], [], 0.05)[0]:
         pass
     sys.exit(6)
+
+
+class Asked(Exception):
+    pass
+
+
+def leave_without_a_code(ready: Any, how: str) -> None:
+    def leave(number: int, frame: object) -> None:
+        if how == "in the handler":
+            sys.exit()
+        raise Asked
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        ready.set()
+        time.sleep(60)
+    except Asked:
+        sys.exit() if how == "while it is handled" else None
+    sys.exit()
+
+
+def asked_to_leave(method: str, how: str) -> None:
+    """A child calls sys.exit() in the handler of SIGTERM, in an `except` block, or after that."""
+    context: Any = multiprocessing.get_context(method)
+    ready = context.Event()
+    child = context.Process(target=leave_without_a_code, args=(ready, how), name="child")
+    child.start()
+    ready.wait()
+    child.terminate()
+    child.join()
 
 
 def to_one_that_has_ended() -> None:

@@ -609,6 +609,25 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
         None,
     ),
     (
+        "it sent itself what it had caught before, and only one outside could have sent that",
+        history(-TERM, sent=(signal_sent(by=ME, at=70),), caught=((TERM, 55),)),
+        "signaled",
+        "signaled",
+        None,
+    ),
+    (
+        "it sent itself what it had caught before of its own, while a program did not report",
+        history(
+            -TERM,
+            sent=(signal_sent(by=ME, at=50, disposition="caught"), signal_sent(by=ME, at=70)),
+            caught=((TERM, 55),),
+            unobserved=Spans([(0, 100, SIBLING)]),
+        ),
+        "signaled",
+        "signaled",
+        None,
+    ),
+    (
         "its handler returned, and it sent itself another signal later",
         history(
             -USR1,
@@ -825,6 +844,26 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
 
 # the fact that is missing, history, words of the reason
 UNKNOWN: list[tuple[str, History, str]] = [
+    (
+        "a program may have sent what it caught, and then sent itself again",
+        history(
+            -TERM,
+            sent=(signal_sent(by=ME, at=70),),
+            caught=((TERM, 55),),
+            unobserved=Spans([(0, 100, SIBLING)]),
+        ),
+        "a program that does not report was running, and may have sent SIGTERM",
+    ),
+    (
+        "on 3.11 it had a handler of what it sent itself, and a program does not report",
+        history(
+            -TERM,
+            sent=(signal_sent(by=ME, at=70, had_handler=True),),
+            sees_handlers=False,
+            unobserved=Spans([(0, 100, SIBLING)]),
+        ),
+        "a program that does not report was running, and may have sent SIGTERM",
+    ),
     ("its wait status", history(None, finish=finished()), "wait status"),
     ("how its code ended", history(0, last_report="launcher"), "how its code finished is missing"),
     ("everything that it said", history(0), "without a report of its finish or of os._exit()"),
