@@ -27,6 +27,9 @@ def handled() -> str:
     return " ".join(str(int(n)) for n in _EXIT_REQUESTS if callable(_signal.getsignal(n)))
 
 
+# called when an exception of a handler goes through code of ours, where the handler's run may not
+# have been seen: set by `signals`
+raised_inside: "Callable[[], object] | None" = None
 last_handled = handled()  # as of the last call of signal.signal(), for the interpreter's end
 
 
@@ -137,6 +140,8 @@ def is_ours(error: BaseException) -> bool:
     if isinstance(error, Exception) and (trace is None or trace.tb_frame.f_code not in current()):
         return True
     error.__traceback__ = trace
+    if raised_inside is not None:
+        raised_inside()
     return False
 
 

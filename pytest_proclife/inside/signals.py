@@ -36,6 +36,7 @@ _proc_of = 0  # our pid, once it is known that /proc has the same pids as we
 
 def install() -> None:
     """Watch from here on which signals are sent, and which handlers are set and run."""
+    handlers.raised_inside = exit.handler_runs
     _check_sigchld()
     watch.on_event("os.kill", _on_kill)
     watch.on_event("os.killpg", lambda arguments: _to_group(*arguments))

@@ -134,7 +134,10 @@ def test_errors_of_ours_are_told_from_those_of_the_programs_handlers(
     )  # no signal handler, but some code of the program's
     monkeypatch.setitem(handlers.codes, handler.__code__, [15])
     of_handler = raised("handler()")
+    ran: list[int] = []
+    monkeypatch.setattr(handlers, "raised_inside", lambda: ran.append(1))
     assert not handlers.is_ours(of_handler)
+    assert ran == [1]
     assert [f.name for f in traceback.extract_tb(of_handler.__traceback__)] == ["handler"]
     interrupt = raised("raise KeyboardInterrupt")
     assert not handlers.is_ours(interrupt)
