@@ -122,6 +122,27 @@ def test_a_handler_of_any_signal_that_leaves_main_is_the_end_that_was_asked_for(
     assert end.ended_by == ("test" if SEES_HANDLERS else None)
 
 
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ("in the except block", Cause.TERMINATED),
+        ("with another exception", Cause.TERMINATED),
+        ("by its code", Cause.SYS_EXIT),
+        ("after it", Cause.SYS_EXIT),
+        ("returns", Cause.RETURNED),
+        ("os._exit", Cause.OS_EXIT),
+    ],
+)
+def test_how_main_leaves_after_an_interrupt_that_it_caught_is_known(how: str, cause: Cause) -> None:
+    with pytest_proclife.start(SENDERS, ["leaves_when_interrupted", how]) as main:
+        main.wait_for_output("ready")
+        main.send_signal(signal.SIGINT)
+        run = main.wait()
+    exits = how in ("in the except block", "by its code", "after it")
+    assert run.main.cause is (Cause.UNKNOWN if exits and not SEES_HANDLERS else cause)
+    assert_shut_down(run.main)
+
+
 @pytest.mark.parametrize("goes_on", ["returns", "catches its exit"])
 def test_a_handler_that_returns_is_not_what_main_left_by_later(goes_on: str) -> None:
     with pytest_proclife.start(SENDERS, ["left_by_a_handler", goes_on]) as main:

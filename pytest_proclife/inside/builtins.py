@@ -115,16 +115,17 @@ def stand_in_unless_seen(module: object, name: str, instead: "Instead") -> "Call
 
 
 def announce(module: object, name: str, event: str) -> None:
-    """Have an audit event raised before a function of C that takes no arguments runs.
+    """Have an audit event raised before a function of C runs.
 
-    For one that ends the process: `faulthandler` would show a frame of ours on its stack. So all of
-    it is of C: `any` asks for the results one by one, and `sys.audit` returns None.
+    For one below which a frame of ours would show: a signal's handler, or one that ends the process
+    and whose stack `faulthandler` shows. So all of it is of C. Python looks `__call__` up by the
+    property's getter: `next(filterfalse(audit event, repeat(real function)))`, where `sys.audit`
+    returns None.
     """
-    partial: Any = borrow("_functools").partial
+    partial, tools = borrow("_functools").partial, borrow("itertools")
     real = getattr(module, name)
-    both = map(partial.__call__, (audit_function(event), partial(real)))
-    # staticmethod: a partial is a method from 3.14 on
-    names = {"__call__": staticmethod(partial(any, both)), "__module__": "builtins"}
+    calls = tools.filterfalse(audit_function(event), tools.repeat(real))
+    names = {"__call__": property(partial(next, calls)), "__module__": "builtins"}
     kind = type("builtin_function_or_method", (builtin_function_or_method,), names)
     _put(module, name, real, kind(real, lambda *_: None))
 

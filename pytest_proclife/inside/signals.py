@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 12):  # 3.11:
     from pytest_proclife.inside import rewrite
 
-_ABORTS = "_proclife.aborts"  # an audit event
+_ABORTS, _INTERRUPTS = "_proclife.aborts", "_proclife.interrupts"  # audit events
 _SIGNALS = range(1, 65)  # the kernel refuses others, and 0 only asks whether a process exists
 _TIMER, _LONGEST = _signal.ITIMER_REAL, 1e9  # seconds
 _CPU = 0  # RLIMIT_CPU: the module `resource` is not imported
@@ -46,6 +46,8 @@ def install() -> None:
     stand_in(_signal, "raise_signal", _raise_signal)
     watch.on_event(_ABORTS, _on_abort)
     announce(posix, "abort", _ABORTS)
+    if sys.version_info >= (3, 12):  # 3.11: what leaves main after it is not seen
+        _watch_interrupts()
     for name in wire.TAKEN_BY:
         if hasattr(_signal, name):  # not on macOS
             stand_in(_signal, name, _take)
@@ -64,6 +66,18 @@ def install() -> None:
         )
     else:  # 3.11: a handler that runs cannot be seen without a frame of ours
         rewrite.after(_signal, "signal", _signal_returned)
+
+
+def _watch_interrupts() -> None:
+    """See that the default handler of SIGINT, which is of C, raises KeyboardInterrupt."""
+    real = _signal.default_int_handler
+    announce(_signal, real.__name__, _INTERRUPTS)
+    watch.on_event(_INTERRUPTS, lambda _: exit.handler_runs())
+    if _signal.getsignal(_signal.SIGINT) is real:
+        try:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        except ValueError:
+            pass  # not the main thread
 
 
 # --- sending

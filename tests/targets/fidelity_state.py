@@ -51,6 +51,7 @@ def _see() -> None:
         "umask": _status("Umask"),
         "signals": [_status(name) for name in ("SigBlk", "SigIgn", "SigCgt", "Threads")],
         "handlers": [repr(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
+        "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
         "wakeup_fd": signal.set_wakeup_fd(-1),
         "threads": [thread.name for thread in threading.enumerate()],
         "rlimits": [

@@ -394,6 +394,37 @@ def asked_to_leave(method: str, how: str) -> None:
     child.join()
 
 
+def _work() -> None:
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.01)
+
+
+def _works_until_interrupted() -> int:
+    try:
+        _work()
+    except KeyboardInterrupt:
+        return 1
+
+
+def leaves_when_interrupted(how: str) -> None:
+    """Main catches Ctrl-C, and leaves in one of the ways that programs have for that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it inherits
+    if how == "by its code":
+        sys.exit(_works_until_interrupted())
+    try:
+        _work()
+    except KeyboardInterrupt:
+        if how == "in the except block":
+            sys.exit(130)
+        if how == "with another exception":
+            raise LookupError from None
+    if how == "after it":
+        sys.exit()
+    if how == "os._exit":
+        os._exit(3)
+
+
 def to_one_that_has_ended() -> None:
     """Main signals a child that has died of a signal, and whose status nobody has collected."""
     pid = os.fork()
