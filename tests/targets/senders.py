@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 def wait(ready: Any, exits: str) -> None:
@@ -394,7 +394,7 @@ def asked_to_leave(method: str, how: str) -> None:
     child.join()
 
 
-def _work() -> None:
+def _work() -> NoReturn:
     print("ready", flush=True)
     while True:
         time.sleep(0.01)
