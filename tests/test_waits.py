@@ -17,7 +17,7 @@ WAITS = (
     *("subprocess_check_output", "subprocess_with", "os_popen", "os_spawn"),
     *("os_waitpid", "os_waitpid_in_thread", "os_wait", "os_wait3", "os_wait4", "os_waitid"),
     *("os_waitid_then_waitpid", "join", "join_timeout", "join_twice", "join_in_thread"),
-    *("join_after_is_alive", "join_interrupted_then_again"),
+    *("join_after_is_alive", "join_after_pools_start", "join_interrupted_then_again"),
     *("asyncio_wait", "asyncio_communicate"),
 )
 LOOKS = {  # with the call that collected the status

@@ -364,7 +364,8 @@ def _end(
     end = end_time(process)
     if end is not None:
         yield records.Ended(at=clock.seconds(end), source=Source.KERNEL, exitcode=history.exitcode)
-    for index, (by, report) in enumerate(_collections(process)):
+    kind = family.identities[process.number].kind
+    for index, (by, report) in enumerate(_collections(process, kind)):
         then, about, where = clock.seconds(report.at), family.id(by), clock.cut(report.field(3))
         if index:
             yield records.JoinedThen(at=then, source=Source.PROCESS, about=about, where=where)
@@ -375,7 +376,7 @@ def _end(
             about=about,
             where=where,
             via=clock.text(report.field(4)[:100]),
-            waited=joins.waited(report, family.identities[process.number].kind),
+            waited=joins.waited(report, kind),
         )
     if not process.collected and process.reaped is not None and process.number:
         yield records.Reaped(
@@ -383,10 +384,10 @@ def _end(
         )
 
 
-def _collections(process: ProcessFacts) -> list[tuple[int, Report]]:
+def _collections(process: ProcessFacts, kind: str) -> list[tuple[int, Report]]:
     """The call that collected its status, and the join that came later, if that was another."""
     first = list(process.collected[:1])
-    if not first or first[0][1].field(2):
+    if not first or joins.waited(first[0][1], kind):
         return first
-    later = [collection for collection in process.collected[1:] if collection[1].field(2)]
+    later = [c for c in process.collected[1:] if joins.waited(c[1], kind)]
     return [*first, *later[:1]]

@@ -131,8 +131,6 @@ def _met(pid: int, number: int, folder: str = "") -> str:
     Only now can that be known: once it is sent, a handler may change it, or the process be gone.
     """
     global _proc_of
-    if number in _CANNOT_BE_MET:
-        return ""
     try:
         if _proc_of != recorder.identity.pid:
             if posix.readlink("/proc/self") != str(recorder.identity.pid):
@@ -140,7 +138,8 @@ def _met(pid: int, number: int, folder: str = "") -> str:
             _proc_of = recorder.identity.pid
         file = posix.open(f"{folder or f'/proc/{pid}'}/status", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            return wire.met(posix.read(file, 65536), number)
+            met = wire.met(posix.read(file, 65536), number)
+            return "" if number in _CANNOT_BE_MET and met != "ended" else met
         finally:
             posix.close(file)
     except OSError:
@@ -164,6 +163,8 @@ def _to_group(group: int, number: int) -> None:
     looked_at = list(map(int, children))
     if group in (0, posix.getpgrp()):
         looked_at.append(recorder.identity.pid)
+    if number in _CANNOT_BE_MET:
+        looked_at = []
     met = "".join((_met(pid, number) or "-")[0] for pid in looked_at)
     own = str(posix.getpgrp())
     fields = str(group), str(int(number)), *_origin(), " ".join(children), running, met, own
@@ -220,8 +221,9 @@ def _on_pidfd(handle: object, number: object, info: object = None, flags: object
 
 
 def _fields(pid: int, number: int) -> "tuple[str, ...]":
-    alive, met = wire.flag(child_runs(pid)), _met(pid, number)
-    return str(pid), str(int(number)), *_origin(), alive, "", met
+    alive = child_runs(pid)
+    met = "" if alive is not None and number in _CANNOT_BE_MET else _met(pid, number)
+    return str(pid), str(int(number)), *_origin(), wire.flag(alive), "", met
 
 
 def _pid_of(handle: int) -> int:

@@ -123,7 +123,8 @@ def _collect(pid: int, code: "int | str", how: str, via: str, frame: "FrameType 
     otherwise = how
     if callsite.in_exit_path(frame):
         how = _IMPLICIT
-    _collected[pid] = how
+    # a library's start() comes across any ended child
+    _collected[pid] = _LOOK if how == _LIBRARY and via == "start()" else how
     fields = _str(pid), _str(code), how, callsite.where(frame), via
     recorder.report(wire.COLLECTED, *fields, *([otherwise] if how == _IMPLICIT else []))
 

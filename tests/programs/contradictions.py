@@ -9,9 +9,7 @@ from typing import Any
 
 from programs.grammar import Child
 from programs.model import Expectations, Expected
-from programs.strace import Kernel, Process
-
-SHORT = 0.2  # seconds within which nothing need prove which of two ends came first
+from programs.strace import SHORT, Kernel, Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +159,15 @@ def _senders(case: Case, record: dict[str, Any], process: Process) -> Iterator[C
         for request in record["requests"]
         if request["by"] not in (record["id"], "proclife", "test")
     )
-    sent: Counter[tuple[int | None, str]] = Counter(
-        (signal.by, signal.name)
+    signals = [
+        signal
         for signal in case.kernel.signals
         if signal.to == process.pid != signal.by and signal.by in case.records
-    )
-    for (by, signal), count in (reported - sent).items():
+    ]
+    sent: Counter[tuple[int | None, str]]
+    sent = Counter((signal.by, signal.name) for signal in signals if not signal.late)
+    late = Counter((signal.by, signal.name) for signal in signals if signal.late)
+    for (by, signal), count in (reported - sent - late).items():
         yield _kernel(
             "a request that nobody sent",
             f"{name}: {count} {signal} by {case.name(by)}, never sent",
@@ -304,7 +305,8 @@ def _record(case: Case, expected: Expected, record: dict[str, Any]) -> Iterator[
         for r in record["requests"]
         if r["by"] != record["id"]
     ]
-    if Counter(requests) != Counter(expected.requests):
+    seen, wanted = Counter(requests), Counter(expected.requests)
+    if wanted - seen or seen - wanted - Counter(expected.late_requests):
         yield Contradiction(
             source="contract",
             kind="requests",

@@ -48,6 +48,7 @@ class Expected:
     orphaned: frozenset[bool | None]
     start_method: str | None = None
     requests: tuple[tuple[str, str], ...] = ()  # sender, signal
+    late_requests: tuple[tuple[str, str], ...] = ()  # sent when it had ended: may be seen or not
     named: bool = True  # the record has this name
     target_ran: bool = True
     deal: str = ""  # how its end was seen to
@@ -118,11 +119,13 @@ def _process(
         by.add(None)
     endings = {"exited", "os_exit"} if fate.ending == "c_exit" else {fate.ending}
     requests = [(asker, r.signal) for r in body.requests if r.via != "shell"]
+    late = []
     if child is not None and child.belated and parent is not None:
         # it may have ended before
         wanted = pids.get(body.name), pids.get(parent.name), child.belated
-        sent = any((s.to, s.by, s.name) == wanted for s in kernel.signals)
-        requests += [(parent.name, child.belated)] * sent
+        sent = [s.late for s in kernel.signals if (s.to, s.by, s.name) == wanted]
+        requests += [(parent.name, child.belated)] * sent.count(False)
+        late = [(parent.name, child.belated)] * sent.count(True)
     return Expected(
         name=body.name,
         parent=None if parent is None else parent.name,
@@ -136,6 +139,7 @@ def _process(
         orphaned=_orphaned(child),
         start_method=child.method if child is not None and child.kind == "process" else None,
         requests=tuple(requests),
+        late_requests=tuple(late),
         named=kind == "process",
         deal=_deal_words(child, parent),
         end=_end_words(body, child, fate),

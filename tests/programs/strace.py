@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # `-e trace=process,signal` with what is of no use left out: rt_sigprocmask alone is half of it.
@@ -14,6 +14,8 @@ CALLS = (
     *("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"),
 )
 OPTIONS = ("-f", "-ttt", "-s", "200", "--decode-fds=pidfd", "-e", f"trace={','.join(CALLS)}")
+
+SHORT = 0.2  # seconds within which the order of two events need not be known to others
 
 _LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
 _UNFINISHED = " <unfinished ...>"
@@ -26,12 +28,13 @@ _STRINGS = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\.\.\.)?')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A signal that a process sent with success to one that had not ended; by, to: process ids."""
+    """A signal that a process sent; by, to: process ids. `late`: its target had just ended."""
 
     line: int
     by: int
     to: int
     name: str
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,8 @@ def read(path: Path) -> Kernel:
             process.began = events[0][0]
         _add_ends(process, events, main_thread=thread == pid)
     _add_calls(calls, processes, leaders)
-    return Kernel(processes=processes, signals=_signals(calls, processes, leaders), text=text)
+    kernel = Kernel(processes=processes, signals=(), text=text)
+    return replace(kernel, signals=_signals(calls, processes, leaders, kernel.time))
 
 
 def _calls(threads: dict[int, list[tuple[int, str]]]) -> Iterator[_Call]:
@@ -222,21 +226,28 @@ def _reap(processes: dict[int, Process], pid: int, reaping: Reaping) -> None:
 
 
 def _signals(
-    calls: list[_Call], processes: dict[int, Process], leaders: dict[int, int]
+    calls: list[_Call],
+    processes: dict[int, Process],
+    leaders: dict[int, int],
+    time: Callable[[int], float],
 ) -> tuple[Signal, ...]:
     found = []
     for call in calls:
         target = _target(call)
         name = re.search(r"SIG[A-Z0-9]+", call.arguments)
-        if target is None or name is None or call.result not in ("0", "?"):
+        if target is None or name is None:
             continue
         by = leaders.get(call.thread, call.thread)
         to = leaders.get(target, target)
-        if to not in processes or (call.result != "0" and to != by):
+        if to not in processes:
             continue
-        ended = processes[to].ended
-        if ended is None or call.began < ended:
-            found.append(Signal(line=call.began, by=by, to=to, name=name[0]))
+        ended = processes[to].last_stop or processes[to].ended
+        late = ended is not None and ended < call.began and to != by
+        apart = time(call.began) - time(ended) if late and ended is not None else 0.0
+        if call.result == "0" or (call.result == "?" and to == by) or late:
+            if apart < SHORT:
+                signal = Signal(line=call.began, by=by, to=to, name=name[0], late=late)
+                found.append(signal)
     return tuple(sorted(found, key=lambda signal: signal.line))
 
 

@@ -344,6 +344,12 @@ def look_next_start() -> None:
     process.join()
 
 
+def join_after_pools_start() -> None:
+    process = ended_process()
+    with FORK.Pool(1):
+        process.join()
+
+
 def look_pools_start() -> None:
     ended_process()
     with FORK.Pool(1) as pool:
