@@ -305,11 +305,7 @@ def test_by_which_exit_without_a_code_a_child_left_is_known(method: str, how: st
     assert (child.cause, child.ending, child.exitcode) == (right, Ending.SYS_EXIT, 0)
 
 
-@pytest.mark.parametrize("backend", ["pidfd", "polling"])
-def test_a_signal_to_one_that_had_ended_is_no_request(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PROCLIFE_BACKEND", backend)
+def test_a_signal_to_one_that_had_ended_is_no_request() -> None:
     (child,) = pytest_proclife.run(SENDERS, ["to_one_that_has_ended"]).children
     assert [request.signal for request in child.requests] == ["SIGKILL"]
     sent = [fact for fact in child.evidence if isinstance(fact, records.SignalSent)]

@@ -166,6 +166,7 @@ def _senders(case: Case, record: dict[str, Any], process: Process) -> Iterator[C
     ]
     sent: Counter[tuple[int | None, str]]
     sent = Counter((signal.by, signal.name) for signal in signals if not signal.late)
+    late: Counter[tuple[int | None, str]]
     late = Counter((signal.by, signal.name) for signal in signals if signal.late)
     for (by, signal), count in (reported - sent - late).items():
         yield _kernel(
@@ -305,8 +306,8 @@ def _record(case: Case, expected: Expected, record: dict[str, Any]) -> Iterator[
         for r in record["requests"]
         if r["by"] != record["id"]
     ]
-    seen, wanted = Counter(requests), Counter(expected.requests)
-    if wanted - seen or seen - wanted - Counter(expected.late_requests):
+    asked, wanted = Counter(requests), Counter(expected.requests)
+    if wanted - asked or asked - wanted - Counter(expected.late_requests):
         yield Contradiction(
             source="contract",
             kind="requests",

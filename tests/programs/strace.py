@@ -244,10 +244,12 @@ def _signals(
         ended = processes[to].last_stop or processes[to].ended
         late = ended is not None and ended < call.began and to != by
         apart = time(call.began) - time(ended) if late and ended is not None else 0.0
-        if call.result == "0" or (call.result == "?" and to == by) or late:
-            if apart < SHORT:
-                signal = Signal(line=call.began, by=by, to=to, name=name[0], late=late)
-                found.append(signal)
+        reaped = processes[to].reaped
+        if reaped is not None and reaped.by == by and reaped.line < call.began:
+            continue
+        sent = call.result == "0" or (call.result == "?" and to == by)
+        if (sent or late) and apart < SHORT:
+            found.append(Signal(line=call.began, by=by, to=to, name=name[0], late=late))
     return tuple(sorted(found, key=lambda signal: signal.line))
 
 
