@@ -305,6 +305,16 @@ def test_by_which_exit_without_a_code_a_child_left_is_known(method: str, how: st
     assert (child.cause, child.ending, child.exitcode) == (right, Ending.SYS_EXIT, 0)
 
 
+@pytest.mark.parametrize(
+    ("how", "cause"), [("handled", Cause.UNKNOWN), ("no handler", Cause.SYS_EXIT)]
+)
+def test_who_left_beside_a_shell_may_have_been_asked_by_it_if_it_had_a_handler(
+    how: str, cause: Cause
+) -> None:
+    run = pytest_proclife.run(SENDERS, ["asked_by_a_shell", how])
+    assert (run.main.cause, run.main.ending, run.main.exitcode) == (cause, Ending.SYS_EXIT, 6)
+
+
 def test_a_signal_to_one_that_had_ended_is_no_request() -> None:
     (child,) = pytest_proclife.run(SENDERS, ["to_one_that_has_ended"]).children
     assert [request.signal for request in child.requests] == ["SIGKILL"]

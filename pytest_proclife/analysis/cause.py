@@ -413,6 +413,8 @@ def _exclude_unseen(
 ) -> None:
     """Make sure that it did not end of a request, up to some time, that nobody reported."""
     visible = _visible(history, until) | caught
+    if not history.sees_handlers and _leaves_no_trace(history) and history.finish is not None:
+        visible |= history.finish.had if history.finished_at <= until else frozenset()
     _exclude(history, visible, _caught_without_trace(history), until)
 
 

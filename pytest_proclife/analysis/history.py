@@ -23,7 +23,8 @@ class Finish:
 
     An `exception` left its target, a KeyboardInterrupt if it is an `interrupt`. `rose_from` is
     the signal whose handler raised it. `handled` are the signals that ask for an exit and had a
-    handler in Python.
+    handler in Python. `had` are all signals for which a function of Python was ever the handler,
+    on 3.11, where nobody sees which of them SystemExit came from.
     """
 
     at: int
@@ -33,6 +34,7 @@ class Finish:
     rose_from: int | None = None
     handled: frozenset[int] = frozenset()
     rose_at: int | None = None  # when that run of the handler began
+    had: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +177,13 @@ def _finish(process: ProcessFacts) -> Finish | None:
         interrupt=report.flag(6) is True,
         rose_from=report.number(4),
         rose_at=int(report.field(7)) if report.field(7).isdecimal() else None,
-        handled=frozenset(int(n) for n in report.field(5).split() if n.isdecimal() and len(n) < 3),
+        handled=_numbers(report.field(5)),
+        had=_numbers(report.field(8)),
     )
+
+
+def _numbers(text: str) -> frozenset[int]:
+    return frozenset(int(n) for n in text.split() if n.isdecimal() and len(n) < 3)
 
 
 def _lost_task(process: ProcessFacts, gaps: Gaps) -> bool | None:

@@ -38,11 +38,14 @@ def attach() -> None:
                     pass  # 3.11: a coroutine function, which is never rewritten
                 except Exception:  # what is there is not what the handler knows
                     recorder.report(wire.EARLY, "function", module.__name__)
-    if sys.version_info >= (3, 12):  # 3.11: the code of all handlers is known when it is needed
+    if sys.version_info >= (3, 12):
         handlers.codes.update(handlers.current())
         for code in handlers.codes:
             watch.watch(code, start=signals.handler_runs)
             watch.see_handlers_in_hook()
+    else:  # 3.11:
+        handlers.codes.update(handlers.current())
+        handlers.had = handlers.ever_handled()
     for name in sorted(_reach()):
         if name.rpartition(".")[2] in _UNSEEN:
             recorder.report(wire.EARLY, "function", name)

@@ -276,7 +276,7 @@ def report_end(
     if handled is None:
         handled = handlers.handled()
     if error is None:
-        recorder.report(wire.FINISHED, how, "", "", "", "", handled)
+        recorder.report(wire.FINISHED, how, "", "", "", "", handled, "", "", handlers.had)
         return
     report_task(error.__traceback__)
     kind = type(error)

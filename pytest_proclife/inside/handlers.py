@@ -30,7 +30,13 @@ def handled() -> str:
 # called when an exception of a handler goes through code of ours, where the handler's run may not
 # have been seen: set by `signals`
 raised_inside: "Callable[[], object] | None" = None
+had = ""  # 3.11: all signals for which functions of Python were ever handlers: see ever_handled()
 last_handled = handled()  # as of the last call of signal.signal(), for the interpreter's end
+
+
+def ever_handled() -> str:
+    """The numbers of the signals whose handlers are in `codes`."""
+    return " ".join(str(n) for n in sorted({int(n) for ns in codes.values() for n in ns}))
 
 
 def outside(frame: "FrameType | None") -> "FrameType | None":

@@ -108,7 +108,8 @@ def _to_itself(number: int, via: str, met: str) -> None:
         met = "unknown"  # a handler in C: that of faulthandler lets it die of the signal
     # the supervisor would look too late: it may have died of it by then
     fields = [str(pid), str(int(number)), via or origin, where, "", running, met or "unknown"]
-    if sys.version_info < (3, 12):  # 3.11: whether that handler has run is not seen
+    if sys.version_info < (3, 12) and number != _signal.SIGABRT:
+        # 3.11: whether that handler has run is not seen; nobody passes an abort on
         fields.append(wire.flag(any(number in numbers for numbers in handlers.codes.values())))
     recorder.report_about(wire.KILL, pid, *fields)
 
@@ -320,6 +321,7 @@ def _signal_returned(*_: object) -> None:
     handlers.last_handled = handlers.handled()
     if sys.version_info < (3, 12):  # 3.11: what signal.signal was called with is not seen
         handlers.codes.update(handlers.current())
+        handlers.had = handlers.ever_handled()
     _check_sigchld()
     if _alarm_of and _signal.getsignal(_signal.SIGALRM) != _signal.SIG_DFL:
         _report_alarm(0)

@@ -60,6 +60,7 @@ class Process:
     ended: int | None = None
     # the last stop before its end: its exit_group, or the signal that ended it
     last_stop: int | None = None
+    exits: int | None = None  # its first exit_group
     exitcode: int | None = None
     programs: list[tuple[str, ...]] = field(default_factory=list)
     reaped: Reaping | None = None
@@ -186,6 +187,7 @@ def _add_ends(process: Process, events: list[tuple[int, str]], main_thread: bool
             if delivered[1] != "SIGCHLD":
                 process.last_stop = max(number, process.last_stop or 0)
         elif text.startswith("exit_group("):
+            process.exits = min(number, process.exits or number)
             process.last_stop = max(number, process.last_stop or 0)
         elif end := _END.match(text):
             process.ended = max(number, process.ended or 0)
@@ -241,7 +243,7 @@ def _signals(
         to = leaders.get(target, target)
         if to not in processes:
             continue
-        ended = processes[to].last_stop or processes[to].ended
+        ended = processes[to].exits or processes[to].ended
         late = ended is not None and ended < call.began and to != by
         apart = time(call.began) - time(ended) if late and ended is not None else 0.0
         reaped = processes[to].reaped

@@ -425,6 +425,21 @@ def leaves_when_interrupted(how: str) -> None:
         os._exit(3)
 
 
+def asked_by_a_shell(how: str) -> None:
+    """A shell asks main to end; it leaves by sys.exit() in the handler, or had no handler."""
+
+    def leave(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(6)
+
+    if how == "handled":
+        signal.signal(signal.SIGHUP, leave)
+        subprocess.run(["sh", "-c", "kill -HUP $PPID; sleep 60"], check=False)
+    else:
+        subprocess.run(["sh", "-c", "exit 0"], check=False)
+    sys.exit(6)
+
+
 def to_one_that_has_ended() -> None:
     """Main signals a child that has died of a signal, and whose status nobody has collected."""
     pid = os.fork()

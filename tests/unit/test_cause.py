@@ -66,6 +66,18 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
         None,
     ),
     (
+        "on 3.11 SystemExit left its target, beside a program, and it had no handler of any signal",
+        history(
+            3,
+            finish=finished("sys_exit"),
+            sees_handlers=False,
+            unobserved=Spans([(0, 100, SIBLING)]),
+        ),
+        "sys_exit",
+        "sys_exit",
+        None,
+    ),
+    (
         "SystemExit left its target, whose handler of SIGHUP had returned",
         history(
             3,
@@ -844,6 +856,16 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
 
 # the fact that is missing, history, words of the reason
 UNKNOWN: list[tuple[str, History, str]] = [
+    (
+        "on 3.11 it had a handler, beside a program that does not report, and left by sys.exit()",
+        history(
+            3,
+            finish=finished("sys_exit", had=frozenset({HUP})),
+            sees_handlers=False,
+            unobserved=Spans([(0, 100, SIBLING)]),
+        ),
+        "a program that does not report was running, and may have sent SIGHUP",
+    ),
     (
         "a program may have sent what it caught, and then sent itself again",
         history(
