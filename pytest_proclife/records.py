@@ -463,7 +463,8 @@ class CauseNamed(Evidence, kind=EvidenceKind.CAUSE_NAMED):
 class Foreign(Evidence, kind=EvidenceKind.FOREIGN):
     """From here on it could act below Python, unseen.
 
-    `by` is "ctypes" or "cffi", by which it took a `function` of C, or "subinterpreter".
+    `by` is "ctypes" or "cffi", by which it took a `function` of C, "faulthandler", whose timer may
+    call it, or "subinterpreter".
     """
 
     by: str

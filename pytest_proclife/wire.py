@@ -54,21 +54,31 @@ SIGCHLD_IGNORED = "z"  # 1 or 0: from here on SIGCHLD is ignored, the kernel rea
 UNSEEN = "u"  # reason: something from here on cannot be seen
 # what was there before the recorder came: what (child|thread|function), the function's name
 EARLY = "y"
-# from here on it may act in a way that it does not report: by what (ctypes|cffi|subinterpreter),
-# the name of the function of C that it took
+# from here on it may act in a way that it does not report: by what
+# (ctypes|cffi|faulthandler|subinterpreter), the name of the function of C that it took
 FOREIGN = "t"
 
 # Functions of C by which a process can do what it does not report: start programs, fork, signal
-# other processes, become another program, exit, signal itself, set a handler, or any of these.
-STARTING = "system popen posix_spawn posix_spawnp wordexp"
-FORKING = "fork vfork _Fork __fork __libc_fork forkpty daemon clone"
-SIGNALLING = "kill killpg tgkill tkill sigqueue pidfd_send_signal"
+# other processes, become another program, exit, signal itself, set a handler, or any of these,
+# as by a function that `dlsym` gives. With the other names that glibc exports them by.
+STARTING = "system __libc_system popen _IO_popen posix_spawn posix_spawnp wordexp"
+FORKING = "fork vfork _Fork __fork __vfork __libc_fork forkpty daemon clone __clone"
+SIGNALLING = "kill killpg tgkill tkill sigqueue pidfd_send_signal ptrace"
 EXECUTING = "execv execve execvp execvpe execl execle execlp fexecve execveat"
-EXITING_IN_C = "_exit _Exit exit quick_exit daemon"
+# by these the interpreter ends as it does after sys.exit()
+FINALIZING = "Py_Exit Py_Finalize Py_FinalizeEx"
+EXITING_IN_C = f"_exit _Exit exit quick_exit daemon pthread_exit thrd_exit {FINALIZING}"
 RAISING = "raise gsignal abort"
-HANDLING = "signal sigaction bsd_signal sysv_signal sigset PyOS_setsig"
-ANYTHING = "syscall Py_NewInterpreter Py_NewInterpreterFromConfig"
+HANDLING = (
+    "signal ssignal sigaction __sigaction __libc_sigaction bsd_signal sysv_signal __sysv_signal "
+    "sigset PyOS_setsig"
+)
+ANYTHING = (
+    "syscall dlsym dlvsym dlopen dlmopen Py_NewInterpreter Py_NewInterpreterFromConfig "
+    "Py_EndInterpreter"
+)
 SUBINTERPRETER = "subinterpreter"  # for `by what`, without a function's name
+FAULTHANDLER = "faulthandler"  # its timer calls `_exit` if the program lets it get that far
 FUNCTIONS = (STARTING, FORKING, SIGNALLING, EXECUTING, EXITING_IN_C, RAISING, HANDLING, ANYTHING)
 
 TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT may name as `via`

@@ -29,6 +29,28 @@ def test_a_fork_that_leaves_by_mains_exit_path_is_told_as_that(how: str, cause: 
     assert "ran on into its parent's exit path" in str(run)
 
 
+@pytest.mark.parametrize(
+    ("how", "cause", "exitcode"),
+    [
+        ("return", Cause.RETURNED, 0),
+        ("sys.exit", Cause.SYS_EXIT, 3),
+        ("raise", Cause.RAISED, 1),
+    ],
+)
+def test_a_fork_by_an_exit_handler_has_the_end_of_mains_code(
+    how: str, cause: Cause, exitcode: int
+) -> None:
+    run = pytest_proclife.run(FORKS, ["handler", how])
+    assert [(p.cause, p.exitcode) for p in run] == [(cause, exitcode)] * 2
+    assert ran_on(run) == [run.main.id]
+
+
+def test_a_fork_by_an_exit_handler_may_leave_in_a_way_of_its_own() -> None:
+    run = pytest_proclife.run(FORKS, ["handler", "return", "os._exit"])
+    assert [(p.cause, p.exitcode) for p in run] == [(Cause.RETURNED, 0), (Cause.OS_EXIT, 3)]
+    assert ran_on(run) == []
+
+
 @pytest.mark.parametrize("how", ["os._exit", "exec", "kill"])
 def test_a_fork_that_leaves_in_a_way_of_its_own_has_not_run_on(how: str) -> None:
     run = pytest_proclife.run(FORKS, ["main", how])

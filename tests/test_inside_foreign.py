@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 from conftest import TARGETS
 from fidelity import both
+from guarding import needs
 
 import pytest_proclife
 from pytest_proclife import Cause, Run
@@ -32,6 +38,7 @@ def missing(run: Run) -> list[tuple[MissingKind, str]]:
         (["asks"], "kill"),
         (["kills_from_a_fork"], "kill"),
         (["kills_by_pointer"], "kill"),
+        (["kills_by_address"], "dlsym"),
     ],
 )
 def test_who_died_while_a_process_could_signal_below_python_has_no_known_sender(
@@ -45,6 +52,54 @@ def test_who_died_while_a_process_could_signal_below_python_has_no_known_sender(
     assert others == [Cause.RETURNED] * len(others)
     assert missing(run) == [(FUNCTION, taken)]
     assert [f.kind for f in run.main.evidence if f.kind is EvidenceKind.FOREIGN] != []
+
+
+def compiled(how: str, folder: Path) -> None:
+    """A module that cffi writes: of Python in ABI mode, of C in API mode."""
+    cffi = pytest.importorskip("cffi")
+    ffi = cffi.FFI()
+    ffi.cdef("int kill(int pid, int number);")
+    if how == "ABI":
+        ffi.set_source("compiled", None)
+        ffi.emit_python_code(str(folder / "compiled.py"))
+    else:
+        ffi.set_source("compiled", "#include <signal.h>")
+        ffi.emit_c_code(str(folder / "compiled.c"))
+        name = f"compiled{sysconfig.get_config_var('EXT_SUFFIX')}"
+        include = sysconfig.get_path("include")
+        command = ["cc", "-shared", "-fPIC", "-w", f"-I{include}", "-o", name, "compiled.c"]
+        subprocess.run(command, cwd=folder, check=True)
+
+
+HOWS = ["inline", "declared later", "variable", "backend", "ABI"]
+if shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists():
+    HOWS.append("API")
+
+
+@needs("cffi")
+@pytest.mark.parametrize("how", HOWS)
+def test_what_cffi_takes_is_seen_in_each_of_its_modes(how: str, tmp_path: Path) -> None:
+    if how in ("ABI", "API"):
+        compiled(how, tmp_path)
+    run = observed("kills_by_cffi", how, str(tmp_path))
+    assert run["child"].cause is Cause.UNKNOWN
+    assert run["child"].unknown_reason is not None
+    assert run["child"].unknown_reason.kind is UnknownKind.FOREIGN_SENDER
+    assert missing(run) == [(FUNCTION, "dlopen" if how == "backend" else "kill")]
+
+
+@needs("cffi")
+def test_what_cffi_imported_early_takes_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import cffi")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = pytest_proclife.run(FOREIGN, ["kills_by_cffi", "backend"], env=env)
+    assert run["child"].cause is Cause.UNKNOWN
+
+
+@needs("cffi")
+def test_what_cffi_takes_of_other_functions_is_no_reason() -> None:
+    run = observed("declares_others_by_cffi")
+    assert run.witness.complete, run.witness.missing
 
 
 def test_a_request_that_is_known_is_the_cause_all_the_same() -> None:
@@ -68,6 +123,44 @@ def test_an_exit_of_c_explains_its_missing_report_and_casts_doubt_on_nobody(how:
     assert child.unknown_reason.kind is UnknownKind.EXITED_IN_C
     assert run.main.cause is Cause.RETURNED
     assert missing(run) == [(FUNCTION, how)]
+
+
+def test_an_end_by_faulthandlers_timer_casts_doubt_on_nobody() -> None:
+    run = observed("leaves_by_faulthandler")
+    silent, asked = run["silent"], run["child"]
+    assert (silent.cause, silent.exitcode) == (Cause.UNKNOWN, 1)
+    assert silent.unknown_reason is not None
+    assert silent.unknown_reason.kind is UnknownKind.EXITED_IN_C
+    assert (asked.cause, asked.ended_by, asked.exitcode) == (Cause.TERMINATED, run.main.id, 5)
+    assert run.main.cause is Cause.RETURNED
+    assert missing(run) == [(FUNCTION, "_exit")]
+
+
+def test_a_timer_of_faulthandler_that_does_not_end_it_is_no_reason() -> None:
+    run = observed("leaves_by_faulthandler", "")
+    assert run["silent"].cause is Cause.RETURNED
+    assert run.witness.complete, run.witness.missing
+
+
+def test_faulthandlers_timer_is_known_where_an_option_imports_it() -> None:
+    command = [sys.executable, "-X", "faulthandler", FOREIGN, "leaves_by_faulthandler"]
+    run = pytest_proclife.run(command)
+    assert run["silent"].unknown_reason is not None
+    assert run["silent"].unknown_reason.kind is UnknownKind.EXITED_IN_C
+
+
+def test_an_interpreter_that_c_ends_has_not_left_by_sys_exit() -> None:
+    run = observed("finalizes")
+    assert (run.main.cause, run.main.exitcode) == (Cause.UNKNOWN, 3)
+    assert run.main.unknown_reason is not None
+    assert run.main.unknown_reason.kind is UnknownKind.EXITED_IN_C
+
+
+def test_a_fork_by_its_number_has_reports_of_its_own() -> None:
+    run = observed("forks_by_number")
+    (child,) = run.children
+    assert (child.kind, child.cause, child.exitcode) == ("os_fork", Cause.OS_EXIT, 4)
+    assert missing(run) == [(FUNCTION, "syscall")]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +224,13 @@ def test_what_a_subinterpreter_does_is_not_seen_and_said(text: str, cause: Cause
         assert run["child"].cause is Cause.UNKNOWN
     else:
         assert run["child"].cause is Cause.KILLED
+
+
+@needs("_testcapi")
+def test_a_subinterpreter_of_cpythons_own_tests_is_said() -> None:
+    run = observed("interprets_by_tests")
+    assert run["child"].cause is Cause.UNKNOWN
+    assert (SUBINTERPRETER, "") in missing(run)
 
 
 @pytest.mark.parametrize("text", ["import sys; print(sys.path, sorted(sys.modules))"])

@@ -56,10 +56,10 @@ def decide(history: History) -> Verdict:
             verdict = rule(history)
             if verdict is not None:
                 return replace(verdict, ending=ending)
-        if history.last_report:
-            raise Unknown(UnknownKind.FINISH_REPORT)
-        in_c = history.exits_in_c
-        raise Unknown(UnknownKind.EXITED_IN_C if in_c else UnknownKind.NO_END_REPORTED)
+        if history.exits_in_c:
+            raise Unknown(UnknownKind.EXITED_IN_C)
+        reported = history.last_report
+        raise Unknown(UnknownKind.FINISH_REPORT if reported else UnknownKind.NO_END_REPORTED)
     except Unknown as unknown:
         return Verdict(cause=Cause.UNKNOWN, ending=ending, unknown=unknown.reason)
 

@@ -32,7 +32,10 @@ _OF_FUNCTIONS = (
     (wire.HANDLING, {Power.HANDLE}),
     (wire.ANYTHING, set(Power)),
 )
-_OF_SUBINTERPRETER = {Power.START, Power.EXIT, Power.SUBINTERPRETER}
+_NOT_INHERITED = {
+    wire.SUBINTERPRETER: {Power.START, Power.EXIT, Power.SUBINTERPRETER},
+    wire.FAULTHANDLER: {Power.EXIT},
+}
 
 
 def find(processes: Sequence[ProcessFacts], family: Family) -> tuple[Powers, ...]:
@@ -50,17 +53,17 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> tuple[Powers, ...
         for report in process.reports:
             _add(taken, report, _by_function(report))
         inherited[number] = taken
-        # a fork does not have the subinterpreters of its parent
+        # a fork has neither the subinterpreters nor the threads of its parent
         found[number] = dict(taken)
         for report in process.reports:
-            if report.kind == wire.FOREIGN and report.field(0) == wire.SUBINTERPRETER:
-                _add(found[number], report, _OF_SUBINTERPRETER)
+            if report.kind == wire.FOREIGN:
+                _add(found[number], report, _NOT_INHERITED.get(report.field(0), ()))
     # one that could not be started is not in the order: it has none
     return tuple(found.get(process.number, {}) for process in processes)
 
 
 def _by_function(report: Report) -> Iterable[Power]:
-    if report.kind == wire.FOREIGN:
+    if report.kind == wire.FOREIGN and report.field(0) not in _NOT_INHERITED:
         name = report.field(1)
     elif report.kind == wire.EARLY and report.field(0) == "function":
         name = report.field(1).rpartition(".")[2]

@@ -225,9 +225,13 @@ def _gaps_of(process: ProcessFacts) -> tuple[Gap, ...]:
         found += _gaps_of_program(program, before)
         last = program[-1]
         before = last.at
-    if exited and process.replaced_at is None and process.last_of_program(wire.EXITING) is None:
+    if exited and _exited_unseen(process):
         found.append((before, _end(process)))
     return tuple(found)
+
+
+def _exited_unseen(process: ProcessFacts) -> bool:
+    return process.replaced_at is None and process.last_of_program(wire.EXITING) is None
 
 
 def _unexplained(process: ProcessFacts, gaps: tuple[Gap, ...], powers: Powers) -> tuple[Gap, ...]:
@@ -273,6 +277,10 @@ def _missing(
                 yield Missing(process=id, kind=MissingKind.STARTED_EARLY, what=what)
         elif report.kind == wire.FOREIGN and report.field(0) == wire.SUBINTERPRETER:
             yield Missing(process=id, kind=MissingKind.SUBINTERPRETER)
+        elif report.kind == wire.FOREIGN and report.field(0) == wire.FAULTHANDLER:
+            if _exited_unseen(process):  # else its timer did not get that far
+                name = report.field(1)[:100]
+                yield Missing(process=id, kind=MissingKind.FOREIGN_FUNCTION, what=name)
         elif report.kind == wire.FOREIGN:
             name = report.field(1)[:100]
             yield Missing(process=id, kind=MissingKind.FOREIGN_FUNCTION, what=name)

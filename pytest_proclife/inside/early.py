@@ -53,8 +53,7 @@ def attach() -> None:
     watch.on_event("os.posix_spawn", _on_posix_spawn)
     if "ctypes" in sys.modules:
         foreign.look_for_taken()
-    if "_interpreters" in sys.modules:
-        foreign.watch_interpreters(sys.modules["_interpreters"])
+    foreign.look_for_modules()
 
 
 def _name(tail: str) -> str:

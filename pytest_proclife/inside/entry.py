@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FORKED = "_proclife.forked"  # an audit event
+_CFFI, _FAULTHANDLER = "_cffi_backend", "faulthandler"
+# the modules of C that `foreign` watches; it is loaded when it is needed
+_OF_C = (_CFFI, _FAULTHANDLER, "_interpreters", "_testcapi", "_testinternalcapi")
 # The last module that `site` needs, or under -S the interpreter; and what may stand behind it in
 # sys.modules if neither a .pth file nor an embedding program has imported anything.
 _LAST = ("_sitebuiltins", "io")
@@ -67,10 +70,11 @@ def _watch_foreign() -> None:
     watch.on_event("ctypes.dlsym", _on_symbol)
     watch.on_event("ctypes.dlsym/handle", _on_symbol)
     watch.on_module("cffi/api.py", lambda module: foreign.watch_cffi(module))
-    if sys.version_info >= (3, 13):
-        # the event below does not come to hooks of Python any more
-        watch.on_event("import", _on_import)
-    else:
+    watch.on_name(_CFFI, lambda code: foreign.module_runs(code))
+    watch.on_event("import", _on_import)
+    if _FAULTHANDLER in sys.modules:  # by -X faulthandler
+        foreign.watch_module(sys.modules[_FAULTHANDLER])
+    if sys.version_info < (3, 13):  # `foreign` has what comes in its place
         watch.on_event("cpython.PyInterpreterState_New", lambda _: foreign.new_interpreter())
 
 
@@ -80,8 +84,8 @@ def _on_symbol(arguments: "tuple[Any, ...]") -> None:
 
 
 def _on_import(arguments: "tuple[Any, ...]") -> None:
-    if arguments[0] == "_interpreters":
-        foreign.interpreters_come()
+    if arguments[0] in _OF_C:
+        foreign.module_comes(arguments[0])
 
 
 # --- what was there before

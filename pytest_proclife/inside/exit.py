@@ -53,6 +53,9 @@ _REPLACED = "replaced"
 # an exception leaves a child before its run()      multiproc, _on_os_exit    raised, sys_exit
 # os._exit, before all these                        nothing: EXITING has it
 #
+# A fork after that, as by an exit handler, runs on into the rest of the exit path: it has the end
+# of the process that forked it, unless it leaves by os._exit or a signal.
+#
 # What was not seen is SystemExit, since nothing else leads out of an interpreter:
 # `handle_system_exit` (Python/pythonrun.c) calls `Py_Exit` past the hook. _unseen_end() has the
 # exceptions, and the rule for 3.11, which sees main's code return only with -m and -c.
@@ -61,7 +64,10 @@ _REPLACED = "replaced"
 class _OwnCode:
     """How far this process's own code has come."""
 
-    __slots__ = ("code", "has_tasks", "inherited", "is_reported", "run_code", "state")
+    __slots__ = (
+        *("code", "ended", "ended_before", "has_tasks", "inherited", "is_reported"),
+        *("may_finalize", "run_code", "state"),
+    )
 
     def __init__(self) -> None:
         self.state = _NOT_BEGUN
@@ -71,6 +77,10 @@ class _OwnCode:
         self.run_code: CodeType | None = None
         # by report_end(); False again in a fork, and when a child of multiprocessing begins
         self.is_reported = False
+        self.ended = ""  # how it was reported
+        # how that of the process that forked this one had ended by then; "" if it had not
+        self.ended_before = ""
+        self.may_finalize = False  # it took a function of C that ends as sys.exit() does
         self.has_tasks = False  # it is a Pool's worker: multiproc
         # the exception that its parent was handling at the fork, as _identity() has it: a
         # reference to it would keep what its frames refer to
@@ -118,7 +128,9 @@ def install(kind: str) -> None:
 
 
 def after_fork() -> None:
-    """In a forked child: its own code has not ended."""
+    """In a forked child: its own code has not ended, unless it was forked after that."""
+    if own.is_reported:
+        own.ended_before = own.ended
     own.is_reported = False
     own.inherited = _identity(_exc_info()[1])
     if own.state is _BEGUN:
@@ -228,8 +240,10 @@ def _on_excepthook(arguments: "tuple[Any, ...]") -> None:
 
 def _unseen_end() -> "str | None":
     """How main's code ended, if neither its return nor an uncaught exception was seen."""
-    if own.state is _NOT_OPENED or own.state is _REPLACED or watch.is_blind():
+    if own.state is _NOT_OPENED or own.state is _REPLACED or watch.is_blind() or own.may_finalize:
         return None
+    if own.ended_before:
+        return own.ended_before
     by_exit = _ended_by_exit()
     return None if by_exit is None else SYS_EXIT if by_exit else RETURNED
 
@@ -243,7 +257,7 @@ def main_exits(handled: "str | None" = None) -> None:
 
 def report_end_of_main() -> None:
     """Report how main's code ended, if it has: in an exit handler, or a thread that outlives it."""
-    if own.is_reported:
+    if own.is_reported or own.ended_before:
         return
     how = _unseen_end()
     ended_here = own.state is _BEGUN and not is_running(own.code)
@@ -272,7 +286,7 @@ def report_end(
     recorder.notice_fork()
     if own.is_reported:
         return
-    own.is_reported = True
+    own.is_reported, own.ended = True, how
     if handled is None:
         handled = handlers.handled()
     if error is None:

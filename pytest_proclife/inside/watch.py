@@ -49,6 +49,8 @@ else:  # 3.11:
 _LOADED = "_proclife.loaded"  # an audit event: the index of an action in `_loaded`
 
 modules: "dict[str, list[Callable[[Module], object]]]" = {}  # by "folder/file.py"
+# by a name that the module's code uses
+_by_name: "dict[str, Callable[[CodeType], object]]" = {}
 _events: "dict[str, Callable[[tuple[Any, ...]], object]]" = {}  # by the audit event's name
 # finds a function of a module that has run: set by `early`
 find_function: "Callable[[ModuleType, tuple[str, ...]], Any] | None" = None
@@ -67,6 +69,11 @@ def on_module(tail: str, handler: "Callable[[Module], object]") -> None:
     It is `handler(module)` for one that had run before the recorder came.
     """
     modules.setdefault(tail, []).append(handler)
+
+
+def on_name(name: str, handler: "Callable[[CodeType], object]") -> None:
+    """Have `handler(code)` called when a module is about to run whose own code uses a name."""
+    _by_name[name] = handler
 
 
 def begin() -> "Callable[[str, tuple[Any, ...]], None]":
@@ -125,6 +132,9 @@ def module_runs(code: "CodeType", path: str) -> None:
     """A module is about to run: call the handlers that `on_module` was given for it."""
     for handler in modules.get(path[path.rfind("/", 0, path.rfind("/")) + 1 :], ()):
         handler(code)
+    for name, by_name in _by_name.items():
+        if name in code.co_names:
+            by_name(code)
 
 
 def watch(code: "CodeType | None", **handlers: "Unpack[Handlers]") -> None:

@@ -133,6 +133,8 @@ def _reaped(fact: records.Reaped, run: Run | None) -> str:
 def _foreign(fact: records.Foreign, run: Run | None) -> str:
     if not fact.function:
         return f"made a {fact.by}"
+    if fact.by == "faulthandler":
+        return "set a timer of faulthandler that ends it by _exit()"
     return f"took {fact.function}() of the C library by {fact.by}"
 
 

@@ -1,6 +1,7 @@
 """Does below Python what its first argument says: by functions of C, or in a subinterpreter."""
 
 import ctypes
+import faulthandler
 import importlib.util
 import multiprocessing
 import os
@@ -82,6 +83,58 @@ def kills_by_pointer() -> None:
     child.join()
 
 
+def kills_by_address() -> None:
+    """The function is taken by one that is taken by ctypes."""
+    child = started()
+    libc.dlsym.restype = ctypes.c_void_p
+    address = libc.dlsym(None, b"kill")
+    ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(address)(child.pid, signal.SIGKILL)
+    child.join()
+
+
+DECLARED = "int kill(int pid, int number);"
+
+
+def kills_by_cffi(how: str, folder: str = "") -> None:
+    import cffi  # type: ignore[import-untyped]
+
+    child, ffi = started(), cffi.FFI()
+    if how == "inline":
+        ffi.cdef(DECLARED)
+        kill = ffi.dlopen(None).kill
+    elif how == "declared later":
+        library = ffi.dlopen(None)
+        ffi.cdef(DECLARED)
+        kill = library.kill
+    elif how == "variable":
+        ffi.cdef("extern char kill;")
+        address = ffi.addressof(ffi.dlopen(None), "kill")
+        kill = ffi.cast("int (*)(int, int)", address)
+    elif how == "backend":
+        import _cffi_backend as backend  # type: ignore[import-untyped]
+
+        number = backend.new_primitive_type("int")
+        function = backend.new_function_type((number, number), number, False)
+        kill = backend.load_library(None, 0).load_function(function, "kill")
+    else:  # compiled ahead, as makes_cffi() does
+        sys.path.insert(0, folder)
+        module = importlib.import_module("compiled")
+        library = module.lib if how == "API" else module.ffi.dlopen(None)
+        kill = library.kill
+    kill(child.pid, signal.SIGKILL)
+    child.join()
+
+
+def declares_others_by_cffi() -> None:
+    import cffi
+
+    ffi = cffi.FFI()
+    ffi.cdef("int getpid(void); struct kill { int fork; };")
+    ffi.dlopen(None).getpid()
+    cffi.FFI().cdef(DECLARED)  # and opens no library
+    brother().join()
+
+
 def kills_by_number() -> None:
     child = started()
     libc.syscall(62, child.pid, signal.SIGKILL)  # kill(2) of x86-64; another call elsewhere
@@ -114,6 +167,34 @@ def forks(how: str) -> None:
             libc._exit(4)
     else:
         os.waitpid(pid, 0)
+
+
+def leaves_by_faulthandler(exits: str = "exits") -> None:
+    """One who catches a request ends beside it."""
+    asked = started(leaves_at_a_signal)
+    child = fork.Process(target=waits_for_faulthandler, args=(exits,), name="silent")
+    child.start()
+    child.join()
+    asked.terminate()
+    asked.join()
+
+
+def waits_for_faulthandler(exits: str) -> None:
+    faulthandler.dump_traceback_later(0.05 if exits else 60, exit=True)
+    time.sleep(60 if exits else 0)
+
+
+def finalizes() -> None:
+    ctypes.pythonapi.Py_Exit(3)
+
+
+def forks_by_number() -> None:
+    is_x86 = os.uname().machine == "x86_64"
+    # fork(2) of x86-64; elsewhere there is only clone(2)
+    pid = libc.syscall(57) if is_x86 else libc.syscall(220, signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(4)
+    os.waitpid(pid, 0)
 
 
 def starts() -> None:
@@ -151,6 +232,13 @@ def interprets(text: str) -> None:
     run = getattr(module, "exec", None) or module.run_string
     run(interpreter, f"import os; {text.format(pid=child.pid)}")
     child.kill()
+    child.join()
+
+
+def interprets_by_tests() -> None:
+    """By the module for CPython's own tests."""
+    child = started()
+    importlib.import_module("_testcapi").run_in_subinterp(f"import os; os.kill({child.pid}, 9)")
     child.join()
 
 

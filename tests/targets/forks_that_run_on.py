@@ -1,4 +1,7 @@
-"""A fork that goes on in main's code, until it leaves as the argument says; main waits for it."""
+"""A fork that goes on in main's code, until it leaves as the argument says; main waits for it.
+
+Or an exit handler forks, after main's code has ended as the argument says.
+"""
 
 from __future__ import annotations
 
@@ -34,5 +37,11 @@ if __name__ == "__main__":
         process = multiprocessing.get_context("fork").Process(target=fork, args=(sys.argv[2],))
         process.start()
         process.join()
+    elif sys.argv[1] == "handler":
+        atexit.register(fork, sys.argv[3] if len(sys.argv) > 3 else "return")
+        if sys.argv[2] == "sys.exit":
+            sys.exit(3)
+        if sys.argv[2] == "raise":
+            raise LookupError
     else:
         fork(sys.argv[2])

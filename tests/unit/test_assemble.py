@@ -1463,6 +1463,31 @@ def test_a_fork_has_the_functions_that_its_parent_took_and_no_subinterpreters() 
     )
 
 
+def test_a_timer_of_faulthandler_is_a_way_to_exit_for_its_own_process_alone() -> None:
+    log = Log()
+    child = log.child()
+    child.says(wire.FOREIGN, wire.FAULTHANDLER, "_exit")
+    fork = log.process()
+    fork.hello(child)
+    fork.ends(1)
+    child.collects(fork, 1)
+    child.ends(1)
+    log.main.collects(child, 1)
+    log.main.says(wire.FOREIGN, wire.FAULTHANDLER, "_exit")
+    log.main.returns()
+    run = log.run()
+
+    assert [str(p.unknown_reason) for p in run.descendants] == [
+        "it exited without a report, as it can below Python",
+        "it exited without a report of its finish or of os._exit()",
+    ]
+    assert {(m.process, m.kind) for m in run.witness.missing} == {
+        (run["Process-1"].id, "foreign_function"),
+        (2, "reports"),
+    }
+    assert "set a timer of faulthandler that ends it by _exit()" in map(str, run.main.evidence)
+
+
 def test_a_function_that_is_taken_after_a_fork_is_not_the_forks() -> None:
     log = Log()
     child = log.child()
