@@ -189,6 +189,22 @@ def test_a_program_that_c_starts_is_looked_for() -> None:
     assert {p.cause for p in run.descendants} <= {Cause.EXITED}
 
 
+def test_a_program_that_ends_at_once_has_not_the_name_of_its_parent(fifo: Path) -> None:
+    # the copy of the shell is found, and then becomes a program that is gone before the next look
+    text = f"read line <{fifo} && exec true"
+    shell = pytest_proclife.Code(
+        f"import subprocess\nsubprocess.run(['sh', '-c', '({text}); exit 3'])\n"
+    )
+    with pytest_proclife.start(shell) as main:
+        main.wait_for(lambda run: len(run.descendants) == 2)
+        fifo.write_text("go\n")
+        run = main.wait()
+    shell_itself, copy = run.descendants
+    assert (shell_itself.name, shell_itself.exitcode) == ("sh", 3)
+    assert copy.name in ("true", "subprocess")
+    assert copy.argv in (("true",), None)
+
+
 def test_a_program_that_c_executes_leaves_the_cause_open() -> None:
     run = observed("executes")
     assert (run["child"].cause, run["child"].exitcode) == (Cause.UNKNOWN, 0)

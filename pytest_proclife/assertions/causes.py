@@ -13,7 +13,15 @@ from pytest_proclife.assertions.violation import (
     on_each,
     outcome,
 )
-from pytest_proclife.records import Cause, Ending, ExceptionInfo, ProcessRecord, SignalSent
+from pytest_proclife.records import (
+    Cause,
+    Ending,
+    ExceptionInfo,
+    HandlerRan,
+    ProcessRecord,
+    SignalSent,
+    SignalTaken,
+)
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
 from pytest_proclife.render.text import plain
 
@@ -49,14 +57,24 @@ def about_cause(process: ProcessRecord, wanted: Cause | None) -> str:
         case Cause.SIGNALED:
             return about_signal(process)
         case _ if wanted in (Cause.TERMINATED, Cause.KILLED):
-            if not process.requests:
-                return "no signal to it was seen (process.requests is empty)"
-            return "process.requests lists every signal that was sent to it: none of them ended it"
+            return _about_no_such_request(process)
         case _:
             return (
                 "process.ending says how it ended, process.requests lists the signals that were "
                 "sent to it"
             )
+
+
+def _about_no_such_request(process: ProcessRecord) -> str:
+    met = next(iter(met_by_nobody(process)), None)
+    if met is not None:
+        return (
+            f"{met.signal} came at {met.at or 0:.3f} s, and it did not end of that: nobody who "
+            "reports sent it"
+        )
+    if not process.requests:
+        return "no signal to it was seen (process.requests is empty)"
+    return "process.requests lists every signal that was sent to it: none of them ended it"
 
 
 def about_signal(process: ProcessRecord) -> str:
@@ -75,6 +93,13 @@ def own_signal(process: ProcessRecord) -> SignalSent | None:
     sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
     own = [s for s in sent if s.about == process.id and s.signal == process.signal and s.certain]
     return own[-1] if own else None
+
+
+def met_by_nobody(process: ProcessRecord) -> list[HandlerRan | SignalTaken]:
+    """The signals that came, as its handlers or `sigwait()` show, and that nobody reported."""
+    sent = {fact.signal for fact in process.evidence if isinstance(fact, SignalSent)}
+    came = (fact for fact in process.evidence if isinstance(fact, HandlerRan | SignalTaken))
+    return [fact for fact in came if fact.signal not in sent]
 
 
 def _about_clean_up(process: ProcessRecord) -> str:

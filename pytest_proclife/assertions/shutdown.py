@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from pytest_proclife import records
-from pytest_proclife.assertions.causes import about_cause, about_signal, own_signal
+from pytest_proclife.assertions.causes import (
+    about_cause,
+    about_signal,
+    met_by_nobody,
+    own_signal,
+)
 from pytest_proclife.assertions.violation import (
     Offence,
     Records,
@@ -13,7 +18,15 @@ from pytest_proclife.assertions.violation import (
     outcome,
     unseen,
 )
-from pytest_proclife.records import Cause, Disposition, Ending, ProcessRecord, SignalSent, Source
+from pytest_proclife.records import (
+    Cause,
+    Disposition,
+    Ending,
+    ProcessRecord,
+    SignalSent,
+    Source,
+    UnknownKind,
+)
 from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain, seconds
 
@@ -83,7 +96,12 @@ def _was_caught(process: ProcessRecord, sent: SignalSent) -> bool:
 
 def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
     hint = "process.requests lists every signal that was sent to it, with its sender"
-    reason = unseen(process)
+    met = next((fact for fact in met_by_nobody(process) if fact.signal in (wanted, *_ASKING)), None)
+    if met is not None:
+        it = "its handler of {} ran" if isinstance(met, records.HandlerRan) else "it took {}"
+        actual = f"{it.format(met.signal)}, and who sent that is not known ({describe(process)})"
+        return Offence(process, actual, hint, known=False)
+    reason = unseen(process) or _may_have_been_asked(process)
     if reason is not None:
         actual = f"whether it was sent any {wanted} is not known: {reason}"
         return Offence(process, actual, hint, known=False)
@@ -92,6 +110,22 @@ def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
         hint = f"{about_signal(process)}: that is no request of another process"
     sent = f"{who} sent it {'a' if who == 'nobody' else 'no'} {wanted}"
     return Offence(process, f"{sent} ({describe(process)})", hint)
+
+
+_UNSEEN_REQUEST = (
+    UnknownKind.UNOBSERVED_SENDER,
+    UnknownKind.FOREIGN_SENDER,
+    UnknownKind.REQUEST_REPORT,
+    UnknownKind.EARLIER_REQUEST_REPORT,
+    UnknownKind.UNCERTAIN_REQUEST,
+    UnknownKind.UNCERTAIN_EARLIER_REQUEST,
+)
+
+
+def _may_have_been_asked(process: ProcessRecord) -> str | None:
+    """Why it may have been sent a signal that is not in its requests, if its cause says so."""
+    reason = process.unknown_reason
+    return plain(str(reason)) if reason is not None and reason.kind in _UNSEEN_REQUEST else None
 
 
 def _not_caught(process: ProcessRecord, requests: list[SignalSent]) -> Offence:

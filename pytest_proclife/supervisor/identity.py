@@ -24,6 +24,7 @@ class Process:
         "handle",
         "key",
         "last_kind",
+        "name_before",
         "number",
         "pid",
         "reaped",
@@ -38,6 +39,9 @@ class Process:
         self.ended = self.reaped = False
         self.children: list[Process] = []
         self.arguments: tuple[str, ...] = ()  # if it was found, not reported
+        # its parent's name, if it was found with the command line of that: it may have been just
+        # before an exec, which changes both
+        self.name_before = ""
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
         # the rest serves the comparison by pid, in monotonic ns
         self.began = 0  # it reports nothing before that

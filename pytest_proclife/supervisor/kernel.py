@@ -326,6 +326,14 @@ def command_line(pid: int) -> tuple[str, ...]:
     return tuple(part.decode("utf-8", "backslashreplace") for part in parts[:64])
 
 
+def name(pid: int) -> str:
+    """The name of a process, also of a zombie: proc_pid_comm(5). Empty if there is none."""
+    try:
+        return contents("/proc/%d/comm" % pid).decode("utf-8", "backslashreplace").strip()
+    except OSError:
+        return ""
+
+
 def send(pidfd: int, signal: int) -> bool:
     """Send a signal to the process of a pidfd; returns whether it could be sent."""
     try:

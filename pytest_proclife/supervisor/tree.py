@@ -23,6 +23,7 @@ _FEW = 8  # zombies up to which each wake-up looks whether they have been reaped
 _LOOK = 0.01  # s between two looks if there are more
 _MOST = 64  # of one look
 _HALF = 0.5  # of a wake-up: what its second look has found
+_NAME_LENGTH = 15  # TASK_COMM_LEN without the NUL: proc_pid_comm(5)
 _YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machine that is busy
 _LOOKS = 20  # a bound: a program may start processes faster than they are found
 _DOES_NOT_REPORT = b"0"
@@ -297,6 +298,7 @@ class Tree:
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
+            self._look_at_last_program(process)
             self._note_limit(process)
             self.adopt()  # what it started has become our child by now
 
@@ -339,9 +341,21 @@ class Tree:
                 continue
             # it was found, maybe right after its fork, and may run another program by now
             arguments = kernel.command_line(process.pid)
-            if arguments and arguments != process.arguments and process.has_pid():
-                process.arguments = arguments
+            # its name alone: in the middle of an exec still that from before, or it is a zombie
+            name = process.arguments[0].rpartition("/")[2][:_NAME_LENGTH]
+            known = (), process.arguments, (process.name_before,), (name,)
+            if arguments not in known and process.has_pid():
+                process.arguments, process.name_before = arguments, ""
                 self.note(protocol.PROGRAM, process, arguments)
+
+    def _look_at_last_program(self, process: Process) -> None:
+        """Note what ran in a process that has ended, if it was seen only as its parent's copy."""
+        if process.name_before:
+            name = kernel.name(process.pid)
+            if not process.has_pid():
+                self.note(protocol.PROGRAM, process, ())  # nobody knows
+            elif name != process.name_before:
+                self.note(protocol.PROGRAM, process, (name,))
 
     def adopt(self) -> None:
         """Look for orphans that have not been reported: they are children of this process."""
@@ -369,6 +383,10 @@ class Tree:
                 self.note(protocol.ADOPTED, process)
             if not may_report_yet:
                 process.arguments = arguments
+                if parent is not None:
+                    name = kernel.name(parent.pid)
+                    if arguments in (kernel.command_line(parent.pid), (name,)):
+                        process.name_before = name
                 self.opaque.add(process)
                 self._note_limit(process)
 

@@ -131,3 +131,43 @@ def test_who_kept_main_was_asked_to_end_or_was_not(
     sentences = " ".join(feedback.sentences(run, (run.main,)))
     assert ("took its time" in sentences) is asked
     assert ("A daemon process would" in sentences) is not asked
+
+
+def run_with_a_shell(*, catches: bool) -> Run:
+    """A shell runs, and may have sent SIGTERM: the job catches that, or dies of it."""
+    log = Log()
+    child = log.child(name="job")
+    shell = log.program(log.main, "/bin/sh", "-c", "kill 101")
+    if catches:
+        child.catches(15)
+        child.returns()
+    else:
+        child.ends(signal=15)
+    log.main.collects(child, 0 if catches else -15)
+    shell.ends(0)
+    log.main.returns()
+    return log.run()
+
+
+@pytest.mark.parametrize(
+    ("catches", "words"),
+    [
+        (True, "its handler of SIGTERM ran, and who sent that is not known"),
+        (False, "whether it was sent any request to end is not known: a program that does not"),
+    ],
+)
+def test_a_request_whose_sender_is_not_known_was_sent_all_the_same(
+    catches: bool, words: str
+) -> None:
+    run = run_with_a_shell(catches=catches)
+    with pytest.raises(LifecycleError) as caught:
+        assert_shut_down(run["job"])
+    sentence = str(caught.value).partition("\n")[0]
+    assert words in sentence
+    assert "nobody" not in sentence
+
+
+def test_a_signal_that_it_caught_was_seen() -> None:
+    run = run_with_a_shell(catches=True)
+    words = hint(lambda: assert_terminated(run["job"]))
+    assert "and it did not end of that: nobody who reports sent it" in words
