@@ -464,7 +464,8 @@ class Foreign(Evidence, kind=EvidenceKind.FOREIGN):
     """From here on it could act below Python, unseen.
 
     `by` is "ctypes" or "cffi", by which it took a `function` of C, "faulthandler", whose timer may
-    call it, or "subinterpreter".
+    call it, or "subinterpreter". A function such as `prctl` can only have the kernel send a signal
+    to this process.
     """
 
     by: str

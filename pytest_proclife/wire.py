@@ -79,7 +79,19 @@ ANYTHING = (
 )
 SUBINTERPRETER = "subinterpreter"  # for `by what`, without a function's name
 FAULTHANDLER = "faulthandler"  # its timer calls `_exit` if the program lets it get that far
-FUNCTIONS = (STARTING, FORKING, SIGNALLING, EXECUTING, EXITING_IN_C, RAISING, HANDLING, ANYTHING)
+# by these it has the kernel send a signal to itself: nothing of it is unseen but the reason
+ASKING_KERNEL = "prctl alarm ualarm setitimer timer_create setrlimit setrlimit64 prlimit prlimit64"
+FUNCTIONS = (
+    STARTING,
+    FORKING,
+    SIGNALLING,
+    EXECUTING,
+    EXITING_IN_C,
+    RAISING,
+    HANDLING,
+    ANYTHING,
+    ASKING_KERNEL,
+)
 
 TAKEN_BY = ("sigwait", "sigwaitinfo", "sigtimedwait")  # the calls that CAUGHT may name as `via`
 # "ended": nobody has collected its status; "unknown": nobody can tell

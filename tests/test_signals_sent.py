@@ -271,6 +271,9 @@ def test_a_parents_end_in_the_same_moment_is_told_of_who_died_of_a_signal() -> N
     assert (child.cause, child.signal, parent.cause) == (Cause.SIGNALED, "SIGKILL", Cause.OS_EXIT)
     (fact,) = (f for f in child.evidence if f.kind is EvidenceKind.PARENT_ENDED)
     assert fact.about == parent.id
+    # the call that asked the kernel for it
+    assert "took prctl() of the C library by ctypes" in map(str, child.evidence)
+    assert run.witness.complete, run.witness.missing
 
 
 @pytest.mark.slow

@@ -281,6 +281,6 @@ def _missing(
             if _exited_unseen(process):  # else its timer did not get that far
                 name = report.field(1)[:100]
                 yield Missing(process=id, kind=MissingKind.FOREIGN_FUNCTION, what=name)
-        elif report.kind == wire.FOREIGN:
+        elif report.kind == wire.FOREIGN and report.field(1) not in wire.ASKING_KERNEL.split():
             name = report.field(1)[:100]
             yield Missing(process=id, kind=MissingKind.FOREIGN_FUNCTION, what=name)

@@ -14,10 +14,13 @@ from pytest_proclife.assertions.violation import (
     outcome,
 )
 from pytest_proclife.records import (
+    AlarmDue,
     Cause,
+    CpuLimit,
     Ending,
     ExceptionInfo,
     HandlerRan,
+    ParentEnded,
     ProcessRecord,
     SignalSent,
     SignalTaken,
@@ -82,10 +85,31 @@ def about_signal(process: ProcessRecord) -> str:
     own = own_signal(process)
     if own is not None:
         return f"it sent {own.signal} to itself by {plain(own.via)} at {own.at or 0:.3f} s"
+    known = _of_the_kernel(process)
+    if known is not None:
+        return known
     sender = f"no process that reports sent it {process.signal}"
     if process.run.witness.missing:
         return f"{sender}: run.witness.missing says what could not be seen, and of which process"
     return f"{sender}: its own code, the kernel or a process outside of the run may have"
+
+
+def _of_the_kernel(process: ProcessRecord) -> str | None:
+    """For what the kernel may have sent the signal that it died of, as its evidence says."""
+    for fact in process.evidence:
+        match fact:
+            case AlarmDue():
+                return f"its own timer, set by signal.alarm() or setitimer(), sent {process.signal}"
+            case CpuLimit():
+                return f"the kernel sends {process.signal} at a limit of processor time: {fact}"
+            case ParentEnded():
+                return (
+                    f"its parent ended at that moment: the kernel sends {process.signal} then to a "
+                    "process that has asked for that by prctl(PR_SET_PDEATHSIG)"
+                )
+            case _:
+                pass  # the others name no sender
+    return None
 
 
 def own_signal(process: ProcessRecord) -> SignalSent | None:

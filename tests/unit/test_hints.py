@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from histories import Log
+from histories import STEP, Log, Process
 
 from pytest_proclife import (
     LifecycleError,
@@ -16,6 +16,7 @@ from pytest_proclife import (
     assert_returned,
     assert_shut_down,
     assert_terminated,
+    wire,
 )
 from pytest_proclife.exercises import feedback
 from pytest_proclife.records import Run
@@ -171,3 +172,39 @@ def test_a_signal_that_it_caught_was_seen() -> None:
     run = run_with_a_shell(catches=True)
     words = hint(lambda: assert_terminated(run["job"]))
     assert "and it did not end of that: nobody who reports sent it" in words
+
+
+def run_with_a_death(signal: int, tell: Callable[[Process], None], *, orphan: bool = False) -> Run:
+    log = Log()
+    parent = log.child(name="parent")
+    child = log.child(parent, name="job")
+    tell(child)
+    log.now += 10 * STEP
+    if orphan:
+        parent.exits(0)
+        child.ends(signal=signal, orphan=True)
+    else:
+        child.ends(signal=signal)
+    return log.run()
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (
+            run_with_a_death(14, lambda child: child.says(wire.ALARM, str(STEP))),
+            "its own timer, set by signal.alarm() or setitimer(), sent SIGALRM",
+        ),
+        (
+            run_with_a_death(24, lambda child: child.says(wire.CPU_LIMIT, "1", "2")),
+            "the kernel sends SIGXCPU at a limit of processor time: its processor time was limited",
+        ),
+        (
+            run_with_a_death(9, lambda child: None, orphan=True),
+            "its parent ended at that moment: the kernel sends SIGKILL then to a process that",
+        ),
+    ],
+)
+def test_what_the_kernel_sent_is_told_as_the_evidence_has_it(run: Run, words: str) -> None:
+    assert run["job"].cause == "signaled"
+    assert hint(lambda: assert_terminated(run["job"])).startswith(words)
