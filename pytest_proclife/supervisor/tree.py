@@ -215,7 +215,7 @@ class Tree:
         elif _starts_unseen(kind, report):
             self.opaque.add(process)
         elif kind == wire.EARLY and report.field(0) == b"child":
-            self._find_children(process)
+            self._find_children(process, report=False)  # it started them before it could report
         elif kind == wire.KILL and about is not None and not about.ended:
             if not report.field(6):  # the sender could not look before it sent the signal
                 self.log += signals.states(about, report.number(1))
@@ -361,7 +361,8 @@ class Tree:
         """Look for orphans that have not been reported: they are children of this process."""
         self._find_children(None)
 
-    def _find_children(self, parent: Process | None) -> None:
+    def _find_children(self, parent: Process | None, report: bool = True) -> None:
+        """Take up the children that are not known; if they `report`, young ones may do so yet."""
         for child in kernel.children(posix.getpid() if parent is None else parent.pid):
             known = self.living.get(child)
             if known is not None and (kernel.PIDFS in kernel.offered or known.has_pid()):
@@ -374,7 +375,7 @@ class Tree:
             if self.identities.of(handle, child) or not self._is_found(handle, child, parent):
                 posix.close(handle)
                 continue
-            may_report_yet = self._may_report_yet(child, arguments, parent)
+            may_report_yet = report and self._may_report_yet(child, arguments, parent)
             source = "fork" if may_report_yet else "found"
             process = self._add(child, handle, source, arguments)
             if parent is not None:
