@@ -32,6 +32,21 @@ def test_two_thousand_children_that_exit_at_once_are_recorded_each_with_its_exit
     assert run.witness.complete
 
 
+@pytest.mark.parametrize("reaped_by", ["true", "ignored"])
+def test_programs_that_are_reaped_before_their_start_has_returned_are_recorded(
+    reaped_by: str,
+) -> None:
+    run = pytest_proclife.run(STORM, ["200", reaped_by], timeout=120)
+    assert run.exitcode == 0, run.stderr
+    assert [p.name for p in run.descendants] == ["true"] * 200
+    assert len({p.pid for p in run.descendants}) == 200
+    known = {0} if reaped_by == "true" else {0, None}  # the kernel reaps it, and it may be gone
+    assert {p.exitcode for p in run.descendants} <= known
+    assert {p.joined for p in run.descendants} <= {None, "explicit"}  # wait() may come first
+    assert {p.orphaned for p in run.descendants} == {False}
+    assert {p.parent for p in run.descendants} == {run.main}
+
+
 @pytest.mark.parametrize(
     ("method", "width"),
     [

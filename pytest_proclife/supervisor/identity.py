@@ -110,6 +110,14 @@ class Identities:
                 return None if is_sender and _is_another(process, report) else process
         return None
 
+    def child_that_had(self, pid: int, start: "Report") -> Process | None:
+        """The known process that had a pid after a start had begun; None if it is another."""
+        process = next(reversed(self.by_pid.get(pid, ())), None)
+        at = start.written_at
+        if process is None or at is None or process.reaped_at is None or process.reaped_at > at:
+            return process
+        return None
+
 
 def _is_another(process: Process, report: "Report") -> bool:
     """Whether a process introduces itself that cannot be the one which is known."""

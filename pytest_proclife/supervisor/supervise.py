@@ -149,11 +149,12 @@ class Supervisor:
         tree.read_reports()
         tree.note_ends([])
         for _ in range(_ROUNDS):
-            if not tree.handles:
+            if not (tree.handles or tree.started_gone):
                 return
-            events = self.epoll.poll(_SCAN)
+            events = self.epoll.poll(_SCAN if tree.handles else 0)
             tree.note_ends([item for item in events if item[0] in tree.handles])
             tree.read_reports()
+            tree.note_ends([])
 
     def _send_news(self) -> None:
         """Send what the caller has asked for; an event says when there is room for the rest."""
@@ -183,6 +184,8 @@ class Supervisor:
         """Seconds until something has to be done without an event; None if nothing has to be."""
         if self.ending:
             return _ENDING
+        if self.tree.started_gone:
+            return 0.0
         looks = self.tree.opaque or self.tree.zombies
         if self.until is None:
             return _SCAN if looks else None

@@ -28,6 +28,7 @@ _YOUNG = 0.5  # s within which a fork gets the processor and reports, on a machi
 _LOOKS = 20  # a bound: a program may start processes faster than they are found
 _DOES_NOT_REPORT = b"0"
 _NEW = b"new"
+_PROGRAMS = (b"subprocess", b"posix_spawn")  # kinds
 # the functions of C by which a process may start others unseen; "" for a subinterpreter
 _STARTERS = {b""}.union(
     *(s.encode().split() for s in (wire.STARTING, wire.FORKING, wire.EXECUTING, wire.ANYTHING))
@@ -50,6 +51,8 @@ class Tree:
         self.zombies: list[Process] = []
         self.next_look = 0.0  # at these, monotonic s
         self.gone: list[Process] = []  # when they became known; their ends are still to be noted
+        # starts of programs that were gone when they were reported, until the next look
+        self.started_gone: list[tuple[Process, Report]] = []
         self.wakes = 0
         self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
         self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
@@ -149,9 +152,11 @@ class Tree:
         self.gone.append(process)
         return process
 
-    def _about(self, report: Report) -> Process | None:
+    def _about(self, report: Report, sender: Process) -> Process | None:
         """The process that a report is about, by the pidfd that was passed with it."""
         handle = report.passed
+        if handle is None:
+            handle = _open_started(report, sender)
         if handle is None:
             return None
         try:
@@ -183,6 +188,7 @@ class Tree:
     def read_reports(self) -> None:
         """Receive all that has been reported."""
         self.wakes += 1
+        before, self.started_gone = self.started_gone, []
         for report in self.reception.receive(self._made_by_run):
             process = self._sender(report)
             if process is None:
@@ -191,10 +197,31 @@ class Tree:
                 self.reception.reject(report)
             else:
                 report.source.proven = True
-                about = self._about(report)
+                about = self._about(report, process)
+                if about is None and _names_gone_program(report):
+                    self.started_gone.append((process, report))
+                    continue
                 number = None if about is None else about.number
                 self.note(protocol.REPORT, process, report.data, number)
                 self._act_on(report, process, about)
+        self._add_gone(before)
+
+    def _add_gone(self, started: list[tuple[Process, Report]]) -> None:
+        """Take up programs that had been reaped before their start was reported.
+
+        A handler of SIGCHLD may do that, or the kernel if that is ignored. What they reported was
+        written before, so by now it has been read.
+        """
+        for parent, report in started:
+            pid = report.named_pid or 0
+            child = self.identities.child_that_had(pid, report)
+            if child is None:
+                child = self._add(pid, -1, "parent", report=report)
+                child.ended = child.reaped = True
+                child.ended_at = child.reaped_at = time.monotonic_ns()
+                self.gone.append(child)
+                self.adopt()  # what it started has become our child by now
+            self.note(protocol.REPORT, parent, report.data, child.number)
 
     def _act_on(self, report: Report, process: Process, about: Process | None) -> None:
         """Do at once what would be too late later."""
@@ -456,6 +483,30 @@ class Tree:
         for process in list(self.living.values()):
             if not process.ended and kernel.send(process.handle, _signal.SIGKILL):
                 self.note(protocol.CLEANUP, process)
+
+
+def _open_started(report: Report, sender: Process) -> int | None:
+    """A pidfd of the child that a process has started, if no descriptor was left there for one."""
+    pid = report.named_pid if report.kind == wire.STARTED else None
+    if pid is None:
+        return None
+    try:
+        handle = posix.pidfd_open(pid)
+    except OSError:
+        return None  # it has been reaped
+    if kernel.pid_and_parent(handle) == (pid, sender.pid):
+        return handle
+    posix.close(handle)
+    return None
+
+
+def _names_gone_program(report: Report) -> bool:
+    """Whether it is of the start of a program which was gone by then.
+
+    A child of multiprocessing has reported itself, or it was killed before it could.
+    """
+    is_start = report.kind == wire.STARTED and report.passed is None
+    return is_start and report.field(1) in _PROGRAMS and bool(report.named_pid)
 
 
 def _starts_unseen(kind: str, report: Report) -> bool:
