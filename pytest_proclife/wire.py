@@ -17,9 +17,9 @@ REPLACES = "R"  # pid of a Pool's new worker, pid of the worker in whose place i
 TASK = "o"
 RUN = "r"  # parent's pid, kind, name, daemon, start method: its target is about to run
 # its own code is done: how (returned|raised|sys_exit), exception's type, message, traceback,
-# signal whose handler raised it, exit requests for which a handler is set, 1 if the exception is a
-# KeyboardInterrupt, when that handler began (monotonic ns), on 3.11 the signals for which functions
-# of Python were ever handlers
+# signal whose handler raised it (or several, of which it is one), exit requests for which a handler
+# is set, 1 if the exception is a KeyboardInterrupt, when that handler began (monotonic ns), on 3.11
+# the signals for which functions of Python were ever handlers
 FINISHED = "l"
 EXIT_PATH = "x"  # pids of the children that are alive as multiprocessing's exit function begins
 EXIT_PATH_DONE = "X"  # (none)

@@ -192,10 +192,10 @@ class Process:
         error: str = "",
         message: str = "",
         *,
-        rose_from: int | None = None,
+        rose_from: int | str | None = None,
         handled: str = "2",
     ) -> None:
-        """Its own code ends."""
+        """Its own code ends. Of several signals, "2 15", the handler of one has raised."""
         rose = "" if rose_from is None else str(rose_from)
         trace = 'File "job.py", line 9, in work' if error else ""
         interrupt = wire.flag(error == "KeyboardInterrupt")

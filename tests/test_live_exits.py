@@ -46,6 +46,16 @@ def test_a_worker_that_passes_the_signal_on_to_itself_was_terminated(method: str
 
 
 @each_method
+def test_a_worker_in_which_sigterm_raises_keyboard_interrupt_was_terminated(method: str) -> None:
+    target = ("takes_it_for_an_interrupt",)
+    run = pytest_proclife.run(exits.terminate, target, start_method=method)
+    (worker,) = run.children
+    assert (worker.cause, worker.ended_by) == (Cause.TERMINATED, run.main.id), worker.evidence
+    assert (worker.ending, worker.exitcode) == (Ending.RAISED, 1)
+    assert [request.signal for request in worker.requests] == ["SIGTERM"]
+
+
+@each_method
 def test_an_exit_status_of_15_is_no_signal(method: str) -> None:
     run = pytest_proclife.run(exits.join, ("leaves_with_15",), start_method=method)
     (worker,) = run.children

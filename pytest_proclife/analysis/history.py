@@ -175,7 +175,7 @@ def _finish(process: ProcessFacts) -> Finish | None:
         how=Ending(report.field(0)),
         exception=bool(report.field(1)),
         interrupt=report.flag(6) is True,
-        rose_from=report.number(4),
+        rose_from=_rose_from(process, report),
         rose_at=int(report.field(7)) if report.field(7).isdecimal() else None,
         handled=_numbers(report.field(5)),
         had=_numbers(report.field(8)),
@@ -184,6 +184,15 @@ def _finish(process: ProcessFacts) -> Finish | None:
 
 def _numbers(text: str) -> frozenset[int]:
     return frozenset(int(n) for n in text.split() if n.isdecimal() and len(n) < 3)
+
+
+def _rose_from(process: ProcessFacts, finish: Report) -> int | None:
+    """The signal whose handler raised what left its code; of several, the one that was sent."""
+    possible = [int(n) for n in finish.field(4).split() if n.isdecimal() and len(n) < 3]
+    if len(possible) > 1:
+        sent = {s.signal for s in process.sent if s.certain and s.at <= finish.at}
+        possible = [number for number in possible if number in sent] or [int(SIGINT)]
+    return possible[0] if len(possible) == 1 else None
 
 
 def _lost_task(process: ProcessFacts, gaps: Gaps) -> bool | None:

@@ -343,7 +343,10 @@ def _text(trace: "TracebackType | None") -> str:
 
 
 def _risen_from(error: "BaseException") -> "tuple[str, str]":
-    """The signal whose handler raised an exception, or one that led to it, and when that ran."""
+    """The signal whose handler raised an exception, or one that led to it, and when that ran.
+
+    It may be one of several, which are given then.
+    """
     left = [error]
     seen: set[int] = set()
     while left and len(seen) < _CHAIN:
@@ -353,7 +356,7 @@ def _risen_from(error: "BaseException") -> "tuple[str, str]":
         seen.add(id(error))
         signal, at = handlers.risen_from(error.__traceback__)
         if not signal and isinstance(error, KeyboardInterrupt) and not _is_of_a_statement(error):
-            signal = "2"  # raised by the C function signal.default_int_handler
+            signal = handlers.interrupting()  # raised by signal.default_int_handler, which is C
         if signal:
             return signal, at
         parts = getattr(error, "exceptions", ()) if isinstance(error, BaseExceptionGroup) else ()

@@ -27,6 +27,15 @@ def handled() -> str:
     return " ".join(str(int(n)) for n in _EXIT_REQUESTS if callable(_signal.getsignal(n)))
 
 
+def interrupting() -> str:
+    """The numbers of the exit requests whose handler raises KeyboardInterrupt: SIGINT by default.
+
+    SIGINT alone if it is no handler any more.
+    """
+    raising = [n for n in _EXIT_REQUESTS if _signal.getsignal(n) is _signal.default_int_handler]
+    return " ".join(str(int(n)) for n in raising or [_signal.SIGINT])
+
+
 # called when an exception of a handler goes through code of ours, where the handler's run may not
 # have been seen: set by `signals`
 raised_inside: "Callable[[], object] | None" = None

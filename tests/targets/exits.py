@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from typing import cast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def passes_on(ready: Ready) -> None:
         os.kill(os.getpid(), number)
 
     waits(ready, clean_up)
+
+
+def takes_it_for_an_interrupt(ready: Ready) -> None:
+    waits(ready, cast("Callable[[int, object], None]", signal.default_int_handler))
 
 
 def waits(ready: Ready, handler: Callable[[int, object], None] = lambda *_: None) -> None:

@@ -359,6 +359,28 @@ def test_a_handler_that_ran_counts_for_more_than_what_was_seen_before(met: str) 
     assert log.run().children[0].cause == "terminated"
 
 
+@pytest.mark.parametrize(
+    ("sent", "cause", "by"),
+    [
+        pytest.param([15], "terminated", 0, id="the one that was sent"),
+        pytest.param([2], "terminated", 0, id="the usual one"),
+        pytest.param([], "raised", None, id="neither"),
+        pytest.param([2, 15], "unknown", None, id="both"),
+    ],
+)
+def test_an_interrupt_rose_from_the_one_of_several_signals_that_was_sent(
+    sent: list[int], cause: str, by: int | None
+) -> None:
+    log = Log()
+    child = log.child()
+    for number in sent:
+        log.main.sends(child, number, met="caught")
+    child.leaves("raised", "KeyboardInterrupt", rose_from="2 15", handled="2 15")
+    child.exits(1)
+
+    assert (log.run().children[0].cause, log.run().children[0].ended_by) == (cause, by)
+
+
 def test_who_was_a_zombie_when_its_signal_was_sent_did_not_end_of_it() -> None:
     log = Log()
     child, other = log.child(), log.child()
