@@ -26,6 +26,7 @@ LOOKS = {  # with the call that collected the status
     "subprocess_deleted": "finalizer",
     "subprocess_at_the_end": "finalizer",
     "subprocess_next_start": "Popen()",
+    "subprocess_next_run": "Popen()",
     "subprocess_stolen": "os.waitpid(WNOHANG)",
     "os_waitpid_nohang": "os.waitpid(WNOHANG)",
     "os_wait3_nohang": "os.wait3(WNOHANG)",
@@ -56,6 +57,18 @@ HOLDERS = {
     "held_by_thread_that_communicates": Holder.THREAD,
     "held_by_thread_that_joins_again_and_again": Holder.THREAD,
     "held_by_thread_in_waitpid": Holder.THREAD,
+    "held_by_thread_in_wait": Holder.THREAD,
+    "held_by_thread_in_wait_for_its_group": Holder.THREAD,
+    "held_by_thread_on_a_sentinel": Holder.THREAD,
+    "held_by_thread_that_polls": Holder.THREAD,
+    "held_by_thread_that_looks_at_a_process": Holder.THREAD,
+    "held_by_handler_on_a_sentinel": Holder.EXIT_HANDLER,
+    "held_by_handler_that_polls": Holder.EXIT_HANDLER,
+    "held_by_handler_that_looks_at_a_process": Holder.EXIT_HANDLER,
+    "held_by_handler_that_looks_without_blocking": Holder.EXIT_HANDLER,
+    "held_by_handler_in_asyncio": Holder.EXIT_HANDLER,
+    "held_by_finalizer_in_wait": Holder.EXIT_PATH,
+    "held_by_finalizer_that_polls": Holder.EXIT_PATH,
     "held_by_handler_that_joins": Holder.EXIT_HANDLER,
     "held_by_handler_that_joins_twice": Holder.EXIT_HANDLER,
     "held_by_handler_that_waits": Holder.EXIT_HANDLER,
@@ -66,6 +79,7 @@ HOLDERS = {
 NOT_HELD = (
     *("not_held_by_daemon", "not_held_by_ended", "not_held_by_handler_that_comes_late"),
     *("not_held_by_joined", "not_held_by_daemon_thread", "not_held_by_look_in_handler"),
+    "not_held_by_two_looks_in_handler",
     *("not_held_by_executor_that_was_shut_down", "join_interrupted"),
 )
 MORE_ENDS = tuple(pytest.param(end, marks=pytest.mark.slow) for end in ("sys_exit", "raise"))
@@ -93,6 +107,13 @@ def test_a_call_that_only_looks_does_not_join(name: str) -> None:
     assert collected == [LOOKS[name]]
     with pytest.raises(pp.LifecycleError, match=r"by .*, which does not wait"):
         pp.assert_joined(child)
+
+
+@pytest.mark.parametrize(
+    "name", ["held_by_finalizer", "held_by_finalizer_in_wait", "held_by_finalizer_that_polls"]
+)
+def test_what_a_finalizer_of_the_exit_function_collects_is_joined_there(name: str) -> None:
+    assert child_of(pp.run(SCRIPT, [name])).joined == "implicit"
 
 
 def test_a_status_that_was_taken_from_multiprocessing_is_of_no_join() -> None:

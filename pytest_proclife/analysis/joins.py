@@ -137,11 +137,16 @@ def _holds(
 ) -> tuple[Hold, ...]:
     """The children that kept a process in its exit path, each once, in the order of the waits."""
     found: dict[int, Hold] = {}
+    finish = process.last_of_program(wire.FINISHED)
     for report in filter(process.is_before_clean_up, process.reports):
         for pid, since, limit, by, where in _waits(report):
             child = _child_with(pid, report.at, process, processes, family)
             if child is None:
                 continue
+            if finish is not None:
+                since = max(since, finish.at)  # a thread of it began to wait before
+            if report.kind == wire.HELD and child.end is not None and child.end <= since:
+                continue  # it had ended by then, and was looked at later
             until = _wait_ended(process, child, since, limit)
             hold = Hold(child=child.number, since=since, until=until, by=by, where=where)
             first = found.setdefault(child.number, hold)

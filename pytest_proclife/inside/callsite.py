@@ -20,7 +20,7 @@ _MANAGER = files("managers")
 _UTIL = files("util")
 _SERVER = files("forkserver")
 _LOKY = "/loky/process_executor.py"
-_PROCESS = (
+PROCESS_MODULES = (
     *files("process", "popen_fork", "popen_spawn_posix", "popen_forkserver"),
     "/loky/backend/process.py",
     "/loky/backend/popen_loky_posix.py",
@@ -32,7 +32,7 @@ _PLUMBING = (
     *_MANAGER,
     _LOKY,
     *_UTIL,
-    *_PROCESS,
+    *PROCESS_MODULES,
     *_SERVER,
     *files("resource_tracker", "context", "connection"),
     "/subprocess.py",
@@ -64,7 +64,7 @@ def is_exit_function(code: "CodeType") -> bool:
 
 def is_process_module(path: str) -> bool:
     """Whether the file of this path implements a Process."""
-    return path.endswith(_PROCESS)
+    return path.endswith(PROCESS_MODULES)
 
 
 def library(frame: "FrameType | None") -> str:
@@ -82,7 +82,7 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
     passed = []
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.endswith(_PROCESS):
+        if not code.co_filename.endswith(PROCESS_MODULES):
             break
         passed.append(code.co_name)
         frame = frame.f_back

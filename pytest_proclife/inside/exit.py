@@ -2,6 +2,7 @@
 
 import posix
 import sys
+import time
 
 from pytest_proclife import wire
 from pytest_proclife.inside import handlers, recorder, watch
@@ -66,7 +67,7 @@ class _OwnCode:
 
     __slots__ = (
         *("code", "ended", "ended_before", "has_tasks", "inherited", "is_reported"),
-        *("may_finalize", "run_code", "state"),
+        *("may_finalize", "reported_at", "run_code", "state"),
     )
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class _OwnCode:
         # how that of the process that forked this one had ended by then; "" if it had not
         self.ended_before = ""
         self.may_finalize = False  # it took a function of C that ends as sys.exit() does
+        self.reported_at = 0  # monotonic ns
         self.has_tasks = False  # it is a Pool's worker: multiproc
         # the exception that its parent was handling at the fork, as _identity() has it: a
         # reference to it would keep what its frames refer to
@@ -89,7 +91,8 @@ class _OwnCode:
 
 own = _OwnCode()
 
-_exc_info = sys.exc_info  # needed when sys has been cleared: see _on_interpreter_end()
+# needed when sys and the modules of C have been cleared: see _on_interpreter_end()
+_exc_info, _now = sys.exc_info, time.monotonic_ns
 _CHAIN = 20  # exceptions that are looked at, each the context of the one before
 
 # These functions call os._exit for a child of Process: popen_fork.py, forkserver.py
@@ -286,7 +289,7 @@ def report_end(
     recorder.notice_fork()
     if own.is_reported:
         return
-    own.is_reported, own.ended = True, how
+    own.is_reported, own.ended, own.reported_at = True, how, _now()
     if handled is None:
         handled = handlers.handled()
     if error is None:

@@ -8,7 +8,9 @@ from pytest_proclife.inside import (
     exit,
     handlers,
     process_target,
+    programs,
     recorder,
+    signals,
     waits,
     watch,
 )
@@ -141,6 +143,7 @@ def _started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
     popen = process._popen
     waits.child_started(popen.pid)
+    programs.process_started(getattr(popen, "method", ""))
     recorder.report_about(
         wire.STARTED,
         popen.pid,
@@ -239,7 +242,10 @@ def _exit_path_begins(frame: "FrameType") -> None:
     if not _child.exit_path_is_reported:
         return
     alive = [str(popen.pid) for popen in popens if popen is not None and waits.is_alive(popen)]
-    recorder.report(wire.EXIT_PATH, *alive)
+    known = {str(popen.pid) for popen in popens if popen is not None}
+    running = signals.running_children() if programs.starts > 0 else []
+    others = [pid for pid in running if pid not in known]
+    recorder.report(wire.EXIT_PATH, *alive, *others)
 
 
 def _exit_path_ends(frame: "FrameType", value: object) -> None:
@@ -254,6 +260,7 @@ def _bootstrap_begins(frame: "FrameType") -> None:
     _child.run = _NOT_CALLED
     exit.child_begins()
     waits.forget()
+    programs.starts = 0
     _starting.clear()
     _workers.clear()
 

@@ -27,6 +27,8 @@ _PREEXEC = 21 - 6  # the place of preexec_fn among the arguments of fork_exec be
 _site = b""
 _environment: "dict[bytes, bytes]" = {}  # that of C: os.putenv changes it, and not os.environ
 _is_replaced = False  # fork_exec
+# processes that this one has tried to start, without those of multiprocessing
+starts = 0
 
 
 def install(site: str) -> None:
@@ -36,7 +38,8 @@ def install(site: str) -> None:
     _environment = dict(posix.environ)
     watch.on_event("os.putenv", lambda arguments: _environment.update([arguments]))
     watch.on_event("os.unsetenv", lambda arguments: _environment.pop(arguments[0], None))
-    watch.on_event("os.fork", lambda arguments: recorder.prepare())
+    watch.on_event("os.fork", _forks)
+    watch.on_event("os.forkpty", _forks)
     watch.on_event("os.system", lambda arguments: recorder.report(wire.UNSEEN, "os.system"))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     watch.on_module(f"{version}/subprocess.py", _subprocess)
@@ -50,6 +53,18 @@ def install(site: str) -> None:
     stand_in(posix, "execve", _execve)
     stand_in(posix, "posix_spawn", _posix_spawn)
     stand_in(posix, "posix_spawnp", _posix_spawn)
+
+
+def _forks(arguments: "tuple[Any, ...]") -> None:
+    global starts
+    starts += 1
+    recorder.prepare()
+
+
+def process_started(method: str) -> None:
+    """The last start was one of multiprocessing, by this method."""
+    global starts
+    starts -= method == "fork"
 
 
 def _close_range(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
@@ -106,6 +121,8 @@ def _report_start(
     pid: int, at: int, kind: str, observed: str, args: "Sequence[Any]", caller: "Caller"
 ) -> None:
     """`at` is before it could do anything, which it may have done by now."""
+    global starts
+    starts += 1
     argv = fork_exec.texts(args)
     name = argv[0].rsplit("/", 1)[-1] if argv else ""
     fields = str(pid), kind, name, "", "", observed, callsite.where(caller), *argv

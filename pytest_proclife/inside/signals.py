@@ -23,7 +23,7 @@ _TIMER, _LONGEST = _signal.ITIMER_REAL, 1e9  # seconds
 _CPU = 0  # RLIMIT_CPU: the module `resource` is not imported
 _TO_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP: linux/pidfd.h
 _CANNOT_BE_MET = (_signal.SIGKILL, _signal.SIGSTOP)  # neither caught, nor ignored, nor blocked
-_EVERY_GROUP = 1  # kill(2) of -1, which _on_kill makes a group
+_EVERYBODY = 1  # kill(2) of -1, which _on_kill makes a group
 _CHILDREN_LIMIT = 1000  # named in a report
 
 # before `waits` puts a stand-in there; macOS has none before Python 3.13
@@ -186,11 +186,16 @@ def _children_in(group: int) -> "list[str]":
         for thread in posix.listdir("/proc/self/task"):
             for text in _text(f"/proc/self/task/{thread}/children").split():
                 pid = int(text)
-                if (wanted == _EVERY_GROUP or posix.getpgid(pid) == wanted) and child_runs(pid):
+                if (wanted == _EVERYBODY or posix.getpgid(pid) == wanted) and child_runs(pid):
                     found.append(text)
     except OSError:
         pass
     return found[:_CHILDREN_LIMIT]
+
+
+def running_children() -> "list[str]":
+    """The pids of our children that are running, whatever has started them."""
+    return _children_in(_EVERYBODY)
 
 
 def _text(path: str) -> str:

@@ -30,6 +30,7 @@ _EXECUTOR, _POOL = "executor", "pool"
 
 _CALLS = ("wait", "wait3", "wait4", "waitid")  # and waitpid
 _POPEN_FORK, _SUBPROCESS = callsite.files("popen_fork"), "/subprocess.py"
+_CONNECTION = callsite.files("connection")
 _ASYNCIO = ("/asyncio/unix_events.py", "/asyncio/base_subprocess.py")
 _EXITED, _KILLED, _DUMPED = 1, 2, 3  # waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED
 
@@ -53,6 +54,7 @@ def install() -> None:
     for package in callsite.PACKAGES:
         watch.on_module(f"{package}/popen_fork.py", _popen)
         watch.on_module(f"{package}/popen_forkserver.py", _popen)
+        watch.on_module(f"{package}/connection.py", _connection)
         watch.on_module(
             f"{package}/pool.py",
             lambda module: watch.watch_in_module(module, "Pool", "join", start=_pool_is_joined),
@@ -63,7 +65,11 @@ def install() -> None:
     watch.on_module(
         "asyncio/base_subprocess.py",
         lambda module: watch.watch_in_module(
-            module, "BaseSubprocessTransport", "_wait", returned=_asyncio_waited
+            module,
+            "BaseSubprocessTransport",
+            "_wait",
+            start=_asyncio_waits,
+            returned=_asyncio_waited,
         ),
     )
     watch.on_module(
@@ -83,6 +89,21 @@ def _popen(module: "watch.Module") -> None:
     watch.watch_in_module(module, "Popen", "wait", start=_popen_waits)
 
 
+def _connection(module: "watch.Module") -> None:
+    # the module defines it twice, and keeps that for POSIX
+    name = module.__name__ if isinstance(module, type(sys)) else _name_of(module.co_filename)
+    watch.when_loaded(module, lambda: _watch_wait(sys.modules[name]))
+
+
+def _name_of(path: str) -> str:
+    """The name of a module in a package, by its path."""
+    return ".".join(path.removesuffix(".py").rsplit("/", 2)[1:])
+
+
+def _watch_wait(module: "Any") -> None:
+    watch.watch_function(module.wait, start=_sentinels_wait)
+
+
 def _subprocess(module: "watch.Module") -> None:
     watch.watch_in_module(
         module, "Popen", "wait", start=_subprocess_waits, returned=_subprocess_waited
@@ -94,11 +115,14 @@ def _subprocess(module: "watch.Module") -> None:
 def child_started(pid: int) -> None:
     """A child has this pid now; it may be that of an earlier one."""
     _collected.pop(pid, None)
+    _held.discard(pid)
 
 
 def forget() -> None:
     """In a child: what its parent collected is nothing to it."""
     _collected.clear()
+    _looks.clear()
+    _held.clear()
 
 
 def is_alive(popen: "Any") -> bool:
@@ -121,6 +145,8 @@ def is_alive(popen: "Any") -> bool:
 def _collect(pid: int, code: "int | str", how: str, via: str, frame: "FrameType | None") -> None:
     """Report that a status was collected by a call below `frame`."""
     otherwise = how
+    if how == _LOOK:
+        _looks_at(pid, frame)
     if callsite.in_exit_path(frame):
         how = _IMPLICIT
     # a library's start() comes across any ended child
@@ -149,9 +175,11 @@ def _try_waits(frame: "FrameType") -> None:
 
 def _polled(frame: "FrameType", value: object) -> None:
     """`Popen.poll` of multiprocessing returns: it has collected the status if it knows the code."""
-    if value is None:
-        return
     variables = frame.f_locals
+    if value is None:
+        if variables["flag"] == _WNOHANG:
+            _looks_at(variables["self"].pid, frame)
+        return
     pid = variables["self"].pid
     if pid in _collected or ("pid" in frame.f_code.co_varnames and "pid" not in variables):
         return  # the latter: another thread has just got it, and will report it
@@ -206,14 +234,16 @@ _looked: "set[int]" = set()
 
 def _waits(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     """A system call of the program's own, or of a module that is not watched."""
-    if args[-1:] == (0,) and not (_each_call_counts or exit.own.is_reported):
-        return real(*args, **kwargs)  # a wait: what the kernel reaps counts as one
-    since = 0
-    options = 0 if real.__name__ == "wait" else [0, *args, *kwargs.values()][-1]
-    if exit.own.is_reported or "threading" not in sys.modules:
-        since = handlers.guarded(_call_begins, real.__name__, caller, args, options) or 0
+    name, since, was_reported = real.__name__, 0, exit.own.is_reported
+    options = 0 if name == "wait" else [0, *args, *kwargs.values()][-1]
+    counts = args[-1:] != (0,) or _each_call_counts  # else what the kernel reaps counts as a wait
+    if was_reported or (counts and "threading" not in sys.modules):
+        since = handlers.guarded(_call_begins, name, caller, args, options) or 0
     value = real(*args, **kwargs)
-    handlers.guarded(_call_returned, real.__name__, caller, options, value, since)
+    if exit.own.is_reported and not was_reported and not _pid_waited_for(name, args):
+        since = exit.own.reported_at  # of a thread, in which the end of main's code was not seen
+    if counts or exit.own.is_reported:
+        handlers.guarded(_call_returned, name, caller, args, options, value, since)
     return value
 
 
@@ -244,11 +274,16 @@ def _pid_waited_for(name: str, args: "Args") -> int:
     return pid if isinstance(pid, int) and pid > 0 else 0
 
 
-def _call_returned(name: str, caller: "Caller", options: object, value: "Any", since: int) -> None:
+def _call_returned(
+    name: str, caller: "Caller", args: "Args", options: object, value: "Any", since: int
+) -> None:
     pid, code = _status(name, options, value)
+    looks = bool(isinstance(options, int) and options & _WNOHANG)
     if not pid:
+        if looks:
+            _looks_at(_pid_waited_for(name, args), caller)
         return
-    how, via = _asked_of_system(name, bool(isinstance(options, int) and options & _WNOHANG), caller)
+    how, via = _asked_of_system(name, looks, caller)
     if since:
         _report_held(_holder(caller), caller, [pid], since)
     _collect(pid, code, how, via, caller)
@@ -295,10 +330,49 @@ def _call_of(frame: "FrameType | None") -> str:
         if not code.co_filename.endswith(_SUBPROCESS):
             break
         name = code.co_name
+        if name == "_cleanup":
+            break  # of another object, which run() and the like make
         frame = frame.f_back
     if name == "__del__":
         return "finalizer"
     return "Popen()" if name in ("__init__", "_cleanup") else f"{name}()"
+
+
+# --- a loop of looks
+
+# looks of the exit path, and of threads, at children: (pid, line) -> when the first was, the child
+# being alive then
+_looks: "dict[tuple[int, str], int]" = {}
+_LOOKS = 1000  # kept
+_held: "set[int]" = set()  # pids of children that were reported for such a loop
+# the functions that a program calls to look
+_LOOKING = ("", "poll", "is_alive", "exitcode", "active_children")
+
+
+def _looks_at(pid: int, frame: "FrameType | None") -> None:
+    """A look at a child. The second from the same line is a loop, which waits for its end."""
+    in_exit_path = exit.own.is_reported
+    if pid <= 0 or pid in _held or not (in_exit_path or _thread_kind() == "thread"):
+        return
+    caller, called = frame, ""
+    while caller is not None:
+        code = caller.f_code
+        if not code.co_filename.endswith((_SUBPROCESS, *callsite.PROCESS_MODULES)):
+            break
+        caller, called = caller.f_back, code.co_name
+    if called not in _LOOKING or callsite.library(caller):
+        return
+    place = pid, callsite.where(caller)
+    first = _looks.get(place)
+    if not place[1] or (first is not None and not in_exit_path):
+        return
+    if first is not None:
+        _held.add(pid)
+        _report_held(_holder(caller), caller, [pid], max(first, exit.own.reported_at))
+        return
+    if len(_looks) >= _LOOKS:
+        _looks.clear()
+    _looks[place] = time.monotonic_ns()
 
 
 # --- a wait begins
@@ -322,6 +396,42 @@ def _subprocess_waits(frame: "FrameType") -> None:
     popen = variables["self"]
     if popen.returncode is None and signals.child_runs(popen.pid):
         _report_wait(popen.pid, frame, variables["timeout"])
+
+
+def _sentinels_wait(frame: "FrameType") -> None:
+    """`connection.wait` is called: for children, if it gets their sentinels."""
+    if not exit.own.is_reported:
+        return
+    caller, variables = frame.f_back, frame.f_locals
+    if caller is not None:
+        own = callsite.is_process_module(caller.f_code.co_filename)
+        if own or not callsite.where(caller):
+            return  # the waits of multiprocessing itself are seen, or are for no children
+    for pid in _pids_of_sentinels(variables["object_list"]):
+        _report_wait(pid, caller, variables["timeout"])
+
+
+def _pids_of_sentinels(objects: "Any") -> "list[int]":
+    """The children that are alive and whose sentinels are among these objects."""
+    wanted = [value for value in objects if isinstance(value, int)]
+    if not wanted:
+        return []
+    found = []
+    for package in callsite.PACKAGES:
+        module = sys.modules.get(f"{package}.process")
+        for process in list(getattr(module, "_children", ())):
+            popen = process._popen
+            if popen is not None and popen.sentinel in wanted and is_alive(popen):
+                found.append(popen.pid)
+    return found
+
+
+def _asyncio_waits(frame: "FrameType") -> None:
+    """`await process.wait()` of asyncio begins."""
+    if exit.own.is_reported:
+        pid = getattr(frame.f_locals["self"], "_pid", None)
+        if isinstance(pid, int) and pid not in _collected and signals.child_runs(pid):
+            _report_wait(pid, frame, None)
 
 
 def _report_wait(pid: int, frame: "FrameType | None", timeout: "Any") -> None:
@@ -381,9 +491,8 @@ def _threads_are_joined(frame: "FrameType") -> None:
             _report_held(_EXECUTOR, None, _pids_alive(workers.values()))
         elif not thread.daemon:
             frames = frames or sys._current_frames()
-            pid, where = _waited_for(frames.get(ident))
-            if pid:
-                _report_held(_THREAD, where, [pid])
+            pids, where = _waited_for(frames.get(ident))
+            _report_held(_THREAD, where, pids)
 
 
 def _pids_alive(processes: "Iterable[Any]") -> "list[int]":
@@ -391,8 +500,8 @@ def _pids_alive(processes: "Iterable[Any]") -> "list[int]":
     return [popen.pid for popen in popens if popen is not None and is_alive(popen)]
 
 
-def _waited_for(frame: "FrameType | None") -> "tuple[int, FrameType | None]":
-    """The child that a thread waits for, if it is alive, and the frame of that wait."""
+def _waited_for(frame: "FrameType | None") -> "tuple[list[int], FrameType | None]":
+    """The children that a thread waits for, if they are alive, and the frame of that wait."""
     while frame is not None:
         code = frame.f_code
         path, name = code.co_filename, code.co_name
@@ -400,12 +509,16 @@ def _waited_for(frame: "FrameType | None") -> "tuple[int, FrameType | None]":
             variables = frame.f_locals
             pid = _pid_waited_for(variables["real"].__name__, variables["args"])
             if pid and signals.child_runs(pid):
-                return pid, frame
+                return [pid], frame
         elif name in ("wait", "communicate") and path.endswith((_SUBPROCESS, *_POPEN_FORK)):
             popen = frame.f_locals["self"]
-            return (popen.pid, frame) if is_alive(popen) else (0, None)
+            return ([popen.pid] if is_alive(popen) else []), frame
+        elif name == "wait" and path.endswith(_CONNECTION):
+            pids = _pids_of_sentinels(frame.f_locals["object_list"])
+            if pids:
+                return pids, frame
         frame = frame.f_back
-    return 0, None
+    return [], None
 
 
 def _pool_is_joined(frame: "FrameType") -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -170,6 +171,15 @@ def subprocess_next_start() -> None:
     os.kill(pid, signal.SIGKILL)
     ended(pid)
     subprocess.Popen(TRUE).wait()
+
+
+def subprocess_next_run() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    pid = process.pid
+    del process
+    os.kill(pid, signal.SIGKILL)
+    ended(pid)
+    subprocess.run(TRUE)
 
 
 def subprocess_stolen() -> None:
@@ -475,6 +485,34 @@ def held_by_thread_in_waitpid() -> None:
     in_thread(os.waitpid, awaited_fork(), 0)
 
 
+def held_by_thread_in_wait() -> None:
+    awaited_fork()
+    in_thread(os.wait)
+
+
+def held_by_thread_in_wait_for_its_group() -> None:
+    awaited_fork()
+    in_thread(os.waitpid, 0, 0)
+
+
+def held_by_thread_on_a_sentinel() -> None:
+    in_thread(multiprocessing.connection.wait, [awaited().sentinel])
+
+
+def held_by_thread_that_polls() -> None:
+    in_thread(until_known, awaited_program().poll)
+
+
+def held_by_thread_that_looks_at_a_process() -> None:
+    process = awaited()
+    in_thread(until_known, lambda: process.exitcode)
+
+
+def until_known(look: Any) -> None:
+    while look() is None:
+        time.sleep(0.01)
+
+
 def held_by_handler_that_joins() -> None:
     atexit.register(awaited().join)
 
@@ -504,6 +542,43 @@ def held_by_handler_in_waitpid() -> None:
 def held_by_handler_in_wait() -> None:
     awaited_fork()
     atexit.register(os.wait)
+
+
+def held_by_handler_on_a_sentinel() -> None:
+    atexit.register(multiprocessing.connection.wait, [awaited().sentinel])
+
+
+def held_by_handler_that_polls() -> None:
+    atexit.register(until_known, awaited_program().poll)
+
+
+def held_by_handler_that_looks_at_a_process() -> None:
+    process = awaited()
+    atexit.register(until_known, lambda: process.exitcode)
+
+
+def held_by_handler_that_looks_without_blocking() -> None:
+    pid = awaited_fork()
+    atexit.register(until_known, lambda: os.waitpid(pid, os.WNOHANG)[0] or None)
+
+
+def held_by_handler_in_asyncio() -> None:
+    async def main() -> None:
+        command = sys.executable, sys.argv[0], "child", str(os.getpid()), str(GATE[0])
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=[GATE[0]])
+        await process.wait()
+
+    atexit.register(asyncio.run, main())
+
+
+def held_by_finalizer_in_wait() -> None:
+    awaited_fork()
+    multiprocessing.util.Finalize(None, os.wait, exitpriority=10)
+
+
+def held_by_finalizer_that_polls() -> None:
+    look = awaited_program().poll
+    multiprocessing.util.Finalize(None, until_known, [look], exitpriority=10)
 
 
 def held_by_finalizer() -> None:
@@ -549,6 +624,17 @@ def not_held_by_look_in_handler() -> None:
     process = subprocess.Popen(["sleep", "60"])
     atexit.register(os.kill, process.pid, signal.SIGKILL)
     atexit.register(process.poll)
+
+
+def not_held_by_two_looks_in_handler() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+
+    def handler() -> None:
+        process.poll()
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+
+    atexit.register(handler)
 
 
 def not_held_by_executor_that_was_shut_down() -> None:
