@@ -10,6 +10,8 @@ import json
 import multiprocessing
 import os
 import select
+import socket
+import struct
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,8 +21,10 @@ import pytest
 from conftest import TARGETS
 
 import pytest_proclife
-from pytest_proclife import Cause, Code, Joined, Run, backend
+from pytest_proclife import Cause, Code, Joined, Run, backend, wire
 from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor.identity import Identities, Process
+from pytest_proclife.supervisor.reports import Report, Source
 
 pytestmark = pytest.mark.once  # what the supervisor sees is the same on every Python
 
@@ -90,6 +94,24 @@ def test_processes_that_have_the_same_pid_are_told_apart(without: set[str]) -> N
     assert len({child.pid for child in run.children}) < len(run.children)
 
 
+@pytest.mark.parametrize(
+    ("which", "codes"),
+    [("gone_with_new_connections", [3, 4, 5]), ("gone_below_gone", [3, 4])],
+)
+def test_what_was_reaped_before_anybody_looked_is_recorded_once(
+    without: set[str], which: str, codes: list[int]
+) -> None:
+    run = pytest_proclife.run(str(TARGETS / "odd_members.py"), [which], linger=10)
+    assert run.main.cause is Cause.RETURNED, run.stderr
+    assert len(run.descendants) == len({p.pid for p in run.descendants}) == len(codes)
+    for process, code in zip(run.descendants, codes, strict=True):
+        # if the kernel keeps no exit code, a wait that is reported only by chance tells it
+        known = code if kernel.EXIT in run.witness.features else process.exitcode
+        assert (process.exitcode, process.orphaned) == (known, False)
+        assert process.exitcode in (code, None)
+        assert process.cause in (Cause.OS_EXIT, Cause.UNKNOWN)
+
+
 def test_an_orphan_and_what_is_left_are_ended_and_named(without: set[str]) -> None:
     program = "import os, time\nif os.fork() == 0:\n    os.fork()\n    time.sleep(600)"
     run = pytest_proclife.run(Code(program), linger=0.2)
@@ -131,6 +153,63 @@ def test_a_main_without_free_descriptors_still_reports(without: set[str]) -> Non
     run = pytest_proclife.run(Code(program))
     (child,) = run.children
     assert (child.exitcode, child.cause) == (4, Cause.OS_EXIT)
+
+
+# --- two reports of one process, and of two that have the same pid
+
+
+class Reaped:
+    """A process that was reaped before anybody looked, as a supervisor knows it."""
+
+    def __init__(self, identities: Identities, number: int, pid: int, report: Report) -> None:
+        child, self.handle = ended_child("pass")
+        os.waitpid(child, 0)
+        self.process = Process(number, pid, self.handle)
+        identities.add(self.process, report)
+        self.process.last_at = report.written_at or 0
+
+    def named_by(self, identities: Identities, report: Report) -> Process | None:
+        """The process that a report is about, which came with a pidfd of this one."""
+        return identities.of(self.handle, self.process.pid, report)
+
+
+def report_of(kind: str, pid: int, at: int, *fields: str) -> Report:
+    credentials = (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("iii", pid, 0, 0))
+    source = Source(socket.socket(socket.AF_UNIX), proven=True)
+    source.socket.close()
+    return Report(source, wire.pack(kind, 0, pid, at, fields), [credentials])
+
+
+MAIN, CHILD = 4711, 4712
+
+
+def test_a_child_that_reports_before_its_parent_does_is_one_process(features: set[str]) -> None:
+    identities = Identities()
+    child = Reaped(identities, 1, CHILD, report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1"))
+    # the parent lost the processor between the look at the clock and the write
+    start = report_of(wire.STARTED, MAIN, 100, str(CHILD), "process")
+    assert child.named_by(identities, start) is child.process
+    assert identities.that_had(CHILD, report_of(wire.RUN, CHILD, 300)) is child.process
+
+
+def test_a_child_with_the_pid_of_one_that_was_reaped_is_another(features: set[str]) -> None:
+    identities = Identities()
+    first = Reaped(identities, 1, CHILD, report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1"))
+    start = report_of(wire.STARTED, MAIN, 100, str(CHILD), "process")
+    first.process.announced.add(start.announcement)
+    # the parent's report comes first: it is not known yet
+    start = report_of(wire.STARTED, MAIN, 300, str(CHILD), "process")
+    assert first.named_by(identities, start) is None
+    # the child's report comes first
+    second = Reaped(identities, 2, CHILD, report_of(wire.HELLO, CHILD, 400, f"{CHILD}.2"))
+    assert second.named_by(identities, start) is second.process
+    # the same process is reported by another module, too
+    program = report_of(wire.STARTED, MAIN, 300, str(CHILD), "subprocess")
+    assert second.named_by(identities, program) is second.process
+    # a signal that was sent before it was started was for the first
+    kill = report_of(wire.KILL, MAIN, 150, str(CHILD), "15")
+    assert second.named_by(identities, kill) is None
+    assert identities.that_had(CHILD, report_of(wire.RUN, CHILD, 250)) is first.process
 
 
 # --- a zombie's status

@@ -241,6 +241,7 @@ def _send(descriptor: int, data: bytes, pidfd: int) -> None:
 
 def report_about(kind: str, pid: int, *fields: str, at: int = 0) -> None:
     """Write a report with a pidfd of the process that it is about, if there still is one."""
+    at = at or _now()  # before the pidfd: at that time the process had not been reaped
     try:
         pidfd = _pidfd_open(pid)
     except (OSError, TypeError):  # the process is gone, or the kernel has no pidfds

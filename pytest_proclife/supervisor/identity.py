@@ -2,7 +2,8 @@
 
 Pids are used again. If the kernel numbers pidfds (`kernel.PIDFS`), that number is the identity of
 a process. Else two pidfds are compared by the pid: both have it now, so both are of one process,
-since a pid is not used again before its process has been reaped.
+since a pid is not used again before its process has been reaped. A pidfd of a process that was
+reaped before we looked says nothing any more; then it counts when the reports were written.
 """
 
 import posix
@@ -16,6 +17,8 @@ _NEW_PROGRAM = b"new"
 
 class Process:
     __slots__ = (
+        "after",
+        "announced",
         "arguments",
         "began",
         "children",
@@ -23,6 +26,7 @@ class Process:
         "ended_at",
         "handle",
         "key",
+        "last_at",
         "last_kind",
         "name_before",
         "number",
@@ -44,11 +48,14 @@ class Process:
         self.name_before = ""
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
         # the rest serves the comparison by pid, in monotonic ns
-        self.began = 0  # it reports nothing before that
+        self.after = 0  # it was not started before that: until then, another had its pid
+        self.began = 0  # it reports nothing before that, and gets no signal
+        self.announced: set[tuple[int | None, str] | None] = set()  # by whom, and as what
         self.ended_at: int | None = None  # it reports nothing after that
         self.reaped_at: int | None = None  # it does not have the pid after that
         self.key = b""  # its name for itself
         self.last_kind = ""  # of its reports
+        self.last_at = 0  # when the last of these was written
 
     def has_pid(self) -> bool:
         """Whether it still has its pid: then it has had it all the time, and nobody else has."""
@@ -67,10 +74,12 @@ class Identities:
         inode = kernel.identity(process.handle) if process.handle >= 0 else None
         if inode is not None:
             self.by_inode[inode] = process
+        had_pid = self.by_pid.setdefault(process.pid, [])
         if inode is None or kernel.PASSPIDFD not in kernel.offered:
             began = None if process.handle < 0 else kernel.started_at(process.handle)
-            process.began = began or (report.written_at if report else None) or 0
-        self.by_pid.setdefault(process.pid, []).append(process)
+            process.after = had_pid[-1].last_at if had_pid else 0
+            process.began = began or (report.written_at if report else None) or process.after
+        had_pid.append(process)
 
     def of(self, handle: int, pid: int | None, report: "Report | None" = None) -> Process | None:
         """The known process of a pidfd; None if it is none of these.
@@ -106,8 +115,12 @@ class Identities:
             until = process.ended_at if is_sender else process.reaped_at
             if until is not None and at > until:
                 return None
-            if at >= process.began:
-                return None if is_sender and _is_another(process, report) else process
+            # Its own first report may be earlier than that of its start, and later than what
+            # that says: a parent can lose the processor in the middle of it, or start a program.
+            if at >= (process.after if report.kind == wire.STARTED else process.began):
+                if is_sender:
+                    return None if _is_another(process, report) else process
+                return None if report.announcement in process.announced else process
         return None
 
     def child_that_had(self, pid: int, start: "Report") -> Process | None:
@@ -128,10 +141,13 @@ def _is_another(process: Process, report: "Report") -> bool:
 
 
 def open_reporting(pid: int, report: "Report") -> int | None:
-    """A pidfd of the process that had a pid when it reported something; None if it is gone."""
+    """A pidfd of the process that had a pid when it reported something; None if it is gone.
+
+    OSError if there is no descriptor left for it.
+    """
     try:
         handle = posix.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return None
     began = kernel.started_at(handle)
     if began is None or report.written_at is None or began > report.written_at:

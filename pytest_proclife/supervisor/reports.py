@@ -86,6 +86,13 @@ class Report:
         alike = len(header) > 1 and header[1] == b"%d" % (self.pid or 0)
         return self.number(0) if alike else None
 
+    @property
+    def announcement(self) -> "tuple[int | None, str] | None":
+        """Who reports the start of a process, and as what it does so; a process has one of each."""
+        if self.kind != wire.STARTED:
+            return None
+        return self.pid, self.field(1).decode("utf-8", "replace")
+
     def take_own(self) -> int | None:
         """The pidfd that its sender passed of itself, if it did.
 

@@ -138,7 +138,10 @@ class Tree:
         process = self.identities.that_had(pid, report)
         if process is not None:
             return process
-        handle = open_reporting(pid, report)
+        try:
+            handle = open_reporting(pid, report)
+        except OSError:
+            return False  # no descriptor is left, so the kernel cannot show who it is
         if handle is not None:
             if kernel.is_below(handle, self._is_above):
                 return self._add(pid, handle, "report", report=report)
@@ -154,6 +157,9 @@ class Tree:
 
     def _about(self, report: Report, sender: Process) -> Process | None:
         """The process that a report is about, by the pidfd that was passed with it."""
+        own = report.take_own()  # its sender's, though the kernel has attached one as well
+        if own is not None:
+            posix.close(own)
         handle = report.passed
         if handle is None:
             handle = _open_started(report, sender)
@@ -226,6 +232,7 @@ class Tree:
     def _act_on(self, report: Report, process: Process, about: Process | None) -> None:
         """Do at once what would be too late later."""
         kind = process.last_kind = report.kind
+        process.last_at = min(report.written_at or 0, time.monotonic_ns())
         if kind == wire.HELLO:
             process.key = report.field(0)
             self.keys[process.key] = process
@@ -236,6 +243,7 @@ class Tree:
             if report.field(2) == _NEW:
                 self._note_limit(process)
         elif kind == wire.STARTED and about is not None:
+            about.announced.add(report.announcement)
             process.children.append(about)
             if report.field(5) == _DOES_NOT_REPORT and not about.ended:
                 self.opaque.add(about)
@@ -402,7 +410,7 @@ class Tree:
             if self.identities.of(handle, child) or not self._is_found(handle, child, parent):
                 posix.close(handle)
                 continue
-            may_report_yet = report and self._may_report_yet(child, arguments, parent)
+            may_report_yet = report and self._may_report_yet(handle, child, arguments, parent)
             source = "fork" if may_report_yet else "found"
             process = self._add(child, handle, source, arguments)
             if parent is not None:
@@ -418,7 +426,9 @@ class Tree:
                 self.opaque.add(process)
                 self._note_limit(process)
 
-    def _may_report_yet(self, pid: int, arguments: tuple[str, ...], parent: Process | None) -> bool:
+    def _may_report_yet(
+        self, handle: int, pid: int, arguments: tuple[str, ...], parent: Process | None
+    ) -> bool:
         """Whether a process is a fork of one that reports, too young to have reported itself.
 
         The parent of an orphan is not known: the clean-up may have killed it.
@@ -427,8 +437,9 @@ class Tree:
             is_fork = arguments in self.cleaned_up
         else:
             is_fork = parent not in self.opaque and arguments == kernel.command_line(parent.pid)
+            is_fork = is_fork and parent.has_pid()
         age = kernel.age(pid) if is_fork else None
-        return age is not None and age < _YOUNG
+        return age is not None and age < _YOUNG and kernel.pid_of(handle) == pid
 
     @staticmethod
     def _is_found(handle: int, child: int, parent: Process | None) -> bool:
@@ -443,7 +454,8 @@ class Tree:
     def _note_limit(self, process: Process) -> None:
         """Note a limit that nobody reported, as a shell's; a fork inherits its parent's."""
         limit = kernel.cpu_limit(process.pid)
-        if limit is not None:
+        # if it still has the pid, the file was not that of another process with the same pid
+        if limit is not None and process.has_pid():
             self.note(protocol.CPU_LIMIT, process, *limit)
 
     def _find_below_living(self) -> None:
@@ -471,8 +483,10 @@ class Tree:
         """Note what was running at the time of the last look, before anything is killed."""
         self.cleans_up = True
         running = [process for process in self.living.values() if not process.ended]
-        reporting = (process.pid for process in running if process not in self.opaque)
-        self.cleaned_up.update(map(kernel.command_line, reporting))
+        for process in running:
+            arguments = () if process in self.opaque else kernel.command_line(process.pid)
+            if arguments and process.has_pid():
+                self.cleaned_up.add(arguments)
         numbers = tuple(process.number for process in running)
         self.log.append((at, protocol.CLEANUP_BEGAN, self.main.number, numbers))
 
