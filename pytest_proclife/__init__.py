@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from pytest_proclife.errors import (
         LifecycleError,
+        PollingWarning,
         ProcessLeakWarning,
         RunOver,
         RunTimeout,
@@ -72,6 +73,7 @@ __all__ = [
     "Missing",
     "MissingKind",
     "Module",
+    "PollingWarning",
     "ProcessLeakWarning",
     "ProcessRecord",
     "Proclife",
@@ -116,6 +118,7 @@ _MODULES = {  # of the names that `records` does not have
     "Code": "target",
     "LifecycleError": "errors",
     "Module": "target",
+    "PollingWarning": "errors",
     "ProcessLeakWarning": "errors",
     "Proclife": "plugin.fixture",
     "RunOver": "errors",

@@ -59,8 +59,14 @@ class _Zygote:
                 requests = self._start()
             try:
                 socket.send_fds(requests, [b"run"], descriptors)
-            except OSError:  # it was killed before a supervisor had taken the request
-                socket.send_fds(self._start(), [b"run"], descriptors)
+            except OSError:  # it ended before a supervisor had taken the request
+                requests = self._start()
+                if self.missing:
+                    raise SupervisorLost("; ".join(self.missing)) from None
+                try:
+                    socket.send_fds(requests, [b"run"], descriptors)
+                except OSError as error:  # no process is left for it, say
+                    raise SupervisorLost(f"no supervisor could be started: {error}") from None
 
     def close(self) -> None:
         """Disconnect from the zygote; the next request starts another."""
@@ -72,18 +78,10 @@ class _Zygote:
     def _start(self) -> socket.socket:
         if not sys.executable:
             raise SupervisorLost("sys.executable is not known, so no supervisor can be started")
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its:
-            text = _ZYGOTE.format(package=_PACKAGE, requests=its.fileno(), caller=os.getpid())
-            debug = bool(os.environ.get("PROCLIFE_DEBUG"))
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-E", "-c", text],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if debug else subprocess.DEVNULL,
-                pass_fds=[its.fileno()],
-                cwd="/",
-            )
+        try:
+            ours, process = _start_zygote()
+        except OSError as error:  # no process, no descriptor or no memory is left
+            raise SupervisorLost(f"the zygote could not be started: {error}") from None
         answer = ours.recv(65536)
         process.wait()  # it has forked the zygote, which is not a child of ours
         if not answer:
@@ -98,6 +96,27 @@ class _Zygote:
         if self.missing:
             ours.close()  # the zygote has ended: it cannot serve here
         return ours
+
+
+def _start_zygote() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Our end of the connection to it, and the process that forks it."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        text = _ZYGOTE.format(package=_PACKAGE, requests=its.fileno(), caller=os.getpid())
+        debug = bool(os.environ.get("PROCLIFE_DEBUG"))
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-E", "-c", text],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if debug else subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                cwd="/",
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ours, process
 
 
 def forget_zygote() -> None:
@@ -129,17 +148,30 @@ def _without() -> str:
     return names
 
 
+POLLING = "proclife: polling, which can miss processes that live shorter than 10 ms"
+
+
+def asked_for_polling() -> bool:
+    """Whether polling was asked for, so that nobody has to be told."""
+    return os.environ.get("PROCLIFE_BACKEND") == "polling"
+
+
 def choose_backend() -> Backend:
     """The zygote if the platform has all that it needs, else polling."""
     wanted = os.environ.get("PROCLIFE_BACKEND", "")
     if wanted not in ("", "pidfd", "polling"):
         raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
-    lacking = ("PROCLIFE_BACKEND=polling",) if wanted == "polling" else _zygote.lacking()
+    lacking = ("PROCLIFE_BACKEND=polling",) if asked_for_polling() else _zygote.lacking()
     if not lacking:
         return Backend("pidfd", _zygote.ask, features=_zygote.features)
     if wanted == "pidfd":
         reasons = "; ".join(lacking)
         raise SupervisorLost(f"PROCLIFE_BACKEND=pidfd is not possible here: {reasons}")
+    if unseen := sys.platform == "linux" and kernel.lacking_of_proc():
+        # by pids of another namespace psutil would find, and the clean-up kill, others' processes
+        raise SupervisorLost(
+            f"processes cannot be observed here: {unseen} (mount -t proc proc /proc)"
+        )
     from pytest_proclife.polling import loop  # psutil costs an import of 9 to 17 ms
 
     polled = Missing(process=None, kind=MissingKind.BACKEND, what="; ".join(lacking))

@@ -66,5 +66,15 @@ class LifecycleError(AssertionError):
         return type(self), (*self.args, self.offenders, self.run, self.assertion)
 
 
+class PollingWarning(UserWarning):
+    """Runs are polled, which sees less; it says why, at the first run of a process.
+
+    Not if that was asked for, by PROCLIFE_BACKEND. In tests the fixture `proclife` writes a line to
+    the terminal instead.
+    """
+
+    __module__ = "pytest_proclife"
+
+
 class ProcessLeakWarning(UserWarning):
     """A test, or a fixture that ended with it, left processes behind."""

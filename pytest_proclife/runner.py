@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_proclife.backend import choose_backend
+from pytest_proclife.backend import POLLING, asked_for_polling, choose_backend
 from pytest_proclife.durations import LINGER, TIMEOUT
-from pytest_proclife.errors import RunTimeout
+from pytest_proclife.errors import PollingWarning, RunTimeout
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
-from pytest_proclife.records import Run
+from pytest_proclife.records import MissingKind, Run
 from pytest_proclife.render.process import waiting_for
 from pytest_proclife.session import Session, opened_input, request_for
 from pytest_proclife.target import Program, Target, resolve
@@ -55,6 +56,7 @@ def run(
         linger=linger,
         allow_timeout=allow_timeout,
     )
+    _warn_of_polling()
     return observe(options)
 
 
@@ -79,7 +81,20 @@ def start(
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
     options = Options(program=program, start_method=start_method, linger=linger, live=True)
+    _warn_of_polling()
     return observe_running(options)
+
+
+def _warn_of_polling() -> None:
+    """Warn the caller of run() or start() at the first run that is polled."""
+    backend = choose_backend()
+    if backend.name == "polling" and not _warned and not asked_for_polling():
+        _warned.append(True)
+        why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
+        warnings.warn(f"{POLLING}: {why}", PollingWarning, stacklevel=3)
+
+
+_warned: list[bool] = []  # the first run that was polled has been
 
 
 def observe(options: Options) -> Run:

@@ -225,7 +225,8 @@ class Session:
         match message:
             case None:
                 raise SupervisorLost(
-                    "the supervisor of the run was killed; its zygote ends what it watched"
+                    "the supervisor of the run was killed, or failed (PROCLIFE_DEBUG=1 says why); "
+                    "its zygote ends what it watched"
                 )
             case (protocol.STARTED, started_at, epoch, pid):
                 self.started_at, self.epoch, self.pid = started_at, epoch, pid

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import importable
@@ -24,10 +25,12 @@ from pytest_proclife import (
     Code,
     Ending,
     Joined,
+    PollingWarning,
     RunTimeout,
     SupervisorLost,
     TargetError,
     backend,
+    runner,
 )
 from pytest_proclife.polling import loop
 from pytest_proclife.supervisor import output
@@ -42,6 +45,12 @@ REFUSED = "pidfd_open: [Errno 1] Operation not permitted"
 @pytest.fixture(autouse=True)
 def polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROCLIFE_BACKEND", "polling")
+
+
+@pytest.fixture(autouse=True)
+def first_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has not run anything."""
+    monkeypatch.setattr(runner, "_warned", [])
 
 
 @pytest.fixture
@@ -232,8 +241,9 @@ def test_where_the_kernel_refuses_something_runs_are_polled_and_say_what(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PROCLIFE_BACKEND")
-    for _ in range(2):
-        run = pytest_proclife.run(importable.start_one)
+    for number in range(2):
+        with pytest.warns(PollingWarning) if number == 0 else nullcontext():
+            run = pytest_proclife.run(importable.start_one)
         assert (run.exitcode, len(run.children)) == (0, 1)
         assert run.witness.backend == "polling"
         assert f"processes were polled: {REFUSED}" in map(str, run.witness.missing)
@@ -243,9 +253,51 @@ def test_where_no_zygote_can_be_started_runs_are_polled(monkeypatch: pytest.Monk
     monkeypatch.delenv("PROCLIFE_BACKEND")
     monkeypatch.setattr(backend, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
     monkeypatch.setattr(backend, "_zygote", backend._Zygote())
-    witness = pytest_proclife.run(Code("pass")).witness
+    with pytest.warns(PollingWarning, match="the zygote could not be started"):
+        witness = pytest_proclife.run(Code("pass")).witness
     assert witness.backend == "polling"
     assert any("the zygote could not be started" in str(missing) for missing in witness.missing)
+
+
+@pytest.mark.usefixtures("refusing_kernel")
+def test_the_first_run_of_a_process_that_is_polled_warns_of_it_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PROCLIFE_BACKEND")
+    with pytest.warns(PollingWarning) as warned:
+        main = pytest_proclife.start(Code("pass"))
+    with main:
+        main.wait()
+    pytest_proclife.run(Code("pass"))  # another warning would be an error
+    (warning,) = warned
+    assert warning.filename == __file__
+    assert "\n" not in str(warning.message)
+    assert str(warning.message).endswith(f"shorter than 10 ms: {REFUSED}")
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_session_of_pytest_says_once_that_it_polls(
+    suite: pytest.Pytester, words: tuple[str, ...]
+) -> None:
+    suite.makepyfile(
+        "import pytest\n"
+        "@pytest.mark.parametrize('number', range(4))\n"
+        "def test_it(proclife, number):\n"
+        "    for _ in range(2):\n"
+        "        assert proclife.run(['true']).exitcode == 0\n"
+    )
+    plugin = ("-p", "xdist") if words else ()
+    result = suite.runpytest_subprocess(*plugin, *words)
+    result.assert_outcomes(passed=4)
+    (line,) = [line for line in result.outlines if "polling" in line]
+    # behind xdist's dots, which pytest does not know of
+    assert line.lstrip(".") == f"{backend.POLLING}: PROCLIFE_BACKEND=polling"
+
+
+def test_proclife_run_says_with_the_timeline_that_it_polls() -> None:
+    command = [sys.executable, "-m", "pytest_proclife", "run", "--", "true"]
+    errors = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True).stderr
+    assert errors.count("not seen: processes were polled: PROCLIFE_BACKEND=polling\n") == 1
 
 
 @pytest.mark.usefixtures("refusing_kernel")

@@ -14,6 +14,7 @@ import pluggy
 import pytest
 
 from pytest_proclife.analysis.assemble import CauseHook
+from pytest_proclife.backend import POLLING
 from pytest_proclife.errors import RunTimeout, SupervisorLost
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
@@ -162,7 +163,7 @@ def report_polling(config: pytest.Config, run: Run) -> None:
         return
     config.stash[_POLLING] = True
     why = next(m.what for m in run.witness.missing if m.kind is MissingKind.BACKEND)
-    line = f"proclife: polling, which can miss processes that live shorter than 10 ms: {why}"
+    line = f"{POLLING}: {why}"
     output = getattr(config, "workeroutput", None)
     if output is not None:
         output[POLLING_LINE] = line  # of pytest-xdist; the controller writes it

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 
 from pytest_proclife import wire
+from pytest_proclife.errors import SupervisorLost
 from pytest_proclife.polling.reports import Reports
 from pytest_proclife.polling.tree import Tree
 from pytest_proclife.records import Missing, MissingKind
@@ -50,11 +51,27 @@ def serve(descriptors: Sequence[int]) -> None:
     Returns at once; the descriptors stay the caller's. A run that is still watched when the
     interpreter exits is ended.
     """
-    connection, *streams = [os.dup(descriptor) for descriptor in descriptors]
+    connection, *streams = _copies(descriptors)
     watch = Watch(Connection(_socket.socket(fileno=connection)), streams)
     thread = threading.Thread(target=watch.run, name="proclife", daemon=True)
     _watched[watch] = thread
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # a limit, or a container below which clone3 fails
+        del _watched[watch]
+        watch.close()
+        raise SupervisorLost(f"processes cannot be polled: {error}") from None
+
+
+def _copies(descriptors: Sequence[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        copies += map(os.dup, descriptors)
+    except OSError as error:  # no descriptor is left
+        for descriptor in copies:
+            os.close(descriptor)
+        raise SupervisorLost(f"processes cannot be polled: {error}") from None
+    return copies
 
 
 _watched: dict[Watch, threading.Thread] = {}
@@ -89,9 +106,12 @@ class Watch:
             if message is not None:  # else the caller has given up
                 self._serve(Request(**message[1]))
         finally:
-            self._release()
-            self._connection.close()
+            self.close()
             _watched.pop(self, None)
+
+    def close(self) -> None:
+        self._release()
+        self._connection.close()
 
     def _serve(self, request: Request) -> None:
         self._connection.send(protocol.TAKEN)

@@ -356,11 +356,24 @@ def probe(without: "Iterable[str]" = ()) -> list[str]:
         return ["pidfd_open: %s" % error]
     missing = _necessities(own)
     if not missing:
-        _find_features(own, parent, _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
+        try:
+            _find_features(own, parent, _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET))
+        except OSError as error:  # no process or no descriptor is left
+            missing.append("the kernel cannot be asked: %s" % error)
         offered.difference_update(without)
     posix.close(own)
     posix.close(parent)
     return missing
+
+
+def lacking_of_proc() -> str:
+    """Why /proc does not show the processes here under their pids; "" if it does."""
+    try:
+        # one of another pid namespace shows other processes under the pids of ours
+        own = posix.readlink("/proc/self") == "%d" % posix.getpid()
+    except OSError:
+        return "/proc is not mounted"
+    return "" if own else "/proc is that of another pid namespace"
 
 
 def _necessities(own: int) -> list[str]:
@@ -373,15 +386,13 @@ def _necessities(own: int) -> list[str]:
             call(*arguments)
         except (OSError, ImportError, AttributeError) as error:
             missing.append("%s: %s" % (name, error))
+    lacking = lacking_of_proc()
     try:
-        # a /proc of another pid namespace shows other processes under the pids of ours
-        if posix.readlink("/proc/self") != "%d" % posix.getpid():
-            missing.append("/proc is that of another pid namespace")
-        elif _pid_in_proc(own) != posix.getpid():
-            missing.append("/proc does not show what a pidfd stands for")
-    except OSError:
-        missing.append("/proc is not mounted")
-    return missing
+        if not lacking and _pid_in_proc(own) != posix.getpid():
+            lacking = "/proc does not show what a pidfd stands for"
+    except OSError as error:
+        lacking = "/proc/self/fdinfo: %s" % error
+    return [*missing, lacking] if lacking else missing
 
 
 def _find_features(own: int, parent: int, socket: "_socket.socket") -> None:
@@ -409,13 +420,16 @@ def _find_features_by_child() -> None:
     if child == 0:
         posix.kill(posix.getpid(), _signal.SIGSTOP)
         posix._exit(0)
-    handle = posix.pidfd_open(child)
-    posix.waitid(posix.P_PID, child, posix.WSTOPPED | posix.WNOWAIT)
+    try:
+        handle = posix.pidfd_open(child)
+        posix.waitid(posix.P_PID, child, posix.WSTOPPED | posix.WNOWAIT)
+        text = contents("/proc/%d/stat" % child)
+    finally:
+        posix.kill(child, _signal.SIGKILL)
+        posix.waitpid(child, 0)
     # this field is of the whole process in just those kernels that show the signal that stopped it
-    if _stat(child)[49] == b"%d" % _signal.SIGSTOP:
+    if text.rpartition(b") ")[2].split()[49] == b"%d" % _signal.SIGSTOP:
         offered.add(STATUS)
-    posix.kill(child, _signal.SIGKILL)
-    posix.waitpid(child, 0)
     offered.add(EXIT)
     if exit_status(handle) is None:
         offered.discard(EXIT)

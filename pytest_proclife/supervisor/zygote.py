@@ -88,7 +88,11 @@ class Zygote:
                     self.supervisor_ended(descriptor)
 
     def fork_supervisor(self) -> None:
-        pid = posix.fork()
+        try:
+            pid = posix.fork()
+        except OSError:  # RLIMIT_NPROC, or a limit of the container
+            self.refuse_requests()
+            return
         if pid == 0:
             try:
                 supervise.main(self.requests, self.taken_writer, self.caller)
@@ -97,9 +101,23 @@ class Zygote:
                     sys.excepthook(*sys.exc_info())
                 posix._exit(70)
             posix._exit(0)
-        self.waiting = handle = posix.pidfd_open(pid)
+        try:
+            self.waiting = handle = posix.pidfd_open(pid)
+        except OSError:  # no descriptor is left
+            posix.kill(pid, _signal.SIGKILL)
+            posix.waitpid(pid, 0)
+            self.refuse_requests()
+            return
         self.supervisors[handle] = pid
         self.poll.register(handle, select.POLLIN)
+
+    def refuse_requests(self) -> None:
+        """Serve those that have begun, and no more: the caller starts another zygote, or fails."""
+        self.waiting = None
+        self.failures = _FAILURES
+        if self.requests >= 0:
+            posix.close(self.requests)
+            self.requests = -1
 
     def supervisor_ended(self, handle: int) -> None:
         pid = self.supervisors.pop(handle)
@@ -111,6 +129,8 @@ class Zygote:
             self.failures += 1
             if self.failures <= _FAILURES:
                 self.fork_supervisor()
+            else:
+                self.refuse_requests()
 
     def kill_orphans(self) -> None:
         """Kill what a supervisor left: all children here that are not supervisors."""
