@@ -108,6 +108,34 @@ def contenders() -> list[Contender]:
     ]
 
 
+def fallbacks(without: list[str]) -> list[Contender]:
+    """Bare, run(), and run() as on a kernel that lacks some features: names with commas."""
+    absent = _module("pytest_proclife")
+    columns = [Contender(title="bare", absent=None, measure=bare)]
+    for names in ("", *without):
+        title = f"without {names}" if names else "run()"
+        columns.append(Contender(title=title, absent=absent, measure=_Without(names)))
+    return columns
+
+
+class _Without:
+    """run() with a zygote of its own: another set of features would have it start another."""
+
+    def __init__(self, names: str) -> None:
+        from pytest_proclife import backend
+
+        self.names = names
+        self.zygote = backend._Zygote()
+
+    def __call__(self, program: Program, folder: Path) -> Sample:
+        from pytest_proclife import backend
+        from pytest_proclife.supervisor import kernel
+
+        backend._zygote = self.zygote
+        os.environ[kernel.WITHOUT] = self.names
+        return observed(program, folder)
+
+
 def _module(name: str) -> str | None:
     return None if find_spec(name) is not None else f"{name} is not installed"
 

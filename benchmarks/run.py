@@ -1,6 +1,6 @@
 """Print what observing a program costs, beside what other ways of watching it cost.
 
-    python benchmarks/run.py [--rounds N] [--only ROW] [--quick] [--here]
+    python benchmarks/run.py [--rounds N] [--only ROW] [--quick] [--here] [--without FEATURES]
 
 Each figure is a ratio to bare `subprocess.run`, measured in alternation: every round runs all
 contenders one after another, and a ratio is taken within its round.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import costs
 import wheel
-from contenders import Contender, Program, Sample, contenders, programs
+from contenders import Contender, Program, Sample, contenders, fallbacks, programs
 from costs import Spread, settle
 
 ROWS = ("empty", "course", "forks", "spawns", "storm", "first", "child", "memory")
@@ -42,8 +42,20 @@ class Cell:
         return f"{text}, misses {missed:.1%}" if missed else text
 
 
-def measure_row(program: Program, columns: list[Contender], rounds: int, folder: Path) -> list[str]:
-    """A row of the table: the program, bare in ms, the ratios of the others."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A program: how long it takes bare, in ms, and the others by their titles."""
+
+    program: Program
+    milliseconds: list[float]
+    cells: dict[str, Cell]
+
+    def texts(self) -> list[str]:
+        alone = f"{Spread.of(self.milliseconds):.0f}"
+        return [self.program.title, alone, *map(str, self.cells.values())]
+
+
+def measure_row(program: Program, columns: list[Contender], rounds: int, folder: Path) -> Row:
     seconds: list[float] = []
     cells = {c.title: Cell(ratios=[], missed=[], failed=None) for c in columns[1:]}
     for number in range(1 + max(3, round(rounds * program.share))):
@@ -65,7 +77,7 @@ def measure_row(program: Program, columns: list[Contender], rounds: int, folder:
         if number:
             seconds.append(alone * 1000)
     _say("")
-    return [program.title, f"{Spread.of(seconds):.0f}", *map(str, cells.values())]
+    return Row(program=program, milliseconds=seconds, cells=cells)
 
 
 def _note(cell: Cell, sample: Sample, alone: float, number: int) -> None:
@@ -89,8 +101,8 @@ def print_table(rows: list[list[str]]) -> None:
     print()
 
 
-def compare(wanted: list[str], rounds: int) -> None:
-    known = contenders()
+def compare(wanted: list[str], rounds: int, without: list[str]) -> None:
+    known = fallbacks(without) if without else contenders()
     columns = [c for c in known if c.absent is None]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,7 +112,14 @@ def compare(wanted: list[str], rounds: int) -> None:
             if program.name in wanted
         ]
     if rows:
-        print_table([["", "bare, ms", *(c.title for c in columns[1:])], *rows])
+        print_table([["", "bare, ms", *(c.title for c in columns[1:])], *(r.texts() for r in rows)])
+    for row in rows if without else ():
+        full, *others = row.cells.items()
+        for title, cell in others:
+            if cell.failed or full[1].failed:
+                continue
+            times = [a / b for a, b in zip(cell.ratios, full[1].ratios, strict=True)]
+            print(f"- {row.program.title}, {title}: {Spread.of(times):.2f} times {full[0]}.")
     for column in known:
         if column.absent is not None:
             print(f"- Left out: {column.title} ({column.absent}).")
@@ -144,6 +163,13 @@ def main() -> None:
         action="store_true",
         help="measure the package that this interpreter imports, not a wheel of the checkout",
     )
+    parser.add_argument(
+        "--without",
+        metavar="FEATURES",
+        action="append",
+        default=[],
+        help="compare with run() as on a kernel without these: names with commas; may be repeated",
+    )
     options = parser.parse_args()
     if not options.here:
         with tempfile.TemporaryDirectory() as folder:
@@ -154,14 +180,16 @@ def main() -> None:
             env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
             sys.exit(subprocess.call([str(python), __file__, *sys.argv[1:], "--here"], env=env))
     rounds = 5 if options.quick else options.rounds
-    everything = ("empty", "course", "forks", "first") if options.quick else ROWS
+    everything: tuple[str, ...] = ("empty", "course", "forks", "first") if options.quick else ROWS
+    if options.without:
+        everything = ("empty", "course", "forks", "spawns", "storm")
     wanted = list(options.only or everything)
     print(
         f"Times as long as bare: median (quartiles) of the rounds' ratios. "
         f"CPython {platform.python_version()}, Linux {platform.release()}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.\n"
     )
-    compare(wanted, rounds)
+    compare(wanted, rounds, options.without)
     report_costs(wanted, rounds)
     print(f"- Load at the end: {os.getloadavg()[0]:.1f}.")
 
