@@ -171,7 +171,10 @@ def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
         cells = notebook.read(full)
     except (notebook.NotebookError, OSError) as error:
         raise TargetError(str(error)) from error
-    scratch = tempfile.mkdtemp(prefix="proclife-")
+    try:
+        scratch = tempfile.mkdtemp(prefix="proclife-")
+    except OSError as error:  # as with a root that is mounted read-only
+        raise TargetError(f"the program of {path!r} cannot be written: {error}") from error
     try:
         search = os.path.dirname(os.path.abspath(full))
         program = notebook.write_program(cells, Path(scratch), search)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from pytest_proclife.backend import is_zygote
 from pytest_proclife.guard import proc
 from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
 from pytest_proclife.guard.starts import NewMaker, Start, Starts
@@ -238,10 +239,16 @@ class Register:
         return [stat for stat in found.values() if not stat.is_zombie or stat.parent == self.pid]
 
     def _pids_of_children(self) -> list[int]:
-        """The pids of the children of all threads."""
+        """The pids of the children of all threads.
+
+        Not the zygotes: the first process of a container inherits them as it does all orphans.
+        """
         if posix.stat("/proc/self/task").st_nlink != _LINKS + 1:
-            return kernel.children(self.pid)
-        return [int(word) for word in self.children_text.split() if word.isdigit()]
+            pids = kernel.children(self.pid)
+        else:
+            pids = [int(word) for word in self.children_text.split() if word.isdigit()]
+        noted = self.starts.by_pid
+        return [p for p in pids if p in noted or not is_zygote(kernel.command_line(p))]
 
     def _has_kept_its_pid(self, stat: proc.Stat) -> bool:
         """Whether it is the process that had this pid before, and not a later one."""
