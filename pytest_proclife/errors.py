@@ -12,7 +12,10 @@ class TargetError(ValueError):
 
 
 class SupervisorLost(RuntimeError):
-    """The process that watched a run is gone; what it watched has been ended."""
+    """The process that watched a run is gone; what it watched has been ended.
+
+    Or no run can be watched here, and the message says why: without a /proc, say.
+    """
 
 
 class RunTimeout(TimeoutError):

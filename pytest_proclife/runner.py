@@ -45,8 +45,8 @@ def run(
     - `input`: main's standard input; None: empty.
 
     Raises TargetError if the target cannot be run, ValueError if another argument makes no
-    sense, RunTimeout at the timeout, and SupervisorLost if the supervisor was killed. That the
-    program fails is a result: see `run.main.cause` and `run.exitcode`.
+    sense, RunTimeout at the timeout, and SupervisorLost if the supervisor was killed or none can
+    be had here. That the program fails is a result: see `run.main.cause` and `run.exitcode`.
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
     options = Options(
