@@ -234,5 +234,10 @@ def test_a_process_of_the_run_is_seen_however_it_reports(which: str) -> None:
         ] == MEMBERS[which]
     else:
         assert members == MEMBERS[which]
-        assert {p.cause for p in run.descendants} == {Cause.OS_EXIT}
-    assert run.witness.complete
+    causes = {p.cause for p in run.descendants}
+    if {kernel.PIDFS, kernel.EXIT} <= set(run.witness.features):
+        assert causes == {Cause.OS_EXIT}
+        assert run.witness.complete
+    else:
+        # by a connection that it made later a process that is gone cannot be told from a stranger
+        assert causes <= {Cause.OS_EXIT, Cause.UNKNOWN}

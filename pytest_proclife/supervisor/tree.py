@@ -124,6 +124,8 @@ class Tree:
             return False if pid is None else self._sender_by_pid(report, pid)
         process = self.identities.of(handle, pid, report)
         if process is not None:
+            if not self._is_certain(process, report):
+                return None
             posix.close(handle)
             return process
         if pid is None:
@@ -132,6 +134,15 @@ class Tree:
         if is_below is None and not report.source.proven and not report.names_parent(self.keys):
             return None
         return False if is_below is False else self._add(pid, handle, "report", report=report)
+
+    def _is_certain(self, process: Process, report: Report) -> bool:
+        """Whether a process that was found as the sender is not one that had its pid before.
+
+        Then the time that the report says counts, which a stranger may say as well.
+        """
+        if kernel.PIDFS in kernel.offered or report.source.proven:
+            return True
+        return report.names_parent(self.keys) or process.has_pid()
 
     def _sender_by_pid(self, report: Report, pid: int) -> Process | bool | None:
         """The same, if there is no pidfd of the sender."""
