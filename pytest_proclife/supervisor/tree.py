@@ -119,7 +119,7 @@ class Tree:
         """
         handle, pid = report.sender, report.pid
         if handle is None:  # the kernel attaches none, or no descriptor was left for it
-            handle = report.take_own()
+            handle = report.sender = report.take_own()  # kept if the report is held
         if handle is None:
             return False if pid is None else self._sender_by_pid(report, pid)
         process = self.identities.of(handle, pid, report)
