@@ -76,6 +76,7 @@ if shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists
     HOWS.append("API")
 
 
+@pytest.mark.once  # the same on each Python
 @needs("cffi")
 @pytest.mark.parametrize("how", HOWS)
 def test_what_cffi_takes_is_seen_in_each_of_its_modes(how: str, tmp_path: Path) -> None:
@@ -88,6 +89,7 @@ def test_what_cffi_takes_is_seen_in_each_of_its_modes(how: str, tmp_path: Path) 
     assert missing(run) == [(FUNCTION, "dlopen" if how == "backend" else "kill")]
 
 
+@pytest.mark.once  # the same on each Python
 @needs("cffi")
 def test_what_cffi_imported_early_takes_is_seen(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import cffi")
@@ -96,6 +98,7 @@ def test_what_cffi_imported_early_takes_is_seen(tmp_path: Path) -> None:
     assert run["child"].cause is Cause.UNKNOWN
 
 
+@pytest.mark.once  # the same on each Python
 @needs("cffi")
 def test_what_cffi_takes_of_other_functions_is_no_reason() -> None:
     run = observed("declares_others_by_cffi")
