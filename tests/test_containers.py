@@ -47,18 +47,12 @@ DOCKER = "--docker --seccomp docker"
 
 # Options of a container in which all is seen, and the steps that the program cannot do there.
 SEEN: dict[str, tuple[str, ...]] = {
-    "": (),
-    "--user 1000": (),
     "--user 1000 --no-new-privs": (),
-    "--user-namespace": (),
     "--user-namespace --pids --proc own": (),
     "--pids --proc own": (),
-    "--proc hidepid1": (),
     "--proc hidepid2": (),
     "--proc hidepid1 --user 1000": (),
-    "--proc hidepid2 --user 1000": (),
-    "--read-only": ("pool",),  # its locks need /dev/shm
-    "--no-shm": ("pool",),
+    "--no-shm": ("pool",),  # its locks need /dev/shm
     DOCKER: (),
     f"{DOCKER} --pids --proc own": (),
     f"{DOCKER} --pids --proc own --user 1000 --read-only": ("pool",),
@@ -69,7 +63,6 @@ SEEN: dict[str, tuple[str, ...]] = {
 # Polled, since a pidfd cannot be had: what is lacking.
 POLLED = {
     "--docker --seccomp docker-19": "pidfd_open: [Errno 1] Operation not permitted",
-    "--docker --seccomp docker-19 --pids --proc own": "pidfd_open: [Errno 1]",
     "--docker --seccomp docker-19 --proc hidepid2 --user 1000": "pidfd_open: [Errno 1]",
     "--seccomp no-pidfd-signals": "pidfd_send_signal: [Errno 1] Operation not permitted",
 }
