@@ -210,8 +210,8 @@ def _create(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "
 _MODULES: "dict[str, Callable[[Any], None]]" = {
     "_cffi_backend": _watch_cffi_backend,
     "faulthandler": _watch_faulthandler,
+    # the audit event of a new interpreter does not come to hooks of Python: there is no current one
+    **dict.fromkeys(("_testcapi", "_testinternalcapi"), _watch_tests),
 }
 if sys.version_info >= (3, 13):
-    # the audit event of a new interpreter does not come to hooks of Python any more
-    _MODULES["_interpreters"] = _watch_interpreters
-    _MODULES["_testcapi"] = _MODULES["_testinternalcapi"] = _watch_tests
+    _MODULES["_interpreters"] = _watch_interpreters  # nor here
