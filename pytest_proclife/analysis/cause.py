@@ -338,6 +338,8 @@ def _raised_unseen(signal: int, history: History) -> bool:
     finish = history.finish
     if finish is None or signal not in finish.handled or signal == signals.SIGINT:
         return False  # an exception of SIGINT's own handler, in C, is known by its type
+    if finish.rose_from not in (None, signal):
+        return False  # it came from another's handler
     unseen = finish.interrupt or (finish.exception and history.sees_handlers)
     return unseen and not history.runs_of(signal)
 

@@ -355,6 +355,28 @@ CAUSES: list[tuple[str, History, str, str | None, int | str | None]] = [
         None,
     ),
     (
+        "on 3.11 it caught SIGTERM, went on, and a KeyboardInterrupt of SIGINT left its code",
+        history(
+            -INT,
+            sent=(
+                signal_sent(at=30, disposition="caught"),
+                signal_sent(INT, at=50, by=SIBLING, disposition="caught"),
+            ),
+            finish=finished(
+                "raised",
+                at=60,
+                exception=True,
+                interrupt=True,
+                rose_from=INT,
+                handled=frozenset({INT, TERM}),
+            ),
+            sees_handlers=False,
+        ),
+        "terminated",
+        "raised",
+        SIBLING,
+    ),
+    (
         "its handler sent it the signal again, as a tidy program does",
         history(
             -TERM,
@@ -1039,7 +1061,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
                 "raised",
                 exception=True,
                 interrupt=True,
-                rose_from=INT,
+                rose_from=None,
                 handled=frozenset({INT, TERM}),
             ),
         ),
