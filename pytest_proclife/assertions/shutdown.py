@@ -123,7 +123,7 @@ _UNSEEN_REQUEST = (
 
 
 def _may_have_been_asked(process: ProcessRecord) -> str | None:
-    """Why it may have been sent a signal that is not in its requests, if its cause says so."""
+    """Why a signal that its requests do not list may have come, if its cause says so."""
     reason = process.unknown_reason
     return plain(str(reason)) if reason is not None and reason.kind in _UNSEEN_REQUEST else None
 

@@ -131,7 +131,7 @@ def install(kind: str) -> None:
 
 
 def after_fork() -> None:
-    """In a forked child: its own code has not ended, unless it was forked after that."""
+    """In a forked child: its own code has not ended, unless the fork came after that end."""
     if own.is_reported:
         own.ended_before = own.ended
     own.is_reported = False

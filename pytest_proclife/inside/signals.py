@@ -69,7 +69,7 @@ def install() -> None:
 
 
 def _watch_interrupts() -> None:
-    """See that the default handler of SIGINT, which is of C, raises KeyboardInterrupt."""
+    """See when the default handler of SIGINT raises KeyboardInterrupt: it is a function of C."""
     real = _signal.default_int_handler
     announce(_signal, real.__name__, _INTERRUPTS)
     watch.on_event(_INTERRUPTS, lambda _: exit.handler_runs())

@@ -350,7 +350,7 @@ _LOOKING = ("", "poll", "is_alive", "exitcode", "active_children")
 
 
 def _looks_at(pid: int, frame: "FrameType | None") -> None:
-    """A look at a child. The second from the same line is a loop, which waits for its end."""
+    """Note a look at a child. A second one from the same line is a loop that waits for its end."""
     in_exit_path = exit.own.is_reported
     if pid <= 0 or pid in _held or not (in_exit_path or _thread_kind() == "thread"):
         return
@@ -412,7 +412,7 @@ def _sentinels_wait(frame: "FrameType") -> None:
 
 
 def _pids_of_sentinels(objects: "Any") -> "list[int]":
-    """The children that are alive and whose sentinels are among these objects."""
+    """The children that are alive and whose sentinels are among the objects waited for."""
     wanted = [value for value in objects if isinstance(value, int)]
     if not wanted:
         return []

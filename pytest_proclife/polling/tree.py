@@ -232,7 +232,7 @@ class Tree:
         try:
             pid, status = os.waitpid(self.main.pid, os.WNOHANG)
         except ChildProcessError:
-            return
+            return  # the caller's own wait took its status, which nobody here knows then
         if pid:
             self.main_status = status
 
