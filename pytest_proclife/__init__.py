@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ProcessLeakWarning,
         RunOver,
         RunTimeout,
+        SeccompUnavailable,
         SupervisorLost,
         TargetError,
     )
@@ -83,6 +84,7 @@ __all__ = [
     "RunOver",
     "RunTimeout",
     "RunningMain",
+    "SeccompUnavailable",
     "SupervisorLost",
     "TargetError",
     "UnknownKind",
@@ -123,6 +125,7 @@ _MODULES = {  # of the names that `records` does not have
     "Proclife": "plugin.fixture",
     "RunOver": "errors",
     "RunTimeout": "errors",
+    "SeccompUnavailable": "errors",
     "RunningMain": "live",
     "SupervisorLost": "errors",
     "TargetError": "errors",

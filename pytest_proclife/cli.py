@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pytest_proclife import terminal
 from pytest_proclife.durations import LINGER, parse_seconds
-from pytest_proclife.errors import SupervisorLost, TargetError
+from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetError
 from pytest_proclife.options import Options
 from pytest_proclife.records import START_METHODS, LeftOut, Run
 from pytest_proclife.target import Module, Program, Target
@@ -18,6 +18,7 @@ TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
 FEEDBACK = ("friendly", "message", "all")
 DEADLINE = 600.0  # s
+_SECCOMP = "have the kernel show what processes do to each other, whatever language they are in"
 
 _EPILOG = """\
 TARGET is a script, a notebook or -m MODULE; all arguments after it are passed to it.
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
     option("--capture", action="store_true", help="include the output in the JSON")
     option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
+    option("--seccomp", action="store_true", help=_SECCOMP)
     option("--timeout", type=_seconds, metavar="S", help="kill every process after S seconds")
     text = "seconds to keep watching processes that outlive main, before killing them "
     text += f"(default: {LINGER:g})"
@@ -92,6 +94,7 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     check.add_argument("submission", metavar="FILE", help="a script or a notebook")
     for option in (grade.add_argument, check.add_argument):
+        option("--seccomp", action="store_true", help=_SECCOMP)
         text = "text for the student: plain sentences, pytest's message, or both "
         text += "(default: friendly)"
         option("--feedback", choices=FEEDBACK, default="friendly", help=text)
@@ -164,6 +167,7 @@ def _watch(
         options = Options(
             program=Program(target=target, args=args),
             start_method=namespace.start_method,
+            seccomp=namespace.seccomp,
             timeout=namespace.timeout,
             linger=namespace.linger,
             allow_timeout=True,
@@ -172,7 +176,7 @@ def _watch(
             group=group,
         )
         run = observe(options)
-    except (TargetError, SupervisorLost, ValueError) as error:
+    except (TargetError, SupervisorLost, SeccompUnavailable, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
     print(f"\n{run}", file=sys.stderr)

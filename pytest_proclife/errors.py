@@ -18,6 +18,12 @@ class SupervisorLost(RuntimeError):
     """
 
 
+class SeccompUnavailable(RuntimeError):
+    """The second witness (`seccomp=True`) cannot be had here; the message says why."""
+
+    __module__ = "pytest_proclife"
+
+
 class RunTimeout(TimeoutError):
     """What was waited for did not come in time. `run` is the account.
 

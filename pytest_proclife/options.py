@@ -24,6 +24,7 @@ class Options:
     start_method: str | None = None
     timeout: float | None = TIMEOUT  # of main; of each wait if the run is live
     linger: float = LINGER
+    seccomp: bool = False
     allow_timeout: bool = False
     live: bool = False  # the caller looks at the run, and acts on it, while it lasts
     capture: bool = True  # keep the output for the record of the run
@@ -37,6 +38,8 @@ class Options:
         if self.start_method is not None:
             check_start_method(self.start_method)
         check_seconds("linger", self.linger)
+        if not isinstance(self.seccomp, bool):
+            raise ValueError(f"seccomp must be True or False, not {self.seccomp!r}")
 
 
 def check_start_method(name: object) -> str:

@@ -141,6 +141,8 @@ class MissingKind(enum.StrEnum):
     STARTED_EARLY = "started_early"  # it had `what`, a child or a thread, before that
     FOREIGN_FUNCTION = "foreign_function"  # it took `what`, a function of C, by ctypes or cffi
     SUBINTERPRETER = "subinterpreter"  # it made one, whose calls are not seen
+    CONTRADICTED = "contradicted"  # `process` reported a signal that the kernel did not see
+    LOST_CHILDREN = "lost_children"  # `process` started `what` children that were not seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +187,8 @@ class EvidenceKind(enum.StrEnum):
     MAY_HAVE_SENT = "may_have_sent"
     ALARM_DUE = "alarm_due"
     CPU_LIMIT = "cpu_limit"
+    ASKED_KERNEL = "asked_kernel"
+    NOT_SENT = "not_sent"
     PARENT_ENDED = "parent_ended"
     FINISHED = "finished"
     TASK_LOST = "task_lost"
@@ -330,6 +334,28 @@ class CpuLimit(Evidence, kind=EvidenceKind.CPU_LIMIT):
 
     soft: int | None
     hard: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedKernel(Evidence, kind=EvidenceKind.ASKED_KERNEL):
+    """It had asked the kernel for the signal that it died of, by a `call` that was seen.
+
+    `prctl`: at its parent's end (PR_SET_PDEATHSIG); `alarm` or `setitimer`: after some time.
+    """
+
+    signal: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent(Evidence, kind=EvidenceKind.NOT_SENT):
+    """No process of the run sent the signal that it died of, as the kernel shows them all.
+
+    So it came from a process outside of the run, or from the kernel itself: for a fault, a timer,
+    a limit, from a terminal.
+    """
+
+    signal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -521,7 +547,9 @@ class Witness:
 
     `backend` is "pidfd" or "polling". `features` are those of the kernel that it has used, of
     "pidfs" (Linux 6.9), "passpidfd" (6.5), "info" (6.13), "exit" (6.15) and "status" (6.1): where
-    one is lacking, the next best has taken its place. Without "exit" the exit code of a process
+    one is lacking, the next best has taken its place. "seccomp" is among them if the second
+    witness was asked for: then the kernel has shown each start, signal, wait and exit before it was
+    done. Without "exit" the exit code of a process
     that is neither main nor an orphan is known only if its zombie was seen in time, or the wait
     that collected it was reported. `complete` is false if `missing` names something that may have
     happened unseen.

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_proclife.backend import POLLING, asked_for_polling, choose_backend
 from pytest_proclife.durations import LINGER, TIMEOUT
-from pytest_proclife.errors import PollingWarning, RunTimeout
+from pytest_proclife.errors import PollingWarning, RunTimeout, SeccompUnavailable
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
 from pytest_proclife.records import MissingKind, Run
@@ -30,6 +30,7 @@ def run(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     input: str | bytes | None = None,
+    seccomp: bool = False,
 ) -> Run:
     """Run a target in a real main process, and return when none of its processes is left.
 
@@ -43,10 +44,14 @@ def run(
     - `allow_timeout`: return the run after a timeout too, instead of raising RunTimeout.
     - `cwd`, `env`: main's working directory and environment; None: the caller's.
     - `input`: main's standard input; None: empty.
+    - `seccomp`: ask the kernel for a second witness, by seccomp(2). It holds the calls by which
+      processes signal, fork, wait and exit until they have been looked at, whatever language they
+      are made in.
 
     Raises TargetError if the target cannot be run, ValueError if another argument makes no
-    sense, RunTimeout at the timeout, and SupervisorLost if the supervisor was killed or none can
-    be had here. That the program fails is a result: see `run.main.cause` and `run.exitcode`.
+    sense, RunTimeout at the timeout, SeccompUnavailable if the kernel refuses the second witness,
+    and SupervisorLost if the supervisor was killed or none can be had here. That the program fails
+    is a result: see `run.main.cause` and `run.exitcode`.
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
     options = Options(
@@ -55,6 +60,7 @@ def run(
         timeout=timeout,
         linger=linger,
         allow_timeout=allow_timeout,
+        seccomp=seccomp,
     )
     _warn_of_polling()
     return observe(options)
@@ -70,6 +76,7 @@ def start(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     input: str | bytes | None = None,
+    seccomp: bool = False,
 ) -> RunningMain:
     """Start a target in a real main process, to act on it while it runs.
 
@@ -77,10 +84,12 @@ def start(
     context of the RunningMain ends every process of the run. The default timeout of its waits is
     30 seconds.
 
-    Raises TargetError, ValueError and SupervisorLost as `run()` does.
+    Raises TargetError, ValueError, SeccompUnavailable and SupervisorLost as `run()` does.
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
-    options = Options(program=program, start_method=start_method, linger=linger, live=True)
+    options = Options(
+        program=program, start_method=start_method, linger=linger, seccomp=seccomp, live=True
+    )
     _warn_of_polling()
     return observe_running(options)
 
@@ -112,6 +121,9 @@ def observe_running(options: Options) -> RunningMain:
 def open_session(options: Options) -> Session:
     """Have main started. `finish` waits for it; meanwhile another thread can end the run."""
     backend = choose_backend()
+    if options.seccomp and backend.name != "pidfd":
+        why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
+        raise SeccompUnavailable(f"the second witness cannot be had here: {why}")
     with opened_input(options.program.input) as stdin:
         # first, since it may raise TypeError, and the launch of a notebook has a folder to remove
         env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}

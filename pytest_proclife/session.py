@@ -21,7 +21,7 @@ from typing import IO, TypeVar
 from pytest_proclife.analysis.assemble import CauseHook, assemble
 from pytest_proclife.analysis.log import without_pending_ends
 from pytest_proclife.backend import Backend, forget_zygote
-from pytest_proclife.errors import SupervisorLost, TargetError
+from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetError
 from pytest_proclife.inside.launch import plan, search_path
 from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
@@ -63,6 +63,7 @@ def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Re
         blocked=[int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
         timeout=None if options.live else options.timeout,
         linger=options.linger,
+        seccomp=options.seccomp,
         capture=options.capture,
         pass_output=bool(options.streams),
         live=options.live,
@@ -207,7 +208,8 @@ class Session:
             platform=sys.platform,
             start_method=self.request.start_method or None,
             backend=self.backend.name,
-            features=self.backend.features,
+            features=(*self.backend.features, *["seccomp"] * self.request.seccomp),
+            seccomp=self.request.seccomp,
             observed=self.request.observed if self.backend.name == "pidfd" else None,
             missing=self.backend.missing,
             stdout=stdout,
@@ -232,6 +234,8 @@ class Session:
                 self.started_at, self.epoch, self.pid = started_at, epoch, pid
             case (protocol.FAILED, path, number):
                 raise TargetError(f"{path!r} cannot be executed: {os.strerror(number)}")
+            case (protocol.NO_WITNESS, reason):
+                raise SeccompUnavailable(f"the second witness cannot be had here: {reason}")
             case (protocol.NEWS, ticket, at, entries, outputs):
                 self.log += entries
                 self.outputs = self.outputs if outputs is None else outputs

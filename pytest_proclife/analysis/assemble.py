@@ -29,6 +29,7 @@ def assemble(
     start_method: str | None,
     backend: str,
     features: tuple[str, ...] = (),
+    seccomp: bool = False,
     observed: bool | None = None,
     missing: Sequence[records.Missing] = (),
     stdout: str | None = None,
@@ -44,15 +45,15 @@ def assemble(
     """
     if observed is None:  # a command may not be a Python; polling may have no channel for reports
         observed = backend == "pidfd" and target.kind != "command"
-    processes = log.gather(entries, epoch, observed)
+    processes = log.gather(entries, epoch, observed, seccomp)
     relatives = family.identify(processes)
-    found = gaps.find(processes, relatives)
+    found = gaps.find(processes, relatives, seccomp)
     stages = _Stages(
         processes=processes,
         family=relatives,
         gaps=found,
         joins=joins.find(processes, relatives, found, backend),
-        histories=history.build(processes, relatives, found),
+        histories=history.build(processes, relatives, found, seccomp),
         clock=evidence.Clock(epoch),
     )
     missing = (*missing, *found.missing)

@@ -56,6 +56,8 @@ def decide(history: History) -> Verdict:
             verdict = rule(history)
             if verdict is not None:
                 return replace(verdict, ending=ending)
+        if history.exits_in_c and history.witnessed:
+            return Verdict(cause=Cause.EXITED, ending=ending)
         if history.exits_in_c:
             raise Unknown(UnknownKind.EXITED_IN_C)
         reported = history.last_report
@@ -142,6 +144,8 @@ def _by_first_handler(history: History) -> History:
 
 def _verdict_for(request: Sent, history: History) -> Verdict | None:
     cause = Cause.KILLED if request.signal == signals.SIGKILL else Cause.TERMINATED
+    if request.call_lost and request.by == history.parent and history.daemon is not False:
+        raise Unknown(UnknownKind.REQUEST_REPORT)  # the exit path may have called it
     if request.from_exit_path and history.daemon is not False:
         if request.by == history.parent:
             if history.finished_at < request.at:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from signal import SIGKILL, SIGXCPU
+from signal import SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU
 
 from pytest_proclife import records, wire
 from pytest_proclife.analysis import cause, joins
@@ -138,7 +138,7 @@ def _start(process: ProcessFacts, family: Family, clock: Clock) -> Iterator[Evid
 def _signal(sent: Sent, verdict: Verdict | None, clock: Clock) -> Evidence:
     return records.SignalSent(
         at=clock.seconds(sent.at),
-        source=Source.TEST if isinstance(sent.by, str) else Source.PROCESS,
+        source=_source(sent),
         about=None if isinstance(sent.by, str) else sent.by,
         signal=signal_name(sent.signal),
         via=clock.text(sent.via),
@@ -147,6 +147,12 @@ def _signal(sent: Sent, verdict: Verdict | None, clock: Clock) -> Evidence:
         certain=sent.certain,
         decisive=verdict is not None and sent is verdict.request,
     )
+
+
+def _source(sent: Sent) -> Source:
+    if isinstance(sent.by, str):
+        return Source.TEST
+    return Source.PROCESS if sent.reported else Source.KERNEL
 
 
 def _not_started(
@@ -250,6 +256,18 @@ def _unsent(
     """Where the signal that it died of may have come from, if no sender is known."""
     if any(sent.signal == history.signal and sent.certain for sent in history.sent):
         return
+    name = signal_name(history.signal or 0)
+    if history.witnessed:
+        yield records.NotSent(at=None, source=Source.KERNEL, signal=name)
+    asked = {
+        call: at
+        for at, call, argument in process.asked
+        if signals_asked_for(call, argument) == history.signal
+    }
+    for call, at in asked.items():
+        yield records.AskedKernel(
+            at=clock.seconds(at), source=Source.KERNEL, signal=name, call=call
+        )
     if cause.by_own_timer(history):
         due = int(history.alarm_due)
         yield records.AlarmDue(at=clock.seconds(due), source=Source.ITSELF)
@@ -264,6 +282,15 @@ def _unsent(
         yield records.ParentEnded(
             at=clock.seconds(end), source=Source.KERNEL, about=family.id(number)
         )
+
+
+def signals_asked_for(call: str, argument: int) -> int | None:
+    """The signal that a call asks the kernel for: prctl(2), alarm(2), setitimer(2)."""
+    if call == "prctl":
+        return argument
+    if call == "alarm":
+        return SIGALRM if argument else None
+    return {0: SIGALRM, 1: SIGVTALRM, 2: SIGPROF}.get(argument)
 
 
 def _cpu_limit(

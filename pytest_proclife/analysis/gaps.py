@@ -77,8 +77,12 @@ class Gaps:
     missing: tuple[Missing, ...]
 
 
-def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
-    """Find the gaps in the reports of a run."""
+def find(processes: Sequence[ProcessFacts], family: Family, witnessed: bool = False) -> Gaps:
+    """Find the gaps in the reports of a run.
+
+    If it is `witnessed`, the kernel has shown each start of a process and each signal: then what
+    is missing are reports of what a process does itself.
+    """
     of_process = tuple(_gaps_of(process) for process in processes)
     powers = foreign.find(processes, family)
     lost = tuple(_unexplained(p, of_process[p.number], powers[p.number]) for p in processes)
@@ -88,12 +92,30 @@ def find(processes: Sequence[ProcessFacts], family: Family) -> Gaps:
         if (start := _unobserved_since(process, processes, family, powers)) is not None
     }
     silent = sorted((start, _end(processes[number]), number) for number, start in since.items())
+    observed = tuple(
+        _is_observed(process, processes, family, since, powers) for process in processes
+    )
+    if witnessed:
+        return Gaps(
+            of_process=of_process,
+            unexplained=lost,
+            observed=observed,
+            lost_reports=NO_SPANS,
+            unobserved=NO_SPANS,
+            silent=(),
+            powers=powers,
+            signallers=NO_SPANS,
+            subinterpreters=NO_SPANS,
+            missing=tuple(
+                missing
+                for number in family.order
+                for missing in _missing_of_witnessed(processes[number], family, lost, since)
+            ),
+        )
     return Gaps(
         of_process=of_process,
         unexplained=lost,
-        observed=tuple(
-            _is_observed(process, processes, family, since, powers) for process in processes
-        ),
+        observed=observed,
         lost_reports=Spans(
             (low, high, family.identities[process.number].id)
             for process in processes
@@ -252,6 +274,23 @@ def _gaps_of_program(program: Sequence[Report], before: float) -> Iterator[Gap]:
 
 def _end(process: ProcessFacts) -> float:
     return math.inf if process.end is None else process.end
+
+
+def _missing_of_witnessed(
+    process: ProcessFacts, family: Family, gaps: Sequence[Sequence[Gap]], since: dict[int, float]
+) -> Iterator[Missing]:
+    """What may be unseen of one process, if the kernel shows what starts and signals others."""
+    id = family.identities[process.number].id
+    if gaps[process.number] and process.number not in since:
+        yield Missing(process=id, kind=MissingKind.REPORTS)
+    # before, a handler that raised just before the signal was sent is not seen
+    if process.contradicted and family.identities[process.number].version >= (3, 12):
+        yield Missing(process=id, kind=MissingKind.CONTRADICTED)
+    if process.calls_unreadable:
+        yield Missing(process=id, kind=MissingKind.UNOBSERVED)
+    if process.lost_children:
+        what = str(process.lost_children)
+        yield Missing(process=id, kind=MissingKind.LOST_CHILDREN, what=what)
 
 
 def _missing(

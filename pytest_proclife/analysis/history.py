@@ -12,7 +12,7 @@ from pytest_proclife.analysis.family import Family
 from pytest_proclife.analysis.foreign import Power
 from pytest_proclife.analysis.gaps import NO_SPANS, Gaps, Spans, should_report
 from pytest_proclife.analysis.log import ProcessFacts, Report, Sent
-from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending
+from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS, Ending
 
 _SEES_HANDLERS = (3, 12)  # the version from which on sys.monitoring shows handlers as they run
 
@@ -66,6 +66,7 @@ class History:
     signallers: Spans = NO_SPANS  # when processes had a function of C that sends signals
     subinterpreters: Spans = NO_SPANS  # when processes had those, whose signals nobody reports
     exits_in_c: bool = False  # it can exit below Python
+    witnessed: bool = False  # the kernel has shown all signals that processes of the run sent
     handles_in_c: float = math.inf  # since when it can set handlers that are not seen to run
 
     @property
@@ -103,9 +104,11 @@ class History:
         return any(low < end and high > start for low, high in self.gaps)
 
 
-def build(processes: Sequence[ProcessFacts], family: Family, gaps: Gaps) -> tuple[History, ...]:
+def build(
+    processes: Sequence[ProcessFacts], family: Family, gaps: Gaps, witnessed: bool = False
+) -> tuple[History, ...]:
     """The history of each process, by number."""
-    return tuple(_history(process, family, gaps) for process in processes)
+    return tuple(_history(process, family, gaps, witnessed) for process in processes)
 
 
 def is_multiprocessings(process: ProcessFacts, gaps: Gaps) -> bool:
@@ -115,7 +118,7 @@ def is_multiprocessings(process: ProcessFacts, gaps: Gaps) -> bool:
     return announced or reported or bool(gaps.of_process[process.number])
 
 
-def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
+def _history(process: ProcessFacts, family: Family, gaps: Gaps, witnessed: bool) -> History:
     number = process.number
     identity = family.identities[number]
     last = process.last_of_program(wire.EXITING)
@@ -132,12 +135,12 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         replaced_at=process.replaced_at,
         clean_up=process.clean_up,
         sent=tuple(
-            sent if isinstance(sent.by, str) else replace(sent, by=family.identities[sent.by].id)
+            sent if isinstance(sent.by, str) else _by_id(sent, sent.by, family, gaps)
             for sent in process.sent
         ),
         caught=tuple((r.number(0) or 0, r.at) for r in process.all_of_program(wire.CAUGHT)),
         alarm_due=_alarm_due(process),
-        finish=_finish(process),
+        finish=_finish(process, identity.kind),
         handler=None if last is None else last.number(2),
         last_report=None if last is None else _exits(process, last, gaps),
         lost_task=_lost_task(process, gaps),
@@ -147,8 +150,16 @@ def _history(process: ProcessFacts, family: Family, gaps: Gaps) -> History:
         signallers=gaps.signallers,
         subinterpreters=gaps.subinterpreters,
         exits_in_c=Power.EXIT in gaps.powers[number],
+        witnessed=witnessed,
         handles_in_c=gaps.powers[number].get(Power.HANDLE, math.inf),
     )
+
+
+def _by_id(sent: Sent, sender: int, family: Family, gaps: Gaps) -> Sent:
+    """The same with the sender's id. If its report may be lost, nobody knows what it called."""
+    of_sender = gaps.of_process[sender]
+    lost = not sent.reported and any(low <= sent.at <= high for low, high in of_sender)
+    return replace(sent, by=family.identities[sender].id, call_lost=lost)
 
 
 def _ended(process: ProcessFacts) -> float:
@@ -166,7 +177,7 @@ def _alarm_due(process: ProcessFacts) -> float:
     return math.inf if taken else last.at + int(last.field(0)[:20])
 
 
-def _finish(process: ProcessFacts) -> Finish | None:
+def _finish(process: ProcessFacts, kind: str) -> Finish | None:
     report = process.last_of_program(wire.FINISHED)
     if report is None:
         return None
@@ -178,7 +189,8 @@ def _finish(process: ProcessFacts) -> Finish | None:
         rose_from=_rose_from(process, report),
         rose_at=int(report.field(7)) if report.field(7).isdecimal() else None,
         handled=_numbers(report.field(5)),
-        had=_numbers(report.field(8)),
+        # the handler of a fork server does nothing: forkserver.py, `sigchld_handler`
+        had=frozenset() if kind in HELPER_KINDS else _numbers(report.field(8)),
     )
 
 

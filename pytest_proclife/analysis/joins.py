@@ -235,6 +235,7 @@ def _orphaned(
     | both were running when the clean-up began | None |
     | it was running then, and its parent had ended | True |
     | its parent was running then, and it had ended | False |
+    | it came to the supervisor alive, and its parent forked it itself | True |
     | its parent has not ended | False |
     | its parent collected its status | False |
     | it has not ended, or was found running after its parent's end | True |
@@ -254,6 +255,9 @@ def _orphaned(
     parent = processes[identity.parent]
     if process.clean_up is not None or parent.clean_up is not None:
         return None if process.clean_up == parent.clean_up else parent.clean_up is None
+    served = identity.forked_from not in (None, parent.number)
+    if process.adopted and not served:
+        return True
     if parent.end is None or parent.end_wake is None:
         return False
     if any(by == parent.number for by, _ in process.collected):
@@ -266,7 +270,6 @@ def _orphaned(
         return False
     if process.reported_after(parent.end):
         return True
-    served = identity.forked_from not in (None, parent.number)
     if process.reaped is not None and not process.reaped_by_us and not served:
         return False
     if process.end_wake == parent.end_wake:

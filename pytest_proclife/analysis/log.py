@@ -106,6 +106,9 @@ class Sent:
     handler: int | None = None  # the signal whose handler sent it, if to its own process
     # to its own process, which had set a handler of the signal before; False if runs are seen
     had_handler: bool = False
+    witnessed: bool = False  # the kernel showed it, before it was sent
+    reported: bool = True  # by its sender, so that `via` is what the program called
+    call_lost: bool = False  # it should have been reported: nobody knows what was called
 
     @property
     def from_exit_path(self) -> bool:
@@ -142,6 +145,10 @@ class ProcessFacts:
     reaped: int | None
     reaped_by_us: bool  # by the supervisor
     status: int | None  # its wait status
+    asked: tuple[tuple[int, str, int], ...]  # (when, call, argument) as of protocol.ASKS
+    calls_unreadable: bool  # it ran a program whose calls the kernel cannot show
+    contradicted: bool  # it reported that it sent a signal, which the kernel did not see
+    lost_children: int  # that it started by its calls, and that were not found
     collected: tuple[tuple[int, Report], ...]  # (sender, COLLECTED)
 
     def first(self, kind: str) -> Report | None:
@@ -221,6 +228,10 @@ class _Draft:
     reaped: int | None = None
     reaped_by_us: bool = False
     status: int | None = None
+    asked: list[tuple[int, str, int]] = field(default_factory=list)
+    calls_unreadable: bool = False
+    contradicted: bool = False
+    lost_children: int = 0
     collected: list[tuple[int, Report]] = field(default_factory=list)
 
     def facts(self) -> ProcessFacts:
@@ -259,12 +270,15 @@ def without_pending_ends(log: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in log if entry[1] != protocol.ENDED or entry[2] in known]
 
 
-def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[ProcessFacts, ...]:
+def gather(
+    log: Iterable[Entry], epoch: int, main_observed: bool, witnessed: bool = False
+) -> tuple[ProcessFacts, ...]:
     """Read the log of a run.
 
     `epoch` is main's start in monotonic ns. `main_observed`: the recorder entered main.
+    `witnessed`: the kernel has shown each signal, so that the reports only add to that.
     """
-    reader = _Reader(epoch)
+    reader = _Reader(epoch, witnessed)
     protocol.replay(log, reader.readers())
     reader.close_group()
     for process in reader.processes:
@@ -272,6 +286,7 @@ def gather(log: Iterable[Entry], epoch: int, main_observed: bool) -> tuple[Proce
         reported = [*process.reports[:1], *(report for _, report in process.announcements)]
         process.began = min([process.known_at, *(report.at for report in reported)])
     _match_by_pid(reader)
+    _find_contradictions(reader)
     if reader.clean_up is not None:
         for process in reader.processes:
             _leave_out_our_doing(process, reader.clean_up)
@@ -309,8 +324,12 @@ def _programs(reports: list[Report]) -> tuple[tuple[Report, ...], ...]:
 class _Reader:
     """Reads the entries of a log in turn."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, witnessed: bool) -> None:
         self.epoch = epoch
+        self.witnessed = witnessed
+        # what is reported of signals that are about to be sent, by sender, until that is seen
+        self.announced: dict[int, list[Report]] = {}
+        self.unsent: list[tuple[int, Report]] = []  # (sender, what was reported and not seen)
         self.processes: list[_Draft] = []
         self.ends: list[tuple[int, int]] = []  # (when, number), as the log has them
         # of a signal to a whole group
@@ -335,6 +354,10 @@ class _Reader:
             protocol.STATE: self.state,
             protocol.CPU_LIMIT: self.cpu_limit,
             protocol.GROUP: self.members,
+            protocol.SENDS: self.sends,
+            protocol.ASKS: self.asks,
+            protocol.LOST: self.lost,
+            protocol.UNREADABLE: self.unreadable,
             protocol.ORDERED: self.ordered,
             protocol.GROUP_ORDERED: self.group_ordered,
             protocol.ENDED: self.ended,
@@ -382,7 +405,9 @@ class _Reader:
         process.reports.append(report)
         if kind == wire.CPU_LIMIT:
             process.cpu_limits.append((at, report.field(0)[:20], report.field(1)[:20]))
-        if about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
+        if self.witnessed and kind in (wire.KILL, wire.KILL_GROUP):
+            self.announced.setdefault(number, []).append(report)
+        elif about is None and kind in (wire.STARTED, wire.KILL, wire.COLLECTED):
             self.by_pid.append((number, report))
         elif about is not None and kind == wire.STARTED:
             self.processes[about].announcements.append((number, report))
@@ -402,6 +427,41 @@ class _Reader:
         return self.texts.setdefault(field, field)
 
     # --- signals
+
+    def sends(
+        self,
+        at: int,
+        number: int,
+        signal: int,
+        call: str,
+        whole: bool,
+        met: tuple[tuple[int, str], ...],
+    ) -> None:
+        """A signal that the kernel has shown; its sender may have reported it just before."""
+        kind = wire.KILL_GROUP if whole else wire.KILL
+        reports = self.announced.get(number, [])
+        like = (r for r in reports if r.kind == kind and r.number(1) == signal)
+        report = next((r for r in like if _may_be_about(r, met, self.processes)), None)
+        if report is None:
+            sent = Sent(at=at, by=number, signal=signal, via=f"{call}()", reported=False)
+        else:
+            place = reports.index(report)
+            self.unsent += [(number, before) for before in reports[:place]]
+            del reports[: place + 1]
+            sent = _sent(self.processes[number], report)
+        sent = replace(sent, certain=True, witnessed=True)
+        for target, state in met:
+            looked = replace(sent, disposition=None, alive=state != "ended")
+            self.processes[target].sent.append(_looked(looked, state))
+
+    def asks(self, at: int, number: int, call: str, argument: int) -> None:
+        self.processes[number].asked.append((at, call, argument))
+
+    def unreadable(self, at: int, number: int) -> None:
+        self.processes[number].calls_unreadable = True
+
+    def lost(self, at: int, number: int, children: int) -> None:
+        self.processes[number].lost_children = children
 
     def ordered(self, at: int, number: int, signal: int, via: str) -> None:
         self.processes[number].sent.append(_sent_by_test(at, signal, via))
@@ -546,6 +606,18 @@ def _sent(sender: _Draft, report: Report, *, certain: bool = True) -> Sent:
     return _looked(sent, report.field(6)) if to_one else sent
 
 
+def _may_be_about(
+    report: Report, met: Iterable[tuple[int, str]], processes: Sequence[_Draft]
+) -> bool:
+    """Whether a report is of the signal that was seen, by the processes that it goes to."""
+    if report.kind == wire.KILL_GROUP:
+        return True
+    numbers = [number for number, _ in met]
+    if report.about is not None:
+        return report.about in numbers or not numbers
+    return not numbers or any(processes[n].pid == report.number(0) for n in numbers)
+
+
 def _looked(sent: Sent, met: str) -> Sent:
     """A signal with what its sender saw that it would meet: one of `wire.MEETS`, "" if nothing."""
     if met == "ended":
@@ -594,6 +666,21 @@ def _disposition(state: str | None) -> Disposition | None:
 
 def _sent_by_test(at: int, signal: int, via: str) -> Sent:
     return Sent(at=at, by="test", signal=signal, via=via)
+
+
+def _find_contradictions(reader: _Reader) -> None:
+    """Find the reports of signals that were not sent, as the kernel has shown.
+
+    Innocent is one whose sender did not get that far: it ended, or a handler ran and raised.
+    """
+    left = [(number, r) for number, reports in reader.announced.items() for r in reports]
+    for number, report in (*reader.unsent, *left):
+        sender = reader.processes[number]
+        later = next((r for r in sender.reports if r.seq > report.seq and r.at >= report.at), None)
+        if report.about is None or later is None or later.kind in (wire.CAUGHT, wire.HELLO):
+            continue
+        end = reader.processes[report.about].end
+        sender.contradicted = sender.contradicted or end is None or end > later.at
 
 
 def _match_by_pid(reader: _Reader) -> None:

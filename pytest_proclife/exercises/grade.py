@@ -178,6 +178,7 @@ class _Grading:
     def __init__(self, exercise: Snapshot, options: argparse.Namespace) -> None:
         self._exercise = exercise
         self._deadline: float = options.deadline
+        self._seccomp: bool = options.seccomp
         self._digest = exercise.digest
         pytest_session.preload()
         gc.freeze()  # graders need not search through it again, nor copy its pages
@@ -204,12 +205,13 @@ class _Grading:
         return messages.marks
 
     def key(self, submission: Path) -> str:
-        """What a result depends on: the exercise, the answer, the Python, the deadline."""
+        """What a result depends on: exercise, answer, Python, deadline, the second witness."""
         try:
             answer = fingerprint(submission)
         except OSError as error:  # its result will be `ungradable`
             answer = str(error)
-        return f"{self._digest}-{answer}-{platform.python_version()}-{self._deadline}"
+        found = [self._digest, answer, platform.python_version(), str(self._deadline)]
+        return "-".join([*found, *["seccomp"] * self._seccomp])
 
     def results(self, submissions: Mapping[str, Path], width: int) -> Iterator[Result]:
         """The result of each, in the order in which they finish.
@@ -243,7 +245,8 @@ class _Grading:
                 copy = PrivateCopy(self._exercise, folder / "exercises" / str(number))
                 token = secrets.token_hex()
                 started.append((name, token, copy))
-                yield functools.partial(pytest_session.grade, path, place, copy, token)
+                grade = functools.partial(pytest_session.grade, seccomp=self._seccomp)
+                yield functools.partial(grade, path, place, copy, token)
 
         with _temporary_folder() as folder:
             for number, finished in workers.run(jobs(folder), width, self._deadline):

@@ -56,9 +56,19 @@ def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Wait) -> N
 
 
 def grade(
-    path: Path, place: Path, exercise: PrivateCopy, token: str, channel: int, wait: Wait
+    path: Path,
+    place: Path,
+    exercise: PrivateCopy,
+    token: str,
+    channel: int,
+    wait: Wait,
+    *,
+    seccomp: bool = False,
 ) -> None:
-    """Grade a copy of a submission, made in `place`, and report its marks."""
+    """Grade a copy of a submission, made in `place`, and report its marks.
+
+    `seccomp` is the default for its runs.
+    """
     reporter = Reporter(token, channel, exercise.in_original)
     try:
         file, source = submission.private_copy(path, place)
@@ -67,8 +77,10 @@ def grade(
         return
     with contextlib.suppress(SupervisorLost, ValueError):  # the first run will raise it
         choose_backend()
-    plugin = _GradingPlugin(exercise.root, reporter, file, source, wait)
-    if _run_pytest(exercise, plugin) in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+    plugin = _GradingPlugin(exercise.root, reporter, file, source, wait, seccomp)
+    options = ["--proclife-seccomp"] if seccomp else []
+    code = _run_pytest(exercise, plugin, *options)
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         reporter.done()
 
 
@@ -148,10 +160,18 @@ class _Plugin:
 class _GradingPlugin(_Plugin):
     """Runs the tests with one submission and reports their marks."""
 
-    def __init__(self, root: Path, reporter: Reporter, file: Path, source: str, wait: Wait) -> None:
+    def __init__(
+        self,
+        root: Path,
+        reporter: Reporter,
+        file: Path,
+        source: str,
+        wait: Wait,
+        seccomp: bool = False,
+    ) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
-        self.answer = submission.Submission(file, source, self._runs)
+        self.answer = submission.Submission(file, source, self._runs, seccomp)
         self._wait = wait
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -233,12 +253,15 @@ class _GradingPlugin(_Plugin):
         self.unusable(f"the exercise itself failed in {item.nodeid}: {_described(error)}")
 
     def _check_reports(self) -> None:
-        """Lost reports are tampering, except in a run that was polled, which loses some anyway."""
+        """Lost and false reports are tampering; a run that was polled loses some anyway."""
         for run in self._runs:
             for missing in run.witness.missing:
                 if run.witness.backend == "pidfd" and missing.kind is MissingKind.REPORTS:
                     reason = f"{missing}, though the kernel saw it run to its end: something "
                     reason += "kept them back, or wrote others in their place"
+                    self.reporter.problem(Status.TAMPERED, reason)
+                elif missing.kind is MissingKind.CONTRADICTED:
+                    reason = f"{missing}, as the kernel has seen: something wrote false reports"
                     self.reporter.problem(Status.TAMPERED, reason)
 
 

@@ -187,11 +187,12 @@ class PartialCredit(Exception):
 class Submission(os.PathLike[str]):
     """A student's program. It is a path, which `proclife.run()` and `start()` take as a target."""
 
-    def __init__(self, path: Path, source: str, runs: list[Run]) -> None:
+    def __init__(self, path: Path, source: str, runs: list[Run], seccomp: bool = False) -> None:
         self.path = path
         self.source = source
         self.noun = ""
         self._runs = runs  # each run is added to it
+        self._seccomp = seccomp  # the default for its runs
         self._known: dict[tuple[tuple[str, str], ...], Run | RunTimeout] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -218,6 +219,7 @@ class Submission(os.PathLike[str]):
         Raises the same exceptions.
         """
         __tracebackhide__ = True
+        options.setdefault("seccomp", self._seccomp)
         key = tuple(sorted((name, repr(value)) for name, value in options.items()))
         if key not in self._known:
             try:

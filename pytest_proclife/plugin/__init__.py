@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import Cause, ProcessRecord, Run
 
-_MARKER = "proclife(start_methods=..., timeout=..., linger=...): defaults for the fixture"
+_MARKER = (
+    "proclife(start_methods=..., timeout=..., linger=..., seccomp=...): defaults for the fixture"
+)
+_DEFAULTS = ("timeout", "linger", "start_methods", "seccomp")
 _POLLING = pytest.StashKey[bool]()  # a worker's line was written
 _GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that the test may leak"
 
@@ -35,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "start methods to run each test with: all, or some of fork,spawn,forkserver"
     option("--proclife-start-methods", metavar="NAMES", help=text)
     parser.addini("proclife_start_methods", text, type="args", default=None)
+    text = "have the kernel show what processes do to each other, whatever language they are in"
+    option("--proclife-seccomp", action="store_const", const=True, default=None, help=text)
+    parser.addini("proclife_seccomp", text, type="bool", default=None)
     _add_guard(parser)
 
 
@@ -66,7 +72,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.addinivalue_line("markers", _GUARD_MARKER)
-    if any(_is_given(config, name) for name in ("timeout", "linger", "start_methods")):
+    if any(_is_given(config, name) for name in _DEFAULTS):
         from pytest_proclife.plugin import settings
 
         settings.configured(config)  # reports a bad value before the first test

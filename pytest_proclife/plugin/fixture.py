@@ -15,7 +15,7 @@ import pytest
 
 from pytest_proclife.analysis.assemble import CauseHook
 from pytest_proclife.backend import POLLING
-from pytest_proclife.errors import RunTimeout, SupervisorLost
+from pytest_proclife.errors import RunTimeout, SeccompUnavailable, SupervisorLost
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
 from pytest_proclife.plugin.settings import defaults_of
@@ -68,6 +68,7 @@ class Proclife:
         start_method: str | EllipsisType | None = ...,
         timeout: float | EllipsisType | None = ...,
         linger: float | EllipsisType = ...,
+        seccomp: bool | EllipsisType = ...,
         allow_timeout: bool = False,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
@@ -86,13 +87,14 @@ class Proclife:
                 start_method=self.start_method if start_method is ... else start_method,
                 timeout=self._defaults.timeout if timeout is ... else timeout,
                 linger=self._defaults.linger if linger is ... else linger,
+                seccomp=self._defaults.seccomp if seccomp is ... else seccomp,
                 allow_timeout=allow_timeout,
                 cause_hook=cause_hook(self._item),
             )
             session = open_session(options)
             with self._active.waiting(session):
                 run = finish(session, options)
-        except (RunTimeout, ValueError, SupervisorLost) as error:
+        except (RunTimeout, ValueError, SupervisorLost, SeccompUnavailable) as error:
             error.__traceback__ = None  # pytest shows the line of the test
             if isinstance(error, RunTimeout):
                 self._finish(error.run)
@@ -108,6 +110,7 @@ class Proclife:
         *,
         start_method: str | EllipsisType | None = ...,
         linger: float | EllipsisType = ...,
+        seccomp: bool | EllipsisType = ...,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         input: str | bytes | None = None,
@@ -127,11 +130,12 @@ class Proclife:
                 start_method=self.start_method if start_method is ... else start_method,
                 timeout=self._defaults.timeout,
                 linger=self._defaults.linger if linger is ... else linger,
+                seccomp=self._defaults.seccomp if seccomp is ... else seccomp,
                 live=True,
                 cause_hook=cause_hook(self._item),
             )
             main = observe_running(options)
-        except (ValueError, SupervisorLost) as error:
+        except (ValueError, SupervisorLost, SeccompUnavailable) as error:
             error.__traceback__ = None  # pytest shows the line of the test
             raise
         self._active.add(main)

@@ -20,6 +20,7 @@ class Defaults:
     start_methods: tuple[str, ...] | None = None
     timeout: float | None = TIMEOUT  # s
     linger: float = LINGER  # s
+    seccomp: bool = False
 
 
 NAMES = tuple(field.name for field in fields(Defaults))
@@ -43,7 +44,7 @@ def configured(config: pytest.Config) -> dict[str, Any]:
             if name == "start_methods":
                 texts = [value] if isinstance(value, str) else value
                 value = [method for text in texts for method in text.split(",")]
-            else:
+            elif name != "seccomp":
                 value = float(value)
             found[name] = checked(name, value)
         except (TypeError, ValueError, pytest.UsageError) as error:  # the last by getini()
@@ -53,10 +54,14 @@ def configured(config: pytest.Config) -> dict[str, Any]:
 
 def checked(name: str, value: object) -> object:
     """The value of a default. ValueError if it makes no sense."""
-    if value is None and name != "linger":
+    if value is None and name in ("start_methods", "timeout"):
         return None
     if name == "start_methods":
         return _start_methods(value)
+    if name == "seccomp":
+        if not isinstance(value, bool):
+            raise ValueError(f"seccomp must be True or False, not {value!r}")
+        return value
     seconds = check_seconds(name, value, finite=name == "linger")
     return None if math.isinf(seconds) else seconds
 

@@ -60,6 +60,8 @@ def _other(fact: Evidence, run: Run | None, instead: str) -> str:
 
 def _signal_sent(fact: records.SignalSent, run: Run | None) -> str:
     words = f"sent {fact.signal} ({fact.via})"
+    if fact.source is records.Source.KERNEL:  # else its sender says so
+        words = f"{_other(fact, run, 'a process')} {words}"
     if not fact.certain:
         words += ", perhaps to it, perhaps to another process"
     elif fact.alive is False:
@@ -80,6 +82,12 @@ def _cpu_limit(fact: records.CpuLimit, run: Run | None) -> str:
     limits = (("soft", fact.soft), ("hard", fact.hard))
     seconds = " and ".join(f"{n} s ({name})" for name, n in limits if n is not None)
     return f"its processor time was limited to {seconds}"
+
+
+def _asked_kernel(fact: records.AskedKernel, run: Run | None) -> str:
+    if fact.call == "prctl":
+        return f"it had asked the kernel for {fact.signal} at its parent's end"
+    return f"it had asked the kernel for {fact.signal} by a timer, with {fact.call}()"
 
 
 def _parent_ended(fact: records.ParentEnded, run: Run | None) -> str:
@@ -130,6 +138,13 @@ def _reaped(fact: records.Reaped, run: Run | None) -> str:
     return "it was an orphan when it was reaped" if fact.orphan else "it was reaped"
 
 
+def _fact_missing(fact: records.FactMissing, run: Run | None) -> str:
+    words = f"unknown: {fact.reason}"
+    if run is not None and fact.reason.kind in _WITNESSED and run.witness.backend == "pidfd":
+        words += "; seccomp=True would tell"
+    return words
+
+
 def _foreign(fact: records.Foreign, run: Run | None) -> str:
     if not fact.function:
         return f"made a {fact.by}"
@@ -170,6 +185,8 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.MAY_HAVE_SENT: _may_have_sent,
     EvidenceKind.ALARM_DUE: lambda fact, run: "its own timer was due",
     EvidenceKind.CPU_LIMIT: _cpu_limit,
+    EvidenceKind.ASKED_KERNEL: _asked_kernel,
+    EvidenceKind.NOT_SENT: lambda fact, run: f"no process of the run sent {fact.signal}",
     EvidenceKind.PARENT_ENDED: _parent_ended,
     EvidenceKind.FINISHED: _finished,
     EvidenceKind.TASK_LOST: lambda fact, run: f"left its task {fact.function}() undone",
@@ -183,7 +200,7 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
     EvidenceKind.COLLECTED: _collected,
     EvidenceKind.JOINED: lambda fact, run: f"joined it{_at(fact.where)}",
     EvidenceKind.REAPED: _reaped,
-    EvidenceKind.FACT_MISSING: lambda fact, run: f"unknown: {fact.reason}",
+    EvidenceKind.FACT_MISSING: _fact_missing,
     EvidenceKind.LEFT_OUT: lambda fact, run: f"left out: {fact.text}",
     EvidenceKind.FOREIGN: _foreign,
     EvidenceKind.CAUSE_NAMED: lambda fact, run: f"the cause is {fact.cause}",
@@ -191,6 +208,17 @@ _WORDS: dict[EvidenceKind, Callable[[Any, Run | None], str]] = {
 
 
 # --- why a cause is unknown
+
+# what the second witness sees
+_WITNESSED = {
+    UnknownKind.UNOBSERVED_SENDER,
+    UnknownKind.FOREIGN_SENDER,
+    UnknownKind.REQUEST_REPORT,
+    UnknownKind.EARLIER_REQUEST_REPORT,
+    UnknownKind.UNCERTAIN_REQUEST,
+    UnknownKind.UNCERTAIN_EARLIER_REQUEST,
+    UnknownKind.EXITED_IN_C,
+}
 
 
 def unknown_words(reason: records.UnknownReason) -> str:
@@ -265,5 +293,7 @@ _MISSING = {
     MissingKind.FOREIGN_FUNCTION: (
         "{process} took {what}() of the C library, whose calls are not seen"
     ),
+    MissingKind.CONTRADICTED: "{process} reported a signal that it did not send",
+    MissingKind.LOST_CHILDREN: "{process} started {what} more processes that were not seen",
     MissingKind.SUBINTERPRETER: "{process} made a subinterpreter, whose calls are not seen",
 }

@@ -24,6 +24,9 @@ class Process:
         "children",
         "ended",
         "ended_at",
+        "exits_with",
+        "forks",
+        "found",
         "handle",
         "key",
         "last_at",
@@ -47,6 +50,9 @@ class Process:
         # before an exec, which changes both
         self.name_before = ""
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
+        # the rest of its calls that the kernel held for us
+        self.exits_with: int | None = None  # the exit code that it was about to exit with
+        self.forks = self.found = 0  # calls that start a child, and the children that are known
         # the rest serves the comparison by pid, in monotonic ns
         self.after = 0  # it was not started before that: until then, another had its pid
         self.began = 0  # it reports nothing before that, and gets no signal

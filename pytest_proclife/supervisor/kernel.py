@@ -130,6 +130,15 @@ def parent(pid: int) -> int | None:
     return int(fields[1]) if fields else None
 
 
+def process_of_thread(tid: int) -> int | None:
+    """The pid of the process that a thread is of; None if there is no such thread."""
+    try:
+        text = contents("/proc/%d/status" % tid)
+    except OSError:
+        return None
+    return int(text.partition(b"\nTgid:\t")[2].split(b"\n", 1)[0] or 0) or None
+
+
 def is_pid_below(pid: int, ancestor: int) -> bool:
     """Whether the process that has a pid descends from another, or is it; by pids alone."""
     above: int | None = pid

@@ -10,8 +10,9 @@ import sys
 import time
 
 from pytest_proclife import wire
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, seccomp
 from pytest_proclife.supervisor.protocol import PAYLOAD, Request, ticket
+from pytest_proclife.supervisor.reports import descriptors
 from pytest_proclife.supervisor.tree import Tree
 
 TYPE_CHECKING = False
@@ -36,12 +37,13 @@ def raise_descriptor_limit() -> Limits:
 
 def start_main(
     request: Request, streams: list[int], limits: Limits, tree: Tree, sending: _socket.socket
-) -> int | None:
-    """Start main by vfork and exec; None, or the errno if it could not be executed.
+) -> seccomp.Listener | int | None:
+    """Start main by vfork and exec. Returns the errno if it could not be executed.
 
-    `streams` become its 0, 1, 2 and, if there is a fourth, PAYLOAD. This process takes on for a
-    moment what main is to inherit: the kernel copies no page, and so no Python runs in the child
-    that could set it there.
+    With `request.seccomp` it returns the listener on which main's calls arrive; Unavailable if
+    there can be none. `streams` become its 0, 1, 2 and, if there is a fourth, PAYLOAD. This process
+    takes on for a moment what main is to inherit: the kernel copies no page, and so no Python runs
+    in the child that could set it there.
     """
     failed_reader, failed_writer = posix.pipe2(posix.O_CLOEXEC)
     mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, request.blocked)
@@ -52,9 +54,10 @@ def start_main(
         if number != _signal.SIGCHLD:
             _signal.signal(number, _signal.SIG_IGN)
     kept = _hand_down(request, streams, sending.fileno(), tree.reception.address)
+    handing, handed = _socket.socketpair() if request.seccomp else (None, None)
     tree.epoch = time.monotonic_ns()
     try:
-        pid = _fork_exec(request, streams, kept, failed_reader, failed_writer)
+        pid = _fork_exec(request, streams, kept, handing, failed_reader, failed_writer)
     except OSError as error:
         return error.errno or 0
     finally:
@@ -63,13 +66,45 @@ def start_main(
         for descriptor in (failed_writer, *kept):
             posix.close(descriptor)
         sending.close()
+        if handing is not None:
+            handing.close()
+    listener = None
+    if handed is not None:
+        try:
+            listener = _receive_listener(handed)
+        except seccomp.Unavailable:
+            posix.waitpid(pid, 0)
+            raise
     tree.add_main(pid, request.observed)
     failure = posix.read(failed_reader, 100)  # nothing, once exec has closed the other end
     posix.close(failed_reader)
     if failure:
+        if listener is not None and (call := listener.receive()) is not None:
+            listener.let_go_on(call)  # its exit
         posix.waitpid(pid, 0)
         return int(failure.split(b":")[1], 16)  # "OSError:errno:", Modules/_posixsubprocess.c
-    return None
+    return listener
+
+
+def _receive_listener(handed: _socket.socket) -> seccomp.Listener:
+    """The listener that main got before its exec. Unavailable, with its reason."""
+    reason, ancillary, _, _ = handed.recvmsg(1000, _socket.CMSG_SPACE(4))
+    handed.close()
+    for _, _, content in ancillary:
+        return seccomp.Listener(descriptors(content)[0])
+    raise seccomp.Unavailable(reason.decode("utf-8", "replace"))
+
+
+def _install_filter(handing: _socket.socket) -> None:
+    """In main, before its exec: hand the listener over, or say why there is none."""
+    try:
+        listener = seccomp.install(posix.uname().machine)
+    except seccomp.Unavailable as error:
+        handing.send(str(error).encode())
+        raise
+    rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder)
+    handing.sendmsg([b"."], [rights])
+    posix.close(listener)
 
 
 def _hand_down(request: Request, streams: list[int], sending: int, address: str) -> tuple[int, ...]:
@@ -89,9 +124,20 @@ def _hand_down(request: Request, streams: list[int], sending: int, address: str)
     return kept
 
 
-def _fork_exec(request: Request, streams: list[int], kept: tuple[int, ...], *failed: int) -> int:
-    def ignore_children() -> None:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+def _fork_exec(
+    request: Request,
+    streams: list[int],
+    kept: tuple[int, ...],
+    handing: _socket.socket | None,
+    *failed: int,
+) -> int:
+    ignores_children = _signal.SIGCHLD in request.ignored
+
+    def before_exec() -> None:
+        if ignores_children:
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+        if handing is not None:
+            _install_filter(handing)
 
     arguments: tuple[Any, ...] = (
         request.arguments,
@@ -109,7 +155,8 @@ def _fork_exec(request: Request, streams: list[int], kept: tuple[int, ...], *fai
         None,
         None,
         request.umask,
-        ignore_children if _signal.SIGCHLD in request.ignored else None,
+        # with one it is fork, not vfork
+        before_exec if ignores_children or request.seccomp else None,
     )
     pid: int = _posixsubprocess.fork_exec(*arguments, *_ALLOW_VFORK)
     return pid

@@ -37,6 +37,7 @@ END = "end"  # (none): end the run. The end of the file means the same
 TAKEN = "taken"  # (none): the request was received; before that nothing is started
 STARTED = "started"  # time (Unix, in seconds), time, main's pid
 FAILED = "failed"  # path, errno: main could not be executed; nothing follows
+NO_WITNESS = "no witness"  # why the kernel does not hold calls for us; nothing follows
 NEWS = "news"  # ticket, time, entries, outputs or None: the log is complete up to that time
 SIGNALED = "signaled"  # ticket, outcome
 OVER = "over"  # entries, duration (ns), timed out, outputs: nothing of the run is left
@@ -58,6 +59,14 @@ REPORT = "report"  # datagram (see `wire`), number of the process that it is abo
 STATE = "state"  # signal, what it would meet (caught|ignored|blocked|default|None if unknown)
 CPU_LIMIT = "cpu_limit"  # soft and hard RLIMIT_CPU in seconds, "" for none
 GROUP = "group"  # signal, numbers of members, numbers of processes that were gone already
+# signal, the call, whether to a group, ((number of a process, one of `wire.MEETS`), ...): seen as
+# it was sent, which the kernel then does; a report of the sender comes before
+SENDS = "sends"
+# the call, its argument (prctl: the signal; alarm: seconds; setitimer: which): the kernel may send
+# a signal to it later
+ASKS = "asks"
+UNREADABLE = "unreadable"  # (none): it runs a program whose calls are not known, as of x32
+LOST = "lost"  # how many children it started, by its calls, that were not found as such
 ORDERED = "ordered"  # signal, via: sent to it for the caller
 GROUP_ORDERED = "group ordered"  # signal, via: sent for the caller to the group that it is in
 ENDED = "ended"  # wake-up of the supervisor, numbers of processes (its children) running then
@@ -111,6 +120,7 @@ class Request:
     linger: float  # seconds from main's end, for the processes that outlive it
     capture: bool  # keep the output
     pass_output: bool  # and copy it to the streams that come beside the request
+    seccomp: bool  # with the second witness
     live: bool  # the caller looks at the run, and acts on it, before it is over
 
     def __init__(self, **fields: "Any") -> None:

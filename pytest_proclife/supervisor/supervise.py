@@ -6,8 +6,9 @@ import posix
 import select
 import time
 
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import kernel, protocol, seccomp
 from pytest_proclife.supervisor.caller import Caller
+from pytest_proclife.supervisor.held_calls import HeldCalls
 from pytest_proclife.supervisor.main_start import Limits, raise_descriptor_limit, start_main
 from pytest_proclife.supervisor.output import Output, capture
 from pytest_proclife.supervisor.protocol import Connection, Request
@@ -66,6 +67,7 @@ class Supervisor:
         self.until: float | None = None  # monotonic s; then the run is ended
         self.lingers = False  # main has ended, and `until` is the end of the linger
         self.ending = self.timed_out = False
+        self.held: HeldCalls | None = None  # the calls that the kernel holds for us
 
     def _wake_on_child(self) -> int:
         """SIGCHLD as an event: an orphan that has not been reported has no pidfd here."""
@@ -92,14 +94,23 @@ class Supervisor:
         self.awaited = select.EPOLLIN  # events of the connection
         tree.live = request.live
         started = time.time()
-        error = start_main(request, streams, limits, tree, self.sending)
+        if request.seccomp:
+            tree.forking = set()
+        try:
+            result = start_main(request, streams, limits, tree, self.sending)
+        except seccomp.Unavailable as reason:
+            connection.send(protocol.NO_WITNESS, str(reason))
+            return
         # only now: the zygote forks the next supervisor, which would compete with main's start
         posix.write(taken, b".")
         for descriptor in (taken, *streams):
             posix.close(descriptor)
-        if error is not None:
-            connection.send(protocol.FAILED, request.executable, error)
+        if isinstance(result, int):
+            connection.send(protocol.FAILED, request.executable, result)
             return
+        if result is not None:
+            self.held = HeldCalls(result, tree)
+            self.epoll.register(result, select.EPOLLIN)
         connection.send(protocol.STARTED, started, tree.epoch, tree.main.pid)
         if request.timeout is not None:
             self.until = tree.epoch / 1e9 + request.timeout
@@ -112,16 +123,19 @@ class Supervisor:
     def _watch(self, linger: float) -> None:
         """The one event loop: until waitid(2) says that no child is left."""
         tree = self.tree
-        main = select.poll()
-        main.register(tree.main.handle, select.POLLIN)
+        urgent = select.poll()  # what is not kept waiting
+        urgent.register(tree.main.handle, select.POLLIN)
+        if self.held is not None:
+            urgent.register(self.held, select.POLLIN)
         before = 0.0
         while tree.reap():
             events = dict(self.epoll.poll(self._patience(), _MOST))
+            self._answer_calls()
             first = len(events)
             tree.read_statuses(events)
             hurries = tree.live and len(tree.living) <= _FEW  # the caller may be waiting for news
             if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
-                main.poll(_GATHER * 1000)  # main's end is not kept waiting
+                self._gather(urgent)
                 more = self.epoll.poll(0)
                 tree.read_statuses(dict(more))
                 for descriptor, event in more:
@@ -142,6 +156,22 @@ class Supervisor:
             self._look_at_the_clock(linger)
             self._send_news()
         self._settle()
+
+    def _gather(self, urgent: select.poll) -> None:
+        """Let wake-ups gather for a while; main's end and held calls are not kept waiting."""
+        until = time.monotonic() + _GATHER
+        left = _GATHER
+        while left > 0:
+            events = urgent.poll(left * 1000)
+            if self.held is None or self.held.fileno() not in dict(events):
+                return
+            self._answer_calls()
+            left = until - time.monotonic()
+
+    def _answer_calls(self) -> None:
+        if self.held is not None and not self.held.answer():
+            self.epoll.unregister(self.held)
+            self.held = None
 
     def _settle(self) -> None:
         """No child is left: note the ends of those that were reported with the last wake-up."""
@@ -186,7 +216,7 @@ class Supervisor:
             return _ENDING
         if self.tree.started_gone:
             return 0.0
-        looks = self.tree.opaque or self.tree.zombies
+        looks = self.tree.to_look_at or self.tree.zombies
         if self.until is None:
             return _SCAN if looks else None
         wait = max(0.0, self.until - time.monotonic())
@@ -194,8 +224,7 @@ class Supervisor:
 
     def _look_at_the_clock(self, linger: float) -> None:
         tree = self.tree
-        if tree.opaque:
-            tree.scan()
+        tree.scan()
         self._begin_linger(linger)
         is_late = self.until is not None and time.monotonic() >= self.until
         if not tree.cleans_up and (self.ending or is_late):

@@ -47,6 +47,9 @@ class Tree:
         self.living: dict[int, Process] = {}  # by pid, until it is reaped
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
         self.opaque: set[Process] = set()  # living; they do not report what they start
+        # Of these, those whose children are to be looked for: all, unless the kernel holds the
+        # calls by which they fork, and wait for them.
+        self.forking: set[Process] = self.opaque
         # ended; if the kernel does not tell when they are reaped. In the order of the next looks
         self.zombies: list[Process] = []
         self.next_look = 0.0  # at these, monotonic s
@@ -57,6 +60,11 @@ class Tree:
         self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
         self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
         self.live = False  # the caller looks at the run before it is over
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether the kernel holds the calls of the run for us."""
+        return self.forking is not self.opaque
 
     @property
     def main(self) -> Process:
@@ -87,6 +95,10 @@ class Tree:
         if handle >= 0:
             self.handles[handle] = process
             self.living[pid] = process
+            if self.witnessed:
+                parent = self.living.get(kernel.pid_and_parent(handle)[1] or 0)
+                if parent is not None:
+                    parent.found += 1
             # edge-triggered: one event when it ends, one when it is reaped
             self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
         return process
@@ -203,9 +215,14 @@ class Tree:
     # --- reports
 
     def read_reports(self) -> None:
-        """Receive all that has been reported."""
+        """Receive all that has been reported, at a wake-up."""
         self.wakes += 1
         before, self.started_gone = self.started_gone, []
+        self.receive_reports()
+        self._add_gone(before)
+
+    def receive_reports(self) -> None:
+        """Receive all that has been reported."""
         for report in self.reception.receive(self._made_by_run):
             process = self._sender(report)
             if process is None:
@@ -221,7 +238,6 @@ class Tree:
                 number = None if about is None else about.number
                 self.note(protocol.REPORT, process, report.data, number)
                 self._act_on(report, process, about)
-        self._add_gone(before)
 
     def _add_gone(self, started: list[tuple[Process, Report]]) -> None:
         """Take up programs that had been reaped before their start was reported.
@@ -261,7 +277,9 @@ class Tree:
         elif _starts_unseen(kind, report):
             self.opaque.add(process)
         elif kind == wire.EARLY and report.field(0) == b"child":
-            self._find_children(process, report=False)  # it started them before it could report
+            self.find_children(process, report=False)  # it started them before it could report
+        elif self.witnessed:
+            pass  # what a signal meets is seen as it is sent
         elif kind == wire.KILL and about is not None and not about.ended:
             if not report.field(6):  # the sender could not look before it sent the signal
                 self.log += signals.states(about, report.number(1))
@@ -336,6 +354,8 @@ class Tree:
         running = tuple(child.number for child in _running(process.children))
         self.note(protocol.ENDED, process, wake, running)
         if kernel.EXIT not in kernel.offered:
+            if process.status is None and process.exits_with is not None:
+                process.status = process.exits_with << 8
             self.note(protocol.STATUS, process, process.status)
         elif self.live:
             self.note(protocol.STATUS, process, kernel.status_of_zombie(process.handle))
@@ -344,6 +364,9 @@ class Tree:
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
+            self.forking.discard(process)
+            if process.forks > process.found:
+                self.note(protocol.LOST, process, process.forks - process.found)
             self._look_at_last_program(process)
             self._note_limit(process)
             self.adopt()  # what it started has become our child by now
@@ -379,20 +402,31 @@ class Tree:
 
     # --- processes that do not report
 
+    @property
+    def to_look_at(self) -> "set[Process]":
+        """The processes that have to be looked at now and then, since nothing else tells."""
+        if not self.witnessed:
+            return self.opaque
+        # the program of a fork that was found before its exec is still to be seen
+        return self.forking | {process for process in self.opaque if process.name_before}
+
     def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
-        for process in list(self.opaque):
-            self._find_children(process)
-            if not process.arguments:
-                continue
-            # it was found, maybe right after its fork, and may run another program by now
-            arguments = kernel.command_line(process.pid)
-            # its name alone: in the middle of an exec still that from before, or it is a zombie
-            name = process.arguments[0].rpartition("/")[2][:_NAME_LENGTH]
-            known = (), process.arguments, (process.name_before,), (name,)
-            if arguments not in known and process.has_pid():
-                process.arguments, process.name_before = arguments, ""
-                self.note(protocol.PROGRAM, process, arguments)
+        for process in list(self.to_look_at):
+            self.find_children(process)
+            self.look_at_program(process)
+
+    def look_at_program(self, process: Process) -> None:
+        """Note which program it runs: it was found, maybe right after its fork."""
+        if not process.arguments:
+            return
+        arguments = kernel.command_line(process.pid)
+        # its name alone: in the middle of an exec still that from before, or it is a zombie
+        name = process.arguments[0].rpartition("/")[2][:_NAME_LENGTH]
+        known = (), process.arguments, (process.name_before,), (name,)
+        if arguments not in known and process.has_pid():
+            process.arguments, process.name_before = arguments, ""
+            self.note(protocol.PROGRAM, process, arguments)
 
     def _look_at_last_program(self, process: Process) -> None:
         """Note what ran in a process that has ended, if it was seen only as its parent's copy."""
@@ -405,10 +439,11 @@ class Tree:
 
     def adopt(self) -> None:
         """Look for orphans that have not been reported: they are children of this process."""
-        self._find_children(None)
+        self.find_children(None)
 
-    def _find_children(self, parent: Process | None, report: bool = True) -> None:
+    def find_children(self, parent: Process | None, report: bool = True) -> None:
         """Take up the children that are not known; if they `report`, young ones may do so yet."""
+        found = False
         for child in kernel.children(posix.getpid() if parent is None else parent.pid):
             known = self.living.get(child)
             if known is not None and (kernel.PIDFS in kernel.offered or known.has_pid()):
@@ -422,20 +457,73 @@ class Tree:
                 posix.close(handle)
                 continue
             may_report_yet = report and self._may_report_yet(handle, child, arguments, parent)
-            source = "fork" if may_report_yet else "found"
-            process = self._add(child, handle, source, arguments)
+            self._take_up(child, handle, arguments, parent, may_report_yet)
+            found = True
+        if found and parent is not None and self.witnessed:
+            self.forking.discard(parent)
+
+    def _take_up(
+        self,
+        pid: int,
+        handle: int,
+        arguments: tuple[str, ...],
+        parent: Process | None,
+        may_report_yet: bool = False,
+    ) -> Process:
+        """A process that was found: a child of `parent`, or an orphan."""
+        process = self._add(pid, handle, "fork" if may_report_yet else "found", arguments)
+        if parent is not None:
+            self._is_child(process, parent)
+        elif not self.cleans_up and _running([process]):
+            self.note(protocol.ADOPTED, process)
+        if not may_report_yet:
+            process.arguments = arguments
             if parent is not None:
-                self._is_child(process, parent)
-            elif not self.cleans_up and _running([process]):
-                self.note(protocol.ADOPTED, process)
-            if not may_report_yet:
-                process.arguments = arguments
-                if parent is not None:
-                    name = kernel.name(parent.pid)
-                    if arguments in (kernel.command_line(parent.pid), (name,)):
-                        process.name_before = name
-                self.opaque.add(process)
-                self._note_limit(process)
+                name = kernel.name(parent.pid)
+                if arguments in (kernel.command_line(parent.pid), (name,)):
+                    process.name_before = name
+            self.opaque.add(process)
+            self._note_limit(process)
+        return process
+
+    # --- processes whose calls are held
+
+    def process_of_thread(self, tid: int) -> Process | None:
+        """The process of a thread, which becomes known by that; None if it is gone."""
+        process = self.living.get(tid)
+        if process is not None and process.has_pid():
+            return process
+        group = kernel.process_of_thread(tid)
+        return None if group is None else self.process_with(group)
+
+    def process_with(self, pid: int) -> Process | None:
+        """The process that has a pid, which becomes known by that; None if it is not of the run."""
+        process = self.living.get(pid)
+        if process is not None and process.has_pid():
+            return process
+        self.receive_reports()  # it may have introduced itself
+        process = self.living.get(pid)
+        if process is not None and process.has_pid():
+            return process
+        try:
+            handle = posix.pidfd_open(pid)
+        except OSError:
+            return None
+        its_pid, its_parent = kernel.pid_and_parent(handle)
+        known = self.identities.of(handle, pid)
+        if known is not None or its_pid is None or not kernel.is_below(handle, self._is_above):
+            posix.close(handle)
+            return known
+        own = posix.getpid()
+        parent = None if its_parent in (own, None) else self.process_with(its_parent)
+        if parent is not None and kernel.pid_and_parent(handle)[1] != parent.pid:
+            parent = None  # it has ended meanwhile
+        return self._take_up(pid, handle, kernel.command_line(pid), parent)
+
+    def note_orphan(self, process: Process) -> None:
+        """Note if it runs at this moment as a child of ours, since its parent has ended."""
+        if process is not self.main and kernel.pid_and_parent(process.handle)[1] == posix.getpid():
+            self.note(protocol.ADOPTED, process)
 
     def _may_report_yet(
         self, handle: int, pid: int, arguments: tuple[str, ...], parent: Process | None
@@ -472,7 +560,7 @@ class Tree:
     def _find_below_living(self) -> None:
         for process in list(self.living.values()):
             if not process.ended:
-                self._find_children(process)
+                self.find_children(process)
 
     # --- clean-up
 

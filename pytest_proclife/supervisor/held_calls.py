@@ -1,0 +1,232 @@
+"""What the supervisor looks at while the kernel holds a system call of the run for it.
+
+A call is looked at when it is entered: whoever makes it is alive, its pid cannot become another's,
+and what it is about to do has not happened yet. Nobody waits for us longer than that look takes.
+"""
+
+import posix
+import select
+
+from pytest_proclife import wire
+from pytest_proclife.supervisor import kernel, protocol, seccomp
+from pytest_proclife.supervisor.identity import Process
+from pytest_proclife.supervisor.protocol import Entry, entry
+from pytest_proclife.supervisor.seccomp import Call, Listener
+from pytest_proclife.supervisor.tree import Tree
+
+_MOST = 1000  # calls of one round: a storm of them must not keep us from all else
+_SIGNALS = range(1, 65)
+_CAP_KILL = 1 << 5  # capabilities(7)
+_SIGCONT = 18
+
+
+class HeldCalls:
+    """The calls of a run that are held, as they arrive on the listener."""
+
+    def __init__(self, listener: Listener, tree: Tree) -> None:
+        self.listener = listener
+        self.tree = tree
+        self.foreign: set[Process] = set()  # their calls cannot be read
+        self.poll = select.poll()
+        self.poll.register(listener, select.POLLIN)
+
+    def fileno(self) -> int:
+        return self.listener.fileno()
+
+    def answer(self) -> bool:
+        """Look at each call that is held now, and let it go on; False once there can be no more."""
+        for _ in range(_MOST):
+            events = self.poll.poll(0)
+            if not events:
+                return True
+            if not events[0][1] & select.POLLIN:
+                return False  # no process with the filter is left
+            call = self.listener.receive()
+            if call is None:
+                continue
+            process, entries, starts = None, [], False
+            try:
+                process = self.tree.process_of_thread(call.tid)
+                if process is not None:
+                    entries = self._look(process, call)
+                    starts = _starts_process(call)
+            except OSError:
+                pass  # whoever made it was killed meanwhile, or no descriptor is left
+            # an interrupted call has not been made; if it is made again, it arrives again
+            if self.listener.let_go_on(call) and process is not None:
+                self.tree.log += entries
+                process.forks += starts
+                if call.name == "exit_group":
+                    process.exits_with = call.integer(0) & 0xFF
+        return True
+
+    def _look(self, process: Process, call: Call) -> list[Entry]:
+        tree = self.tree
+        name = call.name
+        if name in seccomp.SIGNALLING:
+            # what the sender reports of it, it has written before
+            tree.receive_reports()
+            return self._signal(process, call)
+        if name in seccomp.FORKING:
+            if process in tree.opaque:
+                tree.forking.add(process)
+        elif name in seccomp.WAITING:
+            if process in tree.opaque:
+                tree.find_children(process)  # before it collects them
+        elif name == "exit_group":
+            tree.note_orphan(process)
+            if process in tree.opaque:
+                tree.find_children(process)  # before they lose their parent
+                tree.look_at_program(process)
+                process.name_before = ""  # it executes no other program any more
+        else:
+            return self._request(process, call)
+        return []
+
+    def _request(self, process: Process, call: Call) -> list[Entry]:
+        """A signal that it asks the kernel for, or a call of a program of another kind."""
+        if call.name == seccomp.FOREIGN:
+            if process in self.foreign:
+                return []
+            self.foreign.add(process)
+            return [entry(protocol.UNREADABLE, process.number)]
+        argument = call.integer(1 if call.name == "prctl" else 0)
+        return [entry(protocol.ASKS, process.number, call.name, argument)]
+
+    # --- signals
+
+    def _signal(self, sender: Process, call: Call) -> list[Entry]:
+        signal = call.integer(seccomp.SIGNALLING[call.name])
+        if signal not in _SIGNALS:
+            return []
+        targets = self._targets(sender, call)
+        whole = call.name == "kill" and call.integer(0) <= 0
+        met = []
+        for target in targets:
+            if target in self.tree.opaque:
+                self.tree.find_children(target)  # before they may lose their parent
+                self.tree.look_at_program(target)
+            status = _status(target)
+            if not _may_send(sender, status, signal):
+                continue
+            met.append((target.number, wire.met(status, signal) if target.has_pid() else "ended"))
+        return [entry(protocol.SENDS, sender.number, signal, call.name, whole, tuple(met))]
+
+    def _targets(self, sender: Process, call: Call) -> list[Process]:
+        tree = self.tree
+        if call.name == "pidfd_send_signal":
+            pid = _pid_of_descriptor(call.tid, call.integer(0))
+            return _one(tree.process_with(pid) if pid else None)
+        pid = call.integer(0)
+        if call.name != "kill":
+            thread = self._seen_from_here(sender, pid)
+            return _one(tree.process_of_thread(thread) if thread else None)
+        if pid > 0:
+            pid = self._seen_from_here(sender, pid) or 0
+            return _one(tree.process_with(pid) if pid else None)
+        if pid == -1:
+            return [target for target in tree.all_running() if target is not sender]
+        group = kernel_group(sender.pid) if pid == 0 else self._group_from_here(sender, -pid)
+        return [target for target in tree.all_running() if kernel_group(target.pid) == group]
+
+    def _seen_from_here(self, sender: Process, pid: int) -> int | None:
+        """The pid, in our own namespace of pids, of what the sender knows by a pid."""
+        depth = _depth(sender.pid)
+        if depth == 1:
+            return pid
+        names = (process.pid for process in self.tree.all_running())
+        return next((p for p in names if _named(p, b"NSpid", depth) == pid), None)
+
+    def _group_from_here(self, sender: Process, group: int) -> int | None:
+        depth = _depth(sender.pid)
+        if depth == 1:
+            return group
+        running = (process.pid for process in self.tree.all_running())
+        member = next((p for p in running if _named(p, b"NSpgid", depth) == group), None)
+        return None if member is None else kernel_group(member)
+
+
+def _starts_process(call: Call) -> bool:
+    """Whether it starts a child of whoever makes it: clone(2)."""
+    if call.name not in seccomp.FORKING:
+        return False
+    flags = 0
+    if call.name == "clone":
+        flags = call.arguments[0]
+    elif call.name == "clone3":
+        flags = _flags_of_clone3(call)
+    return not flags & (seccomp.CLONE_THREAD | seccomp.CLONE_PARENT)
+
+
+def _flags_of_clone3(call: Call) -> int:
+    """The flags, the first field of struct clone_args: clone(2). A thread's if unreadable."""
+    try:
+        memory = posix.open("/proc/%d/mem" % call.tid, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return seccomp.CLONE_THREAD
+    try:
+        return kernel.integer(posix.pread(memory, 8, call.arguments[0]), 0, 8)
+    except (OSError, OverflowError):
+        return seccomp.CLONE_THREAD
+    finally:
+        posix.close(memory)
+
+
+def _one(process: Process | None) -> list[Process]:
+    return [] if process is None else [process]
+
+
+def kernel_group(pid: int) -> int | None:
+    try:
+        return posix.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _status(process: Process) -> bytes:
+    try:
+        return kernel.contents("/proc/%d/status" % process.pid)
+    except OSError:
+        return b""
+
+
+def _words(status: bytes, name: bytes) -> list[bytes]:
+    """The words of a line of /proc/PID/status: proc_pid_status(5)."""
+    return status.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0].split()
+
+
+def _depth(pid: int) -> int:
+    """How many namespaces of pids, from ours on, a process is in."""
+    try:
+        return len(_words(kernel.contents("/proc/%d/status" % pid), b"NSpid")) or 1
+    except OSError:
+        return 1
+
+
+def _named(pid: int, line: bytes, depth: int) -> int | None:
+    """The number that a process, or its group, has at a depth of namespaces."""
+    try:
+        words = _words(kernel.contents("/proc/%d/status" % pid), line)
+    except OSError:
+        return None
+    return int(words[depth - 1]) if len(words) >= depth else None
+
+
+def _pid_of_descriptor(tid: int, descriptor: int) -> int | None:
+    """The pid of the process that a pidfd of another process stands for."""
+    text = kernel.contents("/proc/%d/fdinfo/%d" % (tid, descriptor))
+    _, found, rest = text.partition(b"\nPid:\t")
+    pid = int(rest.split(b"\n", 1)[0]) if found else 0
+    return pid if pid > 0 else None
+
+
+def _may_send(sender: Process, target: bytes, signal: int) -> bool:
+    """Whether the kernel lets a process send a signal to one with this status: kill(2)."""
+    status = _status(sender)
+    users, its = _words(status, b"Uid"), _words(target, b"Uid")
+    if len(users) < 3 or len(its) < 3:
+        return True  # one of them is gone: then nothing is sent to it, and nothing is said of it
+    if {users[0], users[1]} & {its[0], its[2]}:
+        return True
+    capabilities = _words(status, b"CapEff")
+    return bool(capabilities and int(capabilities[0], 16) & _CAP_KILL) or signal == _SIGCONT
