@@ -262,9 +262,7 @@ def _orphaned(
         return False
     if any(by == parent.number for by, _ in process.collected):
         return False
-    if process.end is None or process.end_wake is None:
-        return True
-    if process.number in parent.children_running:
+    if process.end_wake is None or process.number in parent.children_running:
         return True
     if process.end_wake < parent.end_wake:
         return False
