@@ -71,9 +71,14 @@ class _Fate:
     unsure: frozenset[str] = field(default=frozenset())  # causes that are right too
 
 
-def expect(plan: Plan, kernel: Kernel, pids: dict[str, int]) -> Expectations:
+def expect(
+    plan: Plan, kernel: Kernel, pids: dict[str, int], witnessed: bool = False
+) -> Expectations:
+    """What is right of a run of a plan; `witnessed`: the second witness saw what is done below
+    Python, and by programs that are not Python.
+    """
     main = plan.main
-    expected = [_process(main, None, None, kernel, pids)]
+    expected = [_process(main, None, None, kernel, pids, witnessed)]
     groups = []
     unobserved = False
     in_c = False
@@ -82,7 +87,7 @@ def expect(plan: Plan, kernel: Kernel, pids: dict[str, int]) -> Expectations:
             groups.append((parent.name, child))
             continue
         unobserved |= child.kind == "program"
-        expected.append(_process(child.body, child, parent, kernel, pids))
+        expected.append(_process(child.body, child, parent, kernel, pids, witnessed))
     for body in plan.bodies():
         in_c |= body.goes_on and body.end == "c_exit"
     for body, sender in _asked(plan):
@@ -90,7 +95,7 @@ def expect(plan: Plan, kernel: Kernel, pids: dict[str, int]) -> Expectations:
             if request.via == "shell":
                 unobserved = True
                 expected.append(_shell(f"{body.name}_by_{number}", sender))
-    complete = False if unobserved else None if in_c else True
+    complete = True if witnessed else False if unobserved else None if in_c else True
     return Expectations(processes=tuple(expected), groups=tuple(groups), complete=complete)
 
 
@@ -102,7 +107,12 @@ def _asked(plan: Plan) -> Iterator[tuple[Body, str]]:
 
 
 def _process(
-    body: Body, child: Child | None, parent: Body | None, kernel: Kernel, pids: dict[str, int]
+    body: Body,
+    child: Child | None,
+    parent: Body | None,
+    kernel: Kernel,
+    pids: dict[str, int],
+    witnessed: bool,
 ) -> Expected:
     kinds = {"python": "subprocess", "program": "subprocess", "fork": "os_fork"}
     kind = "main" if child is None else kinds.get(child.kind, child.kind)
@@ -113,12 +123,16 @@ def _process(
         sender = f"{body.name}_by_{body.requests.index(fate.request)}"
         sender = sender if fate.request.via == "shell" else asker
     causes, by = {fate.cause, *fate.unsure}, {sender}
-    if fate.request is not None and fate.request.via == "shell":
+    if fate.request is not None and fate.request.via == "shell" and not witnessed:
         causes.add("unknown")
     if "unknown" in causes:
         by.add(None)
     endings = {"exited", "os_exit"} if fate.ending == "c_exit" else {fate.ending}
-    requests = [(asker, r.signal) for r in body.requests if r.via != "shell"]
+    requests = [
+        (asker if r.via != "shell" else f"{body.name}_by_{number}", r.signal)
+        for number, r in enumerate(body.requests)
+        if r.via != "shell" or witnessed
+    ]
     late = []
     if child is not None and child.belated and parent is not None:
         # it may have ended before

@@ -114,8 +114,10 @@ class _Call:
     result: str
 
 
-def read(path: Path) -> Kernel:
+def read(path: Path, program: str = "") -> Kernel:
+    """Read what strace wrote of the run of a program, whose path main has as its argument."""
     text = tuple(path.read_text(errors="replace").splitlines())
+    text = _without_other_lives(text, program)
     threads: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, line in enumerate(text):
         match = _LINE.fullmatch(line)
@@ -134,6 +136,58 @@ def read(path: Path) -> Kernel:
     _add_calls(calls, processes, leaders)
     kernel = Kernel(processes=processes, signals=(), text=text)
     return replace(kernel, signals=_signals(calls, processes, leaders, kernel.time))
+
+
+def _without_other_lives(text: tuple[str, ...], program: str) -> tuple[str, ...]:
+    """Leave empty the lines of others that had the pid of a process of the run, before or after."""
+    lives: dict[int, list[list[tuple[int, str]]]] = defaultdict(list)  # by pid, in their order
+    ended: set[int] = set()
+    for number, line in enumerate(text):
+        match = _LINE.fullmatch(line)
+        if not match:
+            continue
+        pid = int(match[1])
+        if not lives[pid] or pid in ended:
+            lives[pid].append([])
+            ended.discard(pid)
+        lives[pid][-1].append((number, match[3]))
+        if _END.match(match[3]):
+            ended.add(pid)
+    if all(len(found) == 1 for found in lives.values()):
+        return text
+    of_run = _lives_of_run(lives, program)
+    dropped = {
+        number
+        for pid, found in lives.items()
+        if any((pid, index) in of_run for index in range(len(found)))
+        for index, events in enumerate(found)
+        if (pid, index) not in of_run
+        for number, _ in events
+    }
+    return tuple("" if number in dropped else line for number, line in enumerate(text))
+
+
+def _lives_of_run(
+    lives: dict[int, list[list[tuple[int, str]]]], program: str
+) -> set[tuple[int, int]]:
+    """Main's life, and those of all below it: (pid, which of its lives)."""
+    numbered = [(pid, index) for pid, found in lives.items() for index in range(len(found))]
+    events = {n: lives[pid][index] for n, (pid, index) in enumerate(numbered)}
+    calls = sorted(_calls(events), key=lambda call: call.began)
+    found: set[tuple[int, int]] = set()
+    for call in calls:
+        if not found and call.name == "execve" and call.result == "0":
+            arguments = _STRINGS.findall(call.arguments.partition("[")[2])
+            if program in arguments[1:2]:
+                found.add(numbered[call.thread])
+        is_start = call.name in ("fork", "vfork", "clone", "clone3") and call.result.isdigit()
+        if is_start and numbered[call.thread] in found:
+            child = int(call.result)
+            ends = (events[-1][0] for events in lives.get(child, ()))
+            index = next((i for i, end in enumerate(ends) if end >= call.began), None)
+            if index is not None:
+                found.add((child, index))
+    return found
 
 
 def _calls(threads: dict[int, list[tuple[int, str]]]) -> Iterator[_Call]:

@@ -130,7 +130,7 @@ def _no_core() -> None:
 
 
 def _case(drawn: Plan, place: Path, document: str) -> Case:
-    kernel = strace.read(place / "trace")
+    kernel = strace.read(place / "trace", str(place / "program.py"))
     main = kernel.main(str(place / "program.py"))
     pids = {}
     for line in (place / "pids").read_text().splitlines():
@@ -139,10 +139,12 @@ def _case(drawn: Plan, place: Path, document: str) -> Case:
     for process in kernel.processes.values():
         if process.programs and process.programs[-1][0] in ("true", "false", "sh"):
             pids.setdefault(process.programs[-1][-1], process.pid)
+    account = json.loads(document)
+    witnessed = "seccomp" in account["witness"]["features"]
     return Case(
-        document=json.loads(document),
+        document=account,
         kernel=kernel,
-        expectations=expect(drawn, kernel, pids),
+        expectations=expect(drawn, kernel, pids, witnessed),
         pids=pids,
         main=main,
     )

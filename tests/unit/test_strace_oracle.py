@@ -49,6 +49,18 @@ def test_threads_belong_to_their_process_and_calls_in_two_lines_are_one(
     assert sent == [(11, 12, "SIGTERM")]
 
 
+def test_another_process_that_had_the_pid_before_or_after_is_left_out(tmp_path: Path) -> None:
+    before = "12 99.000000 kill(1, SIGKILL) = 0\n12 99.100000 +++ killed by SIGKILL +++\n"
+    after = "12 100.100000 exit_group(0) = ?\n12 100.200000 +++ exited with 0 +++\n"
+    (tmp_path / "trace").write_text(before + TRACE + after)
+    kernel = strace.read(tmp_path / "trace", "program.py")
+    child = kernel.processes[12]
+    assert (child.parent, child.exitcode) == (11, -15)
+    assert child.exits is None
+    sent = [(signal.by, signal.to, signal.name) for signal in kernel.signals]
+    assert sent == [(11, 12, "SIGTERM")]
+
+
 def record(pid: int, number: int, parent: int | None, **values: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "id": number,
