@@ -58,6 +58,13 @@ def sleep_in_a_child() -> None:
     process.start()
 
 
+def terminate_a_child() -> None:
+    child = multiprocessing.Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+
+
 def start_what_is_not_there() -> None:
     """A fork finds that there is no such program; posix_spawn would have said so at once."""
     try:

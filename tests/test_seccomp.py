@@ -1,0 +1,360 @@
+"""The second witness: whatever language it is in, who signals, starts, waits and exits is seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import importable
+import pytest
+from conftest import TARGETS
+
+import pytest_proclife
+from pytest_proclife import (
+    Cause,
+    Code,
+    MissingKind,
+    ProcessRecord,
+    Run,
+    SeccompUnavailable,
+    SupervisorLost,
+    assert_killed,
+    assert_terminated,
+)
+from pytest_proclife.records import AskedKernel, Disposition, NotSent, SignalSent, Source
+
+IN_C = TARGETS / "in_c"
+SHELL = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
+
+
+def witnessed(target: Any, args: Sequence[Any] = (), **options: Any) -> Run:
+    return pytest_proclife.run(target, args, **{"seccomp": True, **options})
+
+
+def shell(script: str) -> Run:
+    return witnessed(["sh", "-c", script])
+
+
+def facts(record: ProcessRecord, kind: type[Any]) -> list[Any]:
+    return [fact for fact in record.evidence if isinstance(fact, kind)]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the programs in C."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no compiler of C is here")
+    folder = tmp_path_factory.mktemp("in_c")
+    for source in IN_C.glob("*.c"):
+        program = folder / source.stem
+        command = [compiler, "-O1", "-o", str(program), str(source), "-pthread"]
+        subprocess.run(command, check=True)
+    return folder
+
+
+# --- signals
+
+
+def test_a_shell_that_signals_is_named_and_nothing_is_missing() -> None:
+    run = shell("sleep 60 & kill -ABRT $!; wait; (exit 3); /bin/kill -TERM $$")
+    main, slept, exited, killer = run
+    assert_terminated(slept, by=main)
+    assert_terminated(main, by=killer)
+    assert (killer.name, killer.argv) == ("kill", ("/bin/kill", "-TERM", str(main.pid)))
+    assert (exited.cause, exited.exitcode, exited.parent) == (Cause.EXITED, 3, main)
+    assert run.witness.complete
+    assert "seccomp" in run.witness.features
+    (sent,) = facts(main, SignalSent)
+    assert (sent.source, sent.about, sent.decisive) == (Source.KERNEL, killer.id, True)
+
+
+def test_what_a_signal_meets_is_read_before_it_comes() -> None:
+    run = shell("trap '' USR1; kill -USR1 $$; trap : USR2; kill -USR2 $$; exit 5")
+    assert (run.main.cause, run.exitcode) == (Cause.EXITED, 5)
+    met = [fact.disposition for fact in facts(run.main, SignalSent)]
+    assert met == [Disposition.IGNORED, Disposition.CAUGHT]
+
+
+def test_each_member_of_a_group_has_the_request() -> None:
+    script = "set -m; (sleep 60 & sleep 60 & wait) & sleep 0.2; kill -TERM -$!; wait"
+    run = shell(script)
+    asked = [p for p in run.descendants if p.requests]
+    assert len(asked) == 3
+    assert {p.cause for p in asked if p.name == "sleep"} == {Cause.TERMINATED}
+    assert {r.by for p in asked for r in p.requests} == {run.main.id}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_python_reports_of_a_signal_stays_what_it_is(method: str) -> None:
+    bare = pytest_proclife.run(importable.terminate_a_child, start_method=method)
+    run = witnessed(importable.terminate_a_child, start_method=method)
+    for before, now in zip(bare.descendants, run.descendants, strict=True):
+        assert (before.cause, before.exitcode, before.joined) == (
+            now.cause,
+            now.exitcode,
+            now.joined,
+        )
+        assert [(r.signal, r.via) for r in before.requests] == [
+            (r.signal, r.via) for r in now.requests
+        ]
+    assert run.witness.complete
+
+
+def test_a_signal_by_ctypes_has_its_sender() -> None:
+    program = """
+import ctypes, os, time
+child = os.fork()
+if child == 0:
+    while True:
+        time.sleep(0.1)
+ctypes.CDLL(None).kill(child, 9)
+os.waitpid(child, 0)
+"""
+    run = witnessed(Code(program))
+    (child,) = run.children
+    assert_killed(child, by=run.main)
+    assert run.witness.complete
+    assert not pytest_proclife.run(Code(program)).witness.complete
+
+
+def test_a_signal_from_outside_of_the_run_is_told_from_all_others() -> None:
+    with pytest_proclife.start(["sh", "-c", "echo up; read line"], seccomp=True) as main:
+        main.wait_for_output("up")
+        os.kill(main.pid, signal.SIGTERM)
+        run = main.wait()
+    assert (run.main.cause, run.exitcode) == (Cause.SIGNALED, -15)
+    assert facts(run.main, NotSent)
+    assert run.witness.complete
+
+
+def test_a_death_with_the_parent_is_told_from_a_signal_that_was_sent() -> None:
+    program = """
+import ctypes, os, subprocess, sys
+asked = "import ctypes, sys; ctypes.CDLL(None).prctl(1, 9); print(flush=True); sys.stdin.read()"
+reading, writing = os.pipe()
+child = subprocess.Popen([sys.executable, "-c", asked], stdin=reading, stdout=subprocess.PIPE)
+child.stdout.readline()
+os._exit(0)
+"""
+    run = witnessed(Code(program), linger=10)
+    (child,) = run.children
+    assert (child.cause, child.exitcode) == (Cause.SIGNALED, -9)
+    assert [fact.call for fact in facts(child, AskedKernel)] == ["prctl"]
+
+
+# --- processes
+
+
+def test_two_hundred_short_children_of_a_shell_have_their_parents_and_statuses() -> None:
+    script = """
+for i in $(seq 80); do (exit $((i % 5))) & done; wait
+for i in $(seq 40); do (exit 5); done
+for i in $(seq 40); do (setsid sh -c 'exec 0<&- 1>&- 2>&-; (exit 7) & exit 6'); done
+"""
+    run = witnessed(["bash", "-c", script], timeout=300)
+    by_id = {p.id: p for p in run}
+    codes = Counter((p.exitcode, by_id[p.parent_id or 0].exitcode == 6) for p in run.descendants)
+    assert all(p.parent is not None for p in run.descendants)
+    assert [codes[n, False] for n in range(1, 5)] == [16] * 4
+    assert codes[5, False] == 40
+    assert codes[7, True] == 40
+    assert run.witness.complete
+
+
+def test_a_program_in_c_is_seen_as_it_is(compiled: Path) -> None:
+    run = witnessed([str(compiled / "family")])
+    pids = dict(line.split() for line in (run.stdout or "").splitlines())
+    found = {role: next(p for p in run if p.pid == int(pid)) for role, pid in pids.items()}
+    ends = {role: (p.cause, p.exitcode) for role, p in found.items()}
+    assert ends == {
+        "killed": (Cause.TERMINATED, -15),
+        "queued": (Cause.TERMINATED, -10),
+        "by_pidfd": (Cause.TERMINATED, -1),
+        "by_thread_id": (Cause.TERMINATED, -12),
+        "of_group": (Cause.TERMINATED, -2),
+        "raised": (Cause.SIGNALED, -9),
+        "alarmed": (Cause.SIGNALED, -14),
+        "vforked": (Cause.EXITED, 0),
+        "spawned": (Cause.EXITED, 6),
+        "between": (Cause.EXITED, 0),
+        "forked_twice": (Cause.EXITED, 4),
+        "of_thread": (Cause.EXITED, 7),
+    }
+    assert {p.parent for role, p in found.items() if role != "forked_twice"} == {run.main}
+    assert found["forked_twice"].parent == found["between"]
+    assert [p.ended_by for p in found.values() if p.cause is Cause.TERMINATED] == [run.main.id] * 5
+    assert found["raised"].requests[0].by == found["raised"].id
+    assert facts(found["alarmed"], AskedKernel)
+    assert found["vforked"].argv == ("true", "vforked")
+    assert len(run.descendants) == len(found)
+    assert run.witness.complete
+
+
+@pytest.mark.parametrize("count", [500])
+def test_a_storm_of_forks_in_c_is_seen_whole(compiled: Path, count: int) -> None:
+    run = witnessed([str(compiled / "storm"), "forks", str(count)], timeout=300)
+    assert run.exitcode == 0
+    codes = Counter(p.exitcode for p in run.descendants)
+    assert codes == Counter(n % 7 for n in range(count))
+    assert {p.parent for p in run.descendants} == {run.main}
+    assert run.witness.complete
+
+
+def test_children_that_the_kernel_reaps_are_seen_or_said_to_be_missing(compiled: Path) -> None:
+    run = witnessed([str(compiled / "storm"), "ignored", "200"], timeout=300)
+    assert run.exitcode == 0
+    lost = [m for m in run.witness.missing if m.kind is MissingKind.LOST_CHILDREN]
+    assert len(run.descendants) + sum(int(m.what) for m in lost) == 200
+
+
+# --- nobody waits for ever, and nothing changes
+
+
+@pytest.mark.parametrize(("storm", "count"), [("senders", 100), ("interrupted", 2000)])
+def test_calls_that_are_held_do_not_hang(compiled: Path, storm: str, count: int) -> None:
+    run = witnessed([str(compiled / "storm"), storm, str(count)], timeout=300)
+    assert run.exitcode == 0, run.stdout
+    if storm == "senders":
+        assert Counter(p.cause for p in run.descendants) == {Cause.KILLED: count}
+    else:
+        sent = facts(run.main, SignalSent)
+        assert len(sent) == count  # each call once, however often it was interrupted
+
+
+def test_a_killed_supervisor_leaves_no_call_waiting() -> None:
+    program = """
+import os, signal, subprocess
+os.kill(os.getppid(), signal.SIGKILL)
+while True:
+    try:
+        subprocess.run(["true"])
+    except OSError:
+        pass
+"""
+    with pytest.raises(SupervisorLost):
+        witnessed(Code(program))
+    assert witnessed(importable.show, [1, 2]).exitcode == 0
+
+
+def test_a_timeout_ends_a_run_whose_calls_are_held() -> None:
+    run = witnessed(
+        ["sh", "-c", "while :; do (exit 1); done"], timeout=1, allow_timeout=True, linger=0
+    )
+    assert run.timed_out
+    assert run.main.cause is Cause.CLEANED_UP
+
+
+def test_a_program_that_cannot_be_executed_is_said_to_be_that() -> None:
+    with pytest.raises(pytest_proclife.TargetError, match="nothing-like-this"):
+        witnessed(["/nothing-like-this"])
+
+
+def test_below_another_such_run_it_is_refused_with_the_reason() -> None:
+    command = [sys.executable, "-m", "pytest_proclife", "run", "--seccomp", "--", "true"]
+    run = witnessed(command)
+    assert run.exitcode == 125
+    assert "a listener of its own already" in (run.stderr or "")
+
+
+def test_where_runs_are_polled_it_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROCLIFE_BACKEND", "polling")
+    with pytest.raises(SeccompUnavailable, match="PROCLIFE_BACKEND=polling"):
+        witnessed(importable.show, [1, 2])
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_a_value_that_is_no_truth_value_is_an_error(value: object) -> None:
+    with pytest.raises(ValueError, match="seccomp must be True or False"):
+        witnessed(importable.show, [1, 2], seccomp=value)
+
+
+# --- how it is asked for
+
+
+@pytest.mark.parametrize(
+    ("marker", "option", "setting", "given", "used"),
+    [
+        ("", [], "", "", False),
+        ("@pytest.mark.proclife(seccomp=True)", [], "", "", True),
+        ("", ["--proclife-seccomp"], "", "", True),
+        ("", [], "proclife_seccomp = true", "", True),
+        ("@pytest.mark.proclife(seccomp=False)", ["--proclife-seccomp"], "", "", False),
+        ("@pytest.mark.proclife(seccomp=True)", [], "", ", seccomp=False", False),
+        ("", [], "", ", seccomp=True", True),
+    ],
+)
+def test_the_fixture_takes_it_from_the_call_the_marker_the_option_or_the_settings(
+    pytester: pytest.Pytester,
+    marker: str,
+    option: list[str],
+    setting: str,
+    given: str,
+    used: bool,
+) -> None:
+    pytester.makeini(f"[pytest]\n{setting}\n")
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        {marker}
+        def test_it(proclife):
+            run = proclife.run(["true"]{given})
+            assert ("seccomp" in run.witness.features) is {used}
+            with proclife.start(["true"]{given}) as main:
+                run = main.wait()
+            assert ("seccomp" in run.witness.features) is {used}
+        """
+    )
+    pytester.runpytest_subprocess(*option).assert_outcomes(passed=1)
+
+
+def test_a_wrong_value_in_a_marker_is_an_error_of_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.proclife(seccomp="yes")
+        def test_it(proclife):
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the marker proclife: seccomp must be True or False, not 'yes'"])
+
+
+def test_the_command_line_has_it(tmp_path: Path) -> None:
+    document = tmp_path / "run.json"
+    command = [sys.executable, "-m", "pytest_proclife", "run", "--seccomp", "--json"]
+    command += [str(document), "--", "sh", "-c", "kill -9 $$"]
+    done = subprocess.run(command, check=False)
+    assert done.returncode == 128 + 9
+    run = Run.from_json(document.read_text())
+    assert run.witness.complete
+    assert [(r.by, r.signal) for r in run.main.requests] == [(0, "SIGKILL")]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user can be tried by root alone")
+def test_another_user_has_it_too(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+sys.path[:0] = {sys.path!r}
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+import pytest_proclife
+run = pytest_proclife.run(["sh", "-c", "sleep 60 & kill -ABRT $!; wait"], seccomp=True, cwd="/")
+print(run.witness.complete, *[p.cause for p in run.descendants])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/"
+    )
+    assert done.stdout.split() == ["True", "terminated"]
