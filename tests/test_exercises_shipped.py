@@ -59,11 +59,14 @@ def test_each_answer_has_its_marks_and_its_sentences(exercise: Path, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda path: path.name)
-def test_each_answer_has_the_same_as_a_notebook(exercise: Path, tmp_path: Path) -> None:
+def test_an_answer_has_the_same_as_a_notebook(exercise: Path, tmp_path: Path) -> None:
     expected = json.loads((exercise / "expected.json").read_text())
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
-    for answer in (exercise / "answers").glob("*.py"):
+    # the best one, and every third of the others: a notebook is a program like theirs by then
+    wrong = sorted(set(expected) - {"reference"})[::3]
+    expected = {name: expected[name] for name in ("reference", *wrong)}
+    for answer in (exercise / "answers" / f"{name}.py" for name in expected):
         parts = answer.read_text().partition("if __name__")
         cells = ("%matplotlib inline", parts[0], parts[1] + parts[2])
         write_notebook(notebooks / f"{answer.stem}.ipynb", *cells)

@@ -14,11 +14,15 @@ def seconds(value: float) -> str:
 
 def plain(text: str) -> str:
     """Text for one line of a terminal: what moves its cursor is written out."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def width(text: str) -> int:
     """Columns in a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text

@@ -1,6 +1,5 @@
 """Mains that send signals, by each way to send one: WHICH, and its arguments."""
 
-import asyncio
 import ctypes
 import faulthandler
 import multiprocessing
@@ -105,6 +104,7 @@ def catch_and_restore(ready: Any) -> None:
 
 def catch_in_asyncio(ready: Any) -> None:
     """Asked to end, its event loop is over at once, and the handler with it."""
+    import asyncio  # here, since it takes longer than all that the others do
 
     async def serve() -> None:
         stopped = asyncio.Event()

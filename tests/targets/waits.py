@@ -1,8 +1,10 @@
-"""Waits and looks, and what keeps main in its exit path: WHICH, and how main's code ends."""
+"""Waits and looks, and what keeps main in its exit path: WHICH, and how main's code ends.
+
+asyncio is imported by those that use it: it would be most of what the others take.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import contextlib
@@ -380,6 +382,8 @@ def look_stolen() -> None:
 
 
 def asyncio_wait() -> None:
+    import asyncio
+
     async def main() -> None:
         await (await asyncio.create_subprocess_exec(*TRUE)).wait()
 
@@ -387,6 +391,8 @@ def asyncio_wait() -> None:
 
 
 def asyncio_communicate() -> None:
+    import asyncio
+
     async def main() -> None:
         pipe = asyncio.subprocess.PIPE
         await (await asyncio.create_subprocess_exec(*TRUE, stdout=pipe)).communicate()
@@ -395,6 +401,8 @@ def asyncio_communicate() -> None:
 
 
 def asyncio_watched() -> None:
+    import asyncio
+
     async def main() -> None:
         process = await asyncio.create_subprocess_exec(*TRUE)
         while process.returncode is None:
@@ -563,6 +571,8 @@ def held_by_handler_that_looks_without_blocking() -> None:
 
 
 def held_by_handler_in_asyncio() -> None:
+    import asyncio
+
     async def main() -> None:
         command = sys.executable, sys.argv[0], "child", str(os.getpid()), str(GATE[0])
         process = await asyncio.create_subprocess_exec(*command, pass_fds=[GATE[0]])
