@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -81,6 +81,14 @@ def _with_evidence(run: Run) -> str:
         lines += ["", f"{process.name} (pid {process.pid})"]
         lines += [f"{evidence.at} {evidence}" for evidence in process.evidence]
     return "\n".join([*lines, "", "its standard error:", (run.stderr or "")[-4000:]])
+
+
+def mostly_slow(values: Iterable[Any], fast: int = 1) -> list[Any]:
+    """Parameters of one thing: the first few for a plain pytest, and all of them for CI."""
+    all_of_them = list(values)
+    rest = [value if isinstance(value, tuple) else (value,) for value in all_of_them[fast:]]
+    slow = [pytest.param(*value, marks=pytest.mark.slow) for value in rest]
+    return [*all_of_them[:fast], *slow]
 
 
 class Mark:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 
 from pytest_proclife import Run, cli
 from pytest_proclife.exercises import formats
@@ -206,7 +206,7 @@ class Terminal:
         return self.process.wait(timeout=60)
 
 
-@pytest.mark.parametrize("how", ["killpg", "kill 0", "child"])
+@pytest.mark.parametrize("how", mostly_slow(["killpg", "kill 0", "child"]))
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_to_mains_own_group_ends_main_and_the_account_is_written(
     name: str, how: str, tmp_path: Path
@@ -227,7 +227,7 @@ def test_a_signal_that_a_shell_sends_to_its_group_does_not_end_the_account(tmp_p
     assert (done.returncode, Run.from_json(file.read_text()).exitcode) == (128 + 15, -15)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", mostly_slow(["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"]))
 def test_in_a_terminal_main_may_catch_the_signal_that_it_sends_to_its_group(
     name: str, tmp_path: Path
 ) -> None:
@@ -237,7 +237,7 @@ def test_in_a_terminal_main_may_catch_the_signal_that_it_sends_to_its_group(
     assert Run.from_json(file.read_text()).main.cause == "sys_exit"
 
 
-@pytest.mark.parametrize("how", ["killpg", "child"])
+@pytest.mark.parametrize("how", mostly_slow(["killpg", "child"]))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGQUIT"])
 def test_in_a_terminal_too_the_account_is_written(name: str, how: str, tmp_path: Path) -> None:
     file = tmp_path / "run.json"

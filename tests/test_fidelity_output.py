@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 from fidelity import RAISING, STACKS, both
 
-METHODS = ("fork", "spawn", "forkserver")
+METHODS = mostly_slow(("fork", "spawn", "forkserver"), 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,7 +102,7 @@ TEXTS = {
     "flags",
     ["", pytest.param("-I", marks=pytest.mark.slow), pytest.param("-S", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", mostly_slow(TEXTS, 8))
 def test_a_text_looks_the_same_as_script_module_c_and_input(
     name: str, flags: str, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS, Mark
+from conftest import TARGETS, Mark, mostly_slow
 from marking import DAEMON, EXERCISE, grade, graded, results
 from notebooks import write_notebook
 
@@ -37,6 +37,7 @@ def test_scripts_and_notebooks_and_folders_have_their_points(tmp_path: Path) -> 
     assert "3 graded: out/summary.csv" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_limit_of_descriptors_limits_the_parallel_graders(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "in").mkdir()
@@ -149,6 +150,7 @@ def test_an_answer_that_misbehaves_has_its_result_and_leaves_others_alone(
     assert mark.living() == []
 
 
+@pytest.mark.slow
 def test_a_name_that_sounds_like_a_reason_is_only_a_name(tmp_path: Path) -> None:
     name = '"reports of the day"'
     answer = DAEMON.replace("daemon=True", f"daemon=True, name={name}")
@@ -156,6 +158,7 @@ def test_a_name_that_sounds_like_a_reason_is_only_a_name(tmp_path: Path) -> None
     assert (found["status"], found["reason"]) == ("graded", "")
 
 
+@pytest.mark.slow
 def test_a_grader_has_what_it_needs_of_the_package_from_its_start(tmp_path: Path) -> None:
     text = """
 import sys
@@ -195,31 +198,46 @@ def test_an_exercise_that_fails_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [
-        ("", "it has no tests"),
-        ("x = (", "cannot be read: SyntaxError: '(' was never closed (exercise.py, line 1)"),
-        ("\nimport nothing_there", "No module named 'nothing_there' (exercise.py, line 2)"),
-        ("def f(): return {}['x']\nf()", "KeyError: 'x' (exercise.py, line 1)"),
-        (
-            "def test_it(submision): pass",
-            "exercise.py::test_it: there is no fixture 'submision': did you mean 'submission'?",
-        ),
-        (
-            "import pytest\n@pytest.mark.proclife_point(1)\ndef test_it(): pass",
-            "there is no marker 'proclife_point': did you mean 'proclife_points'?\n",
-        ),
-        ("import pytest\n@pytest.mark.proclife_points('1')\ndef test_it(): pass", "points are a"),
-        ("import pytest\n@pytest.mark.proclife_points(-1)\ndef test_it(): pass", "points are a"),
-        ("import pytest\n@pytest.mark.proclife_points(1, 2)\ndef test_it(): pass", "one number"),
-        (
-            "import pytest\n@pytest.mark.proclife_points(1, visibility='x')\ndef test_it(): pass",
-            "visibility is one of",
-        ),
-        (
-            "import pytest\n@pytest.mark.proclife_points(1, color='x')\ndef test_it(): pass",
-            "it takes name, visibility, tags, not color",
-        ),
-    ],
+    mostly_slow(
+        [
+            ("", "it has no tests"),
+            ("x = (", "cannot be read: SyntaxError: '(' was never closed (exercise.py, line 1)"),
+            ("\nimport nothing_there", "No module named 'nothing_there' (exercise.py, line 2)"),
+            ("def f(): return {}['x']\nf()", "KeyError: 'x' (exercise.py, line 1)"),
+            (
+                "def test_it(submision): pass",
+                "exercise.py::test_it: there is no fixture 'submision': did you mean 'submission'?",
+            ),
+            (
+                "import pytest\n@pytest.mark.proclife_point(1)\ndef test_it(): pass",
+                "there is no marker 'proclife_point': did you mean 'proclife_points'?\n",
+            ),
+            (
+                "import pytest\n@pytest.mark.proclife_points('1')\ndef test_it(): pass",
+                "points are a",
+            ),
+            (
+                "import pytest\n@pytest.mark.proclife_points(-1)\ndef test_it(): pass",
+                "points are a",
+            ),
+            (
+                "import pytest\n@pytest.mark.proclife_points(1, 2)\ndef test_it(): pass",
+                "one number",
+            ),
+            (
+                (
+                    "import pytest\n@pytest.mark.proclife_points(1, visibility='x')\n"
+                    "def test_it(): pass"
+                ),
+                "visibility is one of",
+            ),
+            (
+                "import pytest\n@pytest.mark.proclife_points(1, color='x')\ndef test_it(): pass",
+                "it takes name, visibility, tags, not color",
+            ),
+        ],
+        3,
+    ),
 )
 def test_an_exercise_that_cannot_be_used_is_refused_before_grading(
     text: str, reason: str, tmp_path: Path
@@ -232,6 +250,7 @@ def test_an_exercise_that_cannot_be_used_is_refused_before_grading(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_fixture_that_a_test_requests_is_an_error(
     tmp_path: Path,
 ) -> None:
@@ -264,6 +283,7 @@ def test_a_missing_path_is_one_sentence(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (125, "proclife: no such submission: 'missing.py'\n")
 
 
+@pytest.mark.slow
 def test_partial_credit_has_its_reason_and_its_bounds(tmp_path: Path) -> None:
     text = """
 import pytest
@@ -307,7 +327,7 @@ def test_a_submission_is_graded_again_only_if_it_changes(tmp_path: Path) -> None
     assert changed["ada"]["key"] != first["ada"]["key"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", mostly_slow([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
 def test_grading_that_was_killed_and_started_again_finishes_the_rest(
     number: signal.Signals, tmp_path: Path, mark: Mark
 ) -> None:

@@ -35,6 +35,7 @@ def writes_copies(name: str, text: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
     tmp_path: Path,
 ) -> None:
@@ -62,6 +63,7 @@ def test_an_answer_that_rewrites_the_exercise_or_another_result_gains_nothing(
     assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_an_exercise_is_what_it_was_while_an_answer_rewrites_it(tmp_path: Path) -> None:
     log = tmp_path / "loads"
     tells = f"open({str(log)!r}, 'a').write('+')\n"
@@ -110,6 +112,7 @@ def test_what_lies_beside_an_exercise_is_as_it_was_for_each_answer(tmp_path: Pat
     assert all(path.read_text() == text for path, text in kept.items())
 
 
+@pytest.mark.slow
 def test_an_answer_that_rewrites_the_copy_it_is_graded_with_is_tampered(tmp_path: Path) -> None:
     for path, text in beside(tmp_path, "42\n").items():
         path.write_text(text)
@@ -125,6 +128,7 @@ def test_an_answer_that_rewrites_the_copy_it_is_graded_with_is_tampered(tmp_path
     )
 
 
+@pytest.mark.slow
 def test_an_answer_whose_copy_another_one_rewrites_is_graded_again(tmp_path: Path) -> None:
     for path, text in beside(tmp_path, "42\n").items():
         path.write_text(text)
@@ -144,6 +148,7 @@ def test_an_answer_whose_copy_another_one_rewrites_is_graded_again(tmp_path: Pat
     assert (found["2"]["status"], found["2"]["score"]) == ("graded", 3), found["2"]
 
 
+@pytest.mark.slow
 def test_an_answer_whose_copy_another_one_rewrites_each_time_keeps_its_points(
     tmp_path: Path,
 ) -> None:
@@ -188,6 +193,7 @@ def test_a_failure_names_the_exercise_and_not_the_copy(tmp_path: Path) -> None:
     assert f"{tmp_path / 'exercise.py'}:2: in test_it" in mark["detail"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_deletes_the_folder_of_the_exercise_affects_no_result(
     tmp_path: Path,
 ) -> None:
@@ -205,6 +211,7 @@ def test_an_answer_that_deletes_the_folder_of_the_exercise_affects_no_result(
     assert (tmp_path / "out/exercise/exercise.py").read_text() == BESIDE
 
 
+@pytest.mark.slow
 def test_a_conftest_that_an_answer_writes_is_not_loaded(tmp_path: Path) -> None:
     gives = (
         "import pytest\n@pytest.hookimpl(tryfirst=True)\n"
@@ -223,6 +230,7 @@ def test_a_conftest_of_the_working_directory_is_not_loaded(tmp_path: Path) -> No
     assert not (tmp_path / "loaded").exists()
 
 
+@pytest.mark.slow
 def test_check_says_that_the_exercise_was_changed(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text(EXERCISE)
     (tmp_path / "ada.py").write_text(writes(tmp_path / "exercise.py", EASY))
@@ -235,6 +243,7 @@ def test_check_says_that_the_exercise_was_changed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
     def forge(source: Path, text: str, *tags: str) -> None:
         status = source.stat()
@@ -255,6 +264,7 @@ def test_bytecode_beside_an_exercise_is_not_believed(tmp_path: Path) -> None:
     assert graded(tmp_path, exercise=BESIDE, ada="pass")["ada"]["score"] == 0
 
 
+@pytest.mark.slow
 def test_bytecode_in_a_folder_for_all_bytecode_is_not_believed(tmp_path: Path) -> None:
     for path, text in beside(tmp_path, "42\n").items():
         path.write_text(text)
@@ -277,6 +287,7 @@ def test_bytecode_in_a_folder_for_all_bytecode_is_not_believed(tmp_path: Path) -
     assert [mark["sentences"][0] for mark in found["marks"]] == ["helper", "later", "data"]
 
 
+@pytest.mark.slow
 def test_results_depend_on_all_that_lies_in_the_folder_of_the_exercise(tmp_path: Path) -> None:
     for path, text in beside(tmp_path, "42\n").items():
         path.write_text(text)
@@ -286,6 +297,7 @@ def test_results_depend_on_all_that_lies_in_the_folder_of_the_exercise(tmp_path:
     assert graded(tmp_path, exercise=BESIDE, ada="print(42)")["ada"]["score"] == 2
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_other_submissions_and_results(tmp_path: Path) -> None:
     first = graded(tmp_path, ada=DAEMON)["ada"]
     (tmp_path / "ada.py").write_text(DAEMON)

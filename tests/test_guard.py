@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 from guarding import FORK_HEAD, SUITES, guarded, line_of
 
 LEAKING = SUITES / "guard_leaking.py"
@@ -77,6 +78,7 @@ def test_leaks_are_killed_before_the_next_test(suite: pytest.Pytester) -> None:
     assert "1 leaked" in result.stdout.str()
 
 
+@pytest.mark.once
 def test_leaks_run_on_with_the_option_to_keep_them(suite: pytest.Pytester) -> None:
     text = """
     def test_leaves():
@@ -144,6 +146,7 @@ def test_an_error_of_the_teardown_stays_and_the_leak_is_another(suite: pytest.Py
 ONE_LEAK = "def test_it():\n    leave()\n"
 
 
+@pytest.mark.once
 def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> None:
     result = guarded(suite, ONE_LEAK, guard="--proclife-guard=warn")
     assert result.ret == 0
@@ -151,6 +154,8 @@ def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(["*ProcessLeakWarning: test_suite.py::test_it leaked 1 process*"])
 
 
+@pytest.mark.once
+@pytest.mark.slow
 def test_a_filter_makes_its_warning_an_error(suite: pytest.Pytester) -> None:
     strict = ("-W", "error::pytest_proclife.ProcessLeakWarning")
     result = guarded(suite, ONE_LEAK, *strict, guard="--proclife-guard=warn")
@@ -158,6 +163,7 @@ def test_a_filter_makes_its_warning_an_error(suite: pytest.Pytester) -> None:
     assert "1 leaked" in result.stdout.str()
 
 
+@pytest.mark.once
 def test_it_is_off_by_default_and_a_setting_switches_it_on(suite: pytest.Pytester) -> None:
     text = ONE_LEAK + "    kept[0].kill()\n"
     assert guarded(suite, text, guard="-q").ret == 0
@@ -167,53 +173,58 @@ def test_it_is_off_by_default_and_a_setting_switches_it_on(suite: pytest.Pyteste
     assert "1 leaked" in result.stdout.str()
 
 
-@pytest.mark.parametrize("scope", ["class", "module", "package", "session"])
-def test_a_fixture_of_wider_scope_owns_what_it_starts(suite: pytest.Pytester, scope: str) -> None:
-    text = f"""
+def test_a_fixture_of_wider_scope_owns_what_it_starts(suite: pytest.Pytester) -> None:
+    scopes = ("class", "module", "package", "session")
+    fixtures = "".join(
+        f"""
     @pytest.fixture(scope="{scope}")
-    def server():
+    def server_{scope}():
         leave()
-        yield kept[0]
+        yield kept[-1]
+    """
+        for scope in scopes
+    )
+    names = ", ".join(f"server_{scope}" for scope in scopes)
+    text = f"""
+    {fixtures}
     class TestIt:
-        def test_one(self, server):
-            assert server.poll() is None
-        def test_two(self, server):
-            assert server.poll() is None
+        def test_one(self, {names}):
+            assert [server.poll() for server in ({names})] == [None] * 4
+        def test_two(self, {names}):
+            assert [server.poll() for server in ({names})] == [None] * 4
+    def test_after_the_class(server_module):
+        assert server_module.poll() is None
     """
     result = guarded(suite, text)
-    result.assert_outcomes(passed=2)
-    assert f"fixture server ({scope}) of test_suite.py" in result.stdout.str()
-    assert "1 leaked" in result.stdout.str()
+    result.assert_outcomes(passed=3)
+    for scope in scopes:
+        owner = rf"fixture server_{scope} \({scope}\) of \S*test_suite\.py\S* leaked 1 process"
+        assert re.search(owner, result.stdout.str()), scope
+    assert "2 leaked" in result.stdout.str()  # at the end of the class, and of the session
 
 
-SET_UPS = {
-    "setup_module/teardown_module": """
+def test_the_set_up_of_a_module_or_a_class_owns_what_it_starts(suite: pytest.Pytester) -> None:
+    text = """
     def setup_module():
         leave()
     def test_it(): pass
-    """,
-    "setup_class/teardown_class": """
     class TestIt:
         @classmethod
         def setup_class(cls): leave()
         def test_it(self): pass
-    """,
-    "setUpClass/tearDownClass": """
     class ItsTest(unittest.TestCase):
         @classmethod
         def setUpClass(cls): leave()
         def test_it(self): pass
-    """,
-}
-
-
-@pytest.mark.parametrize("name", SET_UPS)
-def test_the_set_up_of_a_module_or_a_class_owns_what_it_starts(
-    suite: pytest.Pytester, name: str
-) -> None:
-    result = guarded(suite, SET_UPS[name])
-    result.assert_outcomes(passed=1)
-    assert re.search(rf"{name} of test_suite\.py\S* leaked 1 process", result.stdout.str())
+    """
+    result = guarded(suite, text)
+    result.assert_outcomes(passed=3)
+    for name in (
+        *("setup_module/teardown_module", "setup_class/teardown_class"),
+        "setUpClass/tearDownClass",
+    ):
+        owner = rf"{name} of test_suite\.py\S* leaked 1 process"
+        assert re.search(owner, result.stdout.str()), name
 
 
 def test_a_fixture_owns_what_its_server_starts_later(suite: pytest.Pytester) -> None:
@@ -259,6 +270,7 @@ def test_the_line_of_a_library_is_reported_with_the_line_that_called_it(
     )
 
 
+@pytest.mark.once
 def test_leaks_are_reported_when_the_session_is_stopped(suite: pytest.Pytester) -> None:
     text = """
     @pytest.fixture(scope="session")
@@ -314,6 +326,7 @@ def test_it_takes_no_wait_status_and_handles_no_signal(suite: pytest.Pytester) -
     assert "1 leaked" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_nobody_owns_what_was_started_before_the_tests(suite: pytest.Pytester) -> None:
     suite.makeconftest(
         """
@@ -347,6 +360,8 @@ def test_the_processes_of_the_fixture_proclife_are_not_leaks(suite: pytest.Pytes
     assert result.ret == 0
 
 
+@pytest.mark.once
+@pytest.mark.slow
 def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:
     guarded(suite, ONE_LEAK, "--junit-xml=junit.xml")
     found = Path(suite.path, "junit.xml").read_text()
@@ -354,14 +369,21 @@ def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:
     assert 'errors="1"' in found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "message"),
-    [
-        (("--proclife-guard=tests",), "--proclife-guard must be error, warn or off, not 'tests'"),
-        (("--proclife-guard-wait=soon",), "proclife_guard_wait must be a number of seconds"),
-        (("--proclife-guard-write-baseline",), "needs a file: --proclife-guard-baseline=FILE"),
-        (("--proclife-guard-baseline=none.json",), "none.json cannot be read: "),
-    ],
+    mostly_slow(
+        [
+            (
+                ("--proclife-guard=tests",),
+                "--proclife-guard must be error, warn or off, not 'tests'",
+            ),
+            (("--proclife-guard-wait=soon",), "proclife_guard_wait must be a number of seconds"),
+            (("--proclife-guard-write-baseline",), "needs a file: --proclife-guard-baseline=FILE"),
+            (("--proclife-guard-baseline=none.json",), "none.json cannot be read: "),
+        ],
+        2,
+    ),
 )
 def test_a_wrong_option_is_an_error_that_says_what_is_right(
     suite: pytest.Pytester, options: tuple[str, ...], message: str

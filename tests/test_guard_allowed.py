@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import mostly_slow
 from guarding import guarded
 
 from pytest_proclife.guard.allowance import Baseline
@@ -34,7 +35,7 @@ def marker(allow: str, reason: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "allow", ['"sleep"', '"sleep 60*"', '["sleep 600", "sleep 601"]', "2"], ids=str
+    "allow", mostly_slow(['"sleep"', '"sleep 60*"', '["sleep 600", "sleep 601"]', "2"]), ids=str
 )
 def test_leaks_that_the_marker_allows_are_not_errors_and_run_on(
     suite: pytest.Pytester, allow: str
@@ -46,13 +47,14 @@ def test_leaks_that_the_marker_allows_are_not_errors_and_run_on(
     assert "2 of them allowed or in the baseline" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_reason_may_be_any_text(suite: pytest.Pytester) -> None:
     result = guarded(suite, two_leaks(None, None, marker("2", "in the baseline")))
     result.assert_outcomes(passed=2)
     assert result.ret == 0
 
 
-@pytest.mark.parametrize("allow", ['"sleep 600"', "1"])
+@pytest.mark.parametrize("allow", mostly_slow(['"sleep 600"', "1"]))
 def test_a_leak_beside_an_allowed_one_is_an_error(suite: pytest.Pytester, allow: str) -> None:
     result = guarded(suite, two_leaks(None, -9, marker(allow, "one")))
     result.assert_outcomes(passed=2)
@@ -62,14 +64,17 @@ def test_a_leak_beside_an_allowed_one_is_an_error(suite: pytest.Pytester, allow:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ('"sleep"', "takes keyword arguments only, not 'sleep'"),
-        ('allow="sleep"', 'reason="..." must say why'),
-        ('allow=True, reason="so"', "allow must be the name or command line"),
-        ('allow=[], reason="so"', "allow must be the name or command line"),
-        ('reason="so"', "allow must be the name or command line"),
-        ('name="sleep", reason="so"', "takes allow and reason, not name"),
-    ],
+    mostly_slow(
+        [
+            ('"sleep"', "takes keyword arguments only, not 'sleep'"),
+            ('allow="sleep"', 'reason="..." must say why'),
+            ('allow=True, reason="so"', "allow must be the name or command line"),
+            ('allow=[], reason="so"', "allow must be the name or command line"),
+            ('reason="so"', "allow must be the name or command line"),
+            ('name="sleep", reason="so"', "takes allow and reason, not name"),
+        ],
+        2,
+    ),
 )
 def test_a_wrong_marker_is_an_error_of_the_collection(
     suite: pytest.Pytester, arguments: str, message: str
@@ -125,7 +130,7 @@ def test_an_entry_that_no_longer_leaks_is_to_be_removed(suite: pytest.Pytester) 
     assert "test_suite.py::test_tidy: 1 x sleep (subprocess): no longer leaked" in lines[0]
 
 
-@pytest.mark.parametrize("path", ["no/such/folder/base.json", "."])
+@pytest.mark.parametrize("path", mostly_slow(["no/such/folder/base.json", "."]))
 def test_a_baseline_that_cannot_be_written_is_an_error_before_any_test_runs(
     suite: pytest.Pytester, path: str
 ) -> None:

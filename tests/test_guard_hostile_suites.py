@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from conftest import mostly_slow
 from guarding import FORK_HEAD, SUITES, guarded
 
 pytestmark = pytest.mark.once
@@ -39,6 +40,7 @@ def test_leaks_are_reported_later_if_no_file_can_be_read(suite: pytest.Pytester)
     assert "TestWithoutFiles::test_leaves: sleep (" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_the_line_of_a_start_is_known_if_no_file_can_be_read(suite: pytest.Pytester) -> None:
     text = """
     def test_it(monkeypatch):
@@ -54,11 +56,13 @@ def test_the_line_of_a_start_is_known_if_no_file_can_be_read(suite: pytest.Pytes
 
 @pytest.mark.parametrize(
     "deed",
-    [
-        'FORK.Process(target=len, args=("",)).start()',
-        "threading.Thread(target=stop.wait).start()",
-        "os.closerange(20, 5000); threading.Thread(target=stop.wait).start()",
-    ],
+    mostly_slow(
+        [
+            'FORK.Process(target=len, args=("",)).start()',
+            "threading.Thread(target=stop.wait).start()",
+            "os.closerange(20, 5000); threading.Thread(target=stop.wait).start()",
+        ]
+    ),
 )
 def test_it_changes_no_outcome_if_a_test_has_no_descriptor_left(
     suite: pytest.Pytester, deed: str
@@ -80,6 +84,7 @@ def test_it_changes_no_outcome_if_a_test_has_no_descriptor_left(
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_a_test_that_counts_its_descriptors_finds_none_of_the_guards(
     suite: pytest.Pytester,
 ) -> None:
@@ -108,7 +113,7 @@ def test_after_all_descriptors_were_closed_it_works_again_from_the_next_test_on(
     assert re.search(r"orphan: s(h|leep) .*, started by sh, which was started at .*:14 in", shown)
 
 
-@pytest.mark.parametrize("what", ["multiprocessing.popen_fork.Popen", "os.fork"])
+@pytest.mark.parametrize("what", mostly_slow(["multiprocessing.popen_fork.Popen", "os.fork"]))
 def test_a_process_whose_popen_is_a_mock_is_not_one(suite: pytest.Pytester, what: str) -> None:
     text = f"""
     from unittest import mock
@@ -124,6 +129,7 @@ def test_a_process_whose_popen_is_a_mock_is_not_one(suite: pytest.Pytester, what
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_a_mock_of_multiprocessing_does_not_blind_it_for_good(suite: pytest.Pytester) -> None:
     text = """
     from unittest import mock
@@ -140,6 +146,7 @@ def test_a_mock_of_multiprocessing_does_not_blind_it_for_good(suite: pytest.Pyte
     assert "test_leaves: ForkProcess-1 (process" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_an_argument_that_is_not_text_is_shown_escaped(suite: pytest.Pytester) -> None:
     text = r"""
     def test_it():
@@ -151,6 +158,7 @@ def test_an_argument_that_is_not_text_is_shown_escaped(suite: pytest.Pytester) -
     assert r"command line: true '\udcff'" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_name_that_raises_an_error_does_no_harm(suite: pytest.Pytester) -> None:
     text = """
     class Odd(str):

@@ -24,6 +24,7 @@ def test_xdists_workers_report_and_the_controller_sums_up(suite: pytest.Pytester
     assert result.ret == 1
 
 
+@pytest.mark.slow
 @needs("xdist")
 def test_under_xdist_leaks_at_the_end_of_a_worker_are_reported_too(
     suite: pytest.Pytester,
@@ -86,6 +87,7 @@ def test_coverage_measures_the_same_with_the_guard(suite: pytest.Pytester) -> No
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 @needs("pytest_asyncio")
 def test_a_process_of_asyncio_has_the_line_of_the_coroutine_that_started_it(
     suite: pytest.Pytester,
@@ -117,12 +119,14 @@ def test_the_options_are_gone_without_the_plugin(
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
 
 
+@pytest.mark.slow
 def test_pytest_within_a_guarded_test_has_a_guard_of_its_own(suite: pytest.Pytester) -> None:
     result = guarded(suite, SUITES / "guard_pytest_within.py", "-W", "ignore", wait=0.2)
     result.assert_outcomes(passed=3)
     assert result.ret == 0  # the inner guard has killed its leaks before the outer one looks
 
 
+@pytest.mark.slow
 @needs("pytest_rerunfailures")
 def test_a_test_that_leaks_once_is_run_again_if_failures_are(suite: pytest.Pytester) -> None:
     text = "def test_leaks_once():\n    if not kept: leave()\ndef test_next(): pass\n"

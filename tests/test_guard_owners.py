@@ -8,14 +8,15 @@ import random
 import re
 
 import pytest
+from conftest import mostly_slow
 from guard_deeds import LEFT
 from guarding import FORK_HEAD, SUITES, guarded, line_of, output_of
 
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize("is_early", [True, False], ids=["imported before", "imported by itself"])
-@pytest.mark.parametrize("scope", ["class", "session"])
+@pytest.mark.parametrize("is_early", mostly_slow([True, False]))
+@pytest.mark.parametrize("scope", mostly_slow(["class", "session"]))
 def test_a_fixture_owns_the_workers_that_its_executor_starts_for_a_test(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, scope: str, is_early: bool
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_test_owns_the_workers_of_an_executor_that_an_earlier_test_made(
     assert "test_suite.py::test_uses_it leaked 1 process" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_an_executor_of_setupclass_works_in_each_test(suite: pytest.Pytester) -> None:
     text = """
     from concurrent.futures import ProcessPoolExecutor
@@ -64,6 +66,7 @@ def test_an_executor_of_setupclass_works_in_each_test(suite: pytest.Pytester) ->
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_nobody_owns_an_executor_that_is_made_between_tests(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
     made = []
@@ -111,6 +114,7 @@ def test_workers_that_replace_others_belong_to_the_pools_owner(suite: pytest.Pyt
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pytester) -> None:
     result = guarded(suite, POOL, "-k", "left", wait=0.3)
     result.assert_outcomes(passed=2, deselected=2)
@@ -120,7 +124,7 @@ def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pyt
     assert re.search(rf"\(pool_worker, pid \d+\), .*, started at test_suite.py:{line} in", shown)
 
 
-@pytest.mark.parametrize("wait", [0, 0.3])
+@pytest.mark.parametrize("wait", mostly_slow([0, 0.3]))
 def test_a_pool_that_is_just_replacing_its_only_worker_is_a_leak(
     suite: pytest.Pytester, wait: float
 ) -> None:
@@ -133,6 +137,7 @@ def test_a_pool_that_is_just_replacing_its_only_worker_is_a_leak(
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_an_executor_that_is_just_replacing_its_only_worker_is_a_leak(
     suite: pytest.Pytester,
 ) -> None:
@@ -141,6 +146,7 @@ def test_an_executor_that_is_just_replacing_its_only_worker_is_a_leak(
     assert "test_suite.py::test_it leaked 1 process" in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
     suite: pytest.Pytester,
 ) -> None:
@@ -169,6 +175,7 @@ def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytes
     assert re.search(rf"test_lets_it_go: sleep .*, {start}", result.stdout.str())
 
 
+@pytest.mark.slow
 def test_a_popen_that_was_deleted_is_a_leak_only_while_it_runs(suite: pytest.Pytester) -> None:
     result = guarded(suite, SUITES / "guard_dropped_popens.py", "-W", "ignore")
     result.assert_outcomes(passed=2)
@@ -192,6 +199,7 @@ def test_a_test_owns_what_c_code_forks_in_it(suite: pytest.Pytester) -> None:
     assert re.search(leak, result.stdout.str())
 
 
+@pytest.mark.slow
 def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester) -> None:
     result = guarded(suite, SUITES / "guard_fork_of_c.py", wait=0.1)
     result.assert_outcomes(passed=2)
@@ -200,6 +208,7 @@ def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester)
     assert "test_suite.py::test_leaves leaked 1 process" in shown
 
 
+@pytest.mark.slow
 def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.Pytester) -> None:
     tests = SUITES / "guard_joined_parents.py"
     result = guarded(suite, tests)
@@ -211,6 +220,7 @@ def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.
     assert re.search(rf"\[forks\]: .*started at test_suite.py:{fork} in forks", shown)
 
 
+@pytest.mark.slow
 def test_leaks_of_an_interrupted_test_are_reported_at_the_end_and_killed(
     suite: pytest.Pytester,
 ) -> None:
@@ -230,7 +240,7 @@ def test_leaks_of_an_interrupted_test_are_reported_at_the_end_and_killed(
         os.kill(int(pid), 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", mostly_slow(range(4)))
 def test_each_owner_has_what_it_left_and_nothing_else(seed: int) -> None:
     chance = random.Random(seed)
     names = {deed.__name__: number for deed, number in LEFT.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import Cause, Run
@@ -75,7 +75,9 @@ def test_an_isolated_python_is_watched_all_the_same(flags: str, python: Python) 
     assert account(run) == account(usual)
 
 
-@pytest.mark.parametrize("way", ["leave", "leave_by_closure", "leave_by_class", "leave_by_default"])
+@pytest.mark.parametrize(
+    "way", mostly_slow(["leave", "leave_by_closure", "leave_by_class", "leave_by_default"], 2)
+)
 def test_a_function_that_was_taken_early_is_reached_wherever_it_can_be_replaced(
     way: str, python: Python
 ) -> None:

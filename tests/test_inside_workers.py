@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 from fidelity import both
 
 from pytest_proclife import Cause, Run
 
 OWN_RUNS = str(TARGETS / "own_runs.py")
-METHODS = ["fork", "spawn", "forkserver"]
+METHODS = mostly_slow(["fork", "spawn", "forkserver"], 2)
 RUNS = {
     "lambda": Cause.RETURNED,
     "lambda_exits": Cause.SYS_EXIT,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import exits
 import pytest
-from conftest import TARGETS, Mark
+from conftest import TARGETS, Mark, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import Cause, Ending
 
 METHODS = multiprocessing.get_all_start_methods()
 AT_WORK = str(TARGETS / "at_work.py")
-each_method = pytest.mark.parametrize("method", METHODS)
+each_method = pytest.mark.parametrize("method", mostly_slow(METHODS, 2))
 
 
 # --- who asked, and what it did

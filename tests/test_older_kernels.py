@@ -18,7 +18,7 @@ from pathlib import Path
 
 import importable
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Joined, Run, backend, wire
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.once  # what the supervisor sees is the same on every P
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 METHODS = multiprocessing.get_all_start_methods()
-LACKING = ("", *kernel.FEATURES, "exit,status", "passpidfd,pidfs", ",".join(kernel.FEATURES))
+LACKING = ("", ",".join(kernel.FEATURES), "exit,status", "passpidfd,pidfs", *kernel.FEATURES)
 ROOT = os.getuid() == 0
 
 
-@pytest.fixture(params=LACKING, ids=lambda names: f"without {names or 'nothing'}")
+@pytest.fixture(params=mostly_slow(LACKING, 3), ids=lambda names: f"without {names or 'nothing'}")
 def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The features that are not used in the test."""
     monkeypatch.setenv("PROCLIFE_BACKEND", "pidfd")
@@ -62,7 +62,7 @@ def test_the_witness_names_the_features_that_were_used(without: set[str]) -> Non
     assert Run.from_json(run.to_json()) == run
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", mostly_slow(METHODS))
 def test_a_child_is_recorded_with_its_end(without: set[str], method: str) -> None:
     run = pytest_proclife.run(importable.start_one, (method,))
     (child,) = run.children

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS, Mark, copy_into
+from conftest import TARGETS, Mark, copy_into, mostly_slow
 
 pytestmark = pytest.mark.once
 STUBBORN = str(TARGETS / "stubborn.py")
 SOON = 2.0  # s, the promise
 LONG = 60.0  # s; a pytest that hangs is a failure
 
-WAYS = ["run", "linger", "start", "wait"]
+WAYS = mostly_slow(["run", "linger", "start", "wait"])
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_killed_worker_of_xdist_leaves_nothing(
     assert f"crashed while running 'test_it.py::test_{way}'" in output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", mostly_slow([signal.SIGKILL, signal.SIGINT]))
 def test_a_signal_to_all_beside_xdist_leaves_nothing(
     suite: pytest.Pytester, mark: Mark, fifo: Path, number: signal.Signals
 ) -> None:

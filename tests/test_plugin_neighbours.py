@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import INSTALLED, copy_into
+from conftest import INSTALLED, copy_into, mostly_slow
 
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def announced(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest
 # --- how it is loaded
 
 
-@pytest.mark.parametrize("name", ["proclife", "pytest_proclife.plugin"])
+@pytest.mark.parametrize("name", mostly_slow(["proclife", "pytest_proclife.plugin"]))
 def test_it_is_loaded_by_name_where_autoload_is_off(announced: pytest.Pytester, name: str) -> None:
     copy_into(announced, "beside_others.py")
     result = announced.runpytest_subprocess("-Werror", "-p", name)
@@ -53,7 +53,9 @@ def autoloaded(announced: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> p
     return announced
 
 
-@pytest.mark.parametrize("options", [[], ["-p", "proclife"], ["-p", "pytest_proclife.plugin"]])
+@pytest.mark.parametrize(
+    "options", mostly_slow([[], ["-p", "proclife"], ["-p", "pytest_proclife.plugin"]])
+)
 def test_it_is_loaded_where_it_is_installed(
     autoloaded: pytest.Pytester, options: list[str]
 ) -> None:
@@ -62,6 +64,7 @@ def test_it_is_loaded_where_it_is_installed(
     result.assert_outcomes(passed=3, failed=1)
 
 
+@pytest.mark.slow
 def test_it_can_be_left_out(autoloaded: pytest.Pytester) -> None:
     autoloaded.makepyfile("""
         import sys
@@ -73,6 +76,7 @@ def test_it_can_be_left_out(autoloaded: pytest.Pytester) -> None:
     autoloaded.runpytest_subprocess("-p", "no:proclife").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_its_name_is_in_pytests_list_of_plugins(autoloaded: pytest.Pytester) -> None:
     names = [point.name for point in entry_points(group="pytest11")]
     assert names.count("proclife") == INSTALLED
@@ -83,6 +87,7 @@ def test_its_name_is_in_pytests_list_of_plugins(autoloaded: pytest.Pytester) -> 
 # --- strict settings
 
 
+@pytest.mark.slow
 def test_strict_settings_change_nothing(suite: pytest.Pytester) -> None:
     strict = "strict = true\n" if pytest.version_tuple >= (9,) else ""
     suite.makeini(f"[pytest]\n{strict}proclife_timeout = 20\n")
@@ -124,7 +129,7 @@ def test_beside_xdist(suite: pytest.Pytester) -> None:
 
 
 @needs("xdist")
-@pytest.mark.parametrize("base", ["object", "unittest.TestCase"])
+@pytest.mark.parametrize("base", mostly_slow(["object", "unittest.TestCase"]))
 def test_a_bad_marker_is_told_beside_xdist(suite: pytest.Pytester, base: str) -> None:
     suite.makepyfile(f"""
         import unittest
@@ -142,6 +147,7 @@ def test_a_bad_marker_is_told_beside_xdist(suite: pytest.Pytester, base: str) ->
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+@pytest.mark.slow
 @needs("pytest_cov")
 def test_beside_pytest_cov(suite: pytest.Pytester) -> None:
     copy_into(suite, "beside_others.py")
@@ -150,14 +156,16 @@ def test_beside_pytest_cov(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines([*SHOWN, "test_it.py *100%"])
 
 
+@pytest.mark.slow
 @needs("pytest_timeout")
-@pytest.mark.parametrize("method", ["signal", "thread"])
+@pytest.mark.parametrize("method", mostly_slow(["signal", "thread"]))
 def test_beside_pytest_timeout(suite: pytest.Pytester, method: str) -> None:
     copy_into(suite, "beside_others.py")
     options = ["-p", "timeout", "--timeout=60", f"--timeout-method={method}"]
     suite.runpytest_subprocess("-Werror", *options).assert_outcomes(passed=3, failed=1)
 
 
+@pytest.mark.slow
 @needs("pytest_asyncio")
 def test_beside_pytest_asyncio(suite: pytest.Pytester) -> None:
     suite.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
@@ -165,6 +173,7 @@ def test_beside_pytest_asyncio(suite: pytest.Pytester) -> None:
     suite.runpytest_subprocess("-Werror", "-p", "asyncio").assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 @needs("pytest_randomly")
 def test_beside_pytest_randomly(suite: pytest.Pytester) -> None:
     copy_into(suite, "beside_others.py")

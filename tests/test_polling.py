@@ -17,7 +17,7 @@ from pathlib import Path
 
 import importable
 import pytest
-from conftest import TARGETS, Mark
+from conftest import TARGETS, Mark, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import (
@@ -118,7 +118,7 @@ def test_the_end_of_main_is_known(how: str, code: int, cause: Cause) -> None:
     assert (run.exitcode, run.main.cause) == (code, cause)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", mostly_slow(METHODS))
 def test_a_child_whose_status_its_parent_collected_has_its_exit_code(method: str) -> None:
     run = pytest_proclife.run(importable.start_one, (method,))
     (child,) = run.children
@@ -140,6 +140,7 @@ def test_a_child_whose_status_nobody_collects_is_unknown_and_says_why() -> None:
     assert "unknown: its wait status could not be read" in [str(e) for e in child.evidence]
 
 
+@pytest.mark.slow
 def test_children_killed_at_birth_are_killed_or_unknown_but_nothing_else() -> None:
     run = pytest_proclife.run(str(TARGETS / "killed_at_birth.py"), ["fork", "20"])
     assert len(run.children) == 20
@@ -148,6 +149,7 @@ def test_children_killed_at_birth_are_killed_or_unknown_but_nothing_else() -> No
     assert {child.cause for child in run.children} <= {Cause.KILLED, Cause.UNKNOWN}
 
 
+@pytest.mark.slow
 def test_children_that_report_are_recorded_however_short_they_live() -> None:
     run = pytest_proclife.run(str(TARGETS / "storm.py"), ["200"])
     assert Counter(child.exitcode for child in run.children) == Counter(n % 7 for n in range(200))
@@ -192,6 +194,7 @@ def test_a_callable_gets_its_arguments() -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.slow
 def test_input_environment_folder_and_group_are_mains(tmp_path: Path) -> None:
     text = "import os; print(input(), os.environ['A'], os.getcwd(), os.getpgrp() == os.getpid())"
     run = pytest_proclife.run(Code(text), input="typed\n", env={"A": "b"}, cwd=tmp_path)
@@ -210,6 +213,7 @@ def test_the_head_and_the_tail_of_much_output_are_kept() -> None:
     assert f"\n[proclife: {left_out} bytes left out]\n" in run.stdout
 
 
+@pytest.mark.slow
 def test_runs_in_several_threads_do_not_mix() -> None:
     runs: dict[int, pytest_proclife.Run] = {}
 
@@ -275,7 +279,9 @@ def test_the_first_run_of_a_process_that_is_polled_warns_of_it_in_one_line(
     assert str(warning.message).endswith(f"shorter than 10 ms: {REFUSED}")
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["one process", "xdist"]
+)
 def test_a_session_of_pytest_says_once_that_it_polls(
     suite: pytest.Pytester, words: tuple[str, ...]
 ) -> None:
@@ -376,6 +382,7 @@ def test_a_tree_is_ended_when_an_exception_leaves_the_caller(
     assert mark.living() == []
 
 
+@pytest.mark.slow
 def test_a_tree_is_ended_when_its_caller_is_interrupted(mark: Mark, fifo: Path) -> None:
     command = [sys.executable, str(TARGETS / "caller.py"), str(TARGETS / "stubborn.py"), str(fifo)]
     env = {**mark.env, "PROCLIFE_BACKEND": "polling"}
@@ -387,6 +394,7 @@ def test_a_tree_is_ended_when_its_caller_is_interrupted(mark: Mark, fifo: Path) 
     assert mark.living() == []
 
 
+@pytest.mark.slow
 def test_no_descriptor_and_no_thread_stays() -> None:
     def left() -> tuple[list[str], int]:
         for thread in threading.enumerate():

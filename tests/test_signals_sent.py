@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import importable
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 from fidelity import both
 
 import pytest_proclife
@@ -38,7 +38,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("sender", ["MainProcess", "other"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", mostly_slow(["fork", "spawn", "forkserver"]))
 @pytest.mark.parametrize(
     ("number", "exits", "cause", "code"),
     [(9, "", "killed", -9), (15, "", "terminated", -15), (15, "1", "terminated", 5)],
@@ -174,11 +174,13 @@ def _minus_id(process: ProcessRecord) -> int:
 @pytest.mark.parametrize("way", ["Process", "kill", "pidfd", "killpg", "sibling"])
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [
-        ("ignore_and_leave", Cause.TERMINATED),
-        ("catch_and_restore", Cause.RETURNED),
-        ("catch_in_asyncio", Cause.RETURNED),
-    ],
+    mostly_slow(
+        [
+            ("ignore_and_leave", Cause.TERMINATED),
+            ("catch_and_restore", Cause.RETURNED),
+            ("catch_in_asyncio", Cause.RETURNED),
+        ]
+    ),
 )
 def test_a_handler_that_is_gone_at_once_has_caught_the_signal(
     name: str, cause: Cause, way: str
@@ -249,7 +251,7 @@ def test_what_a_process_did_itself_is_its_own_beside_a_shell_that_could_have_don
         ("alarm_that_was_over", "kill -ALRM {pid}"),
     ],
 )
-@pytest.mark.parametrize("shell", ["", "sh"])
+@pytest.mark.parametrize("shell", mostly_slow(["", "sh"]))
 def test_a_signal_by_a_program_that_does_not_report_is_unknown_and_the_program_named(
     name: str, command: str, shell: str
 ) -> None:
@@ -301,7 +303,7 @@ def test_a_request_by_a_program_that_does_not_report_names_the_program() -> None
 
 
 @pytest.mark.parametrize("how", ["in the handler", "while it is handled", "after that"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", mostly_slow(["fork", "spawn", "forkserver"]))
 def test_by_which_exit_without_a_code_a_child_left_is_known(method: str, how: str) -> None:
     child = pytest_proclife.run(SENDERS, ["asked_to_leave", method, how])["child"]
     right = Cause.SYS_EXIT if how == "after that" else Cause.TERMINATED

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import Cause, Run, RunningMain
@@ -80,7 +80,7 @@ def check_account(run: Run) -> None:
     assert [p.requests for p in run.processes] == [()] * len(run.processes)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_slow(WAYS, 3))
 def test_a_stranger_changes_nothing(way: str, fifo: Path) -> None:
     with host(fifo) as (main, _), stranger(way, main):
         check_account(goes_on(main, fifo))
@@ -184,7 +184,7 @@ def test_few_connections_are_kept_that_nobody_is_known_to_have_made(fifo: Path) 
             check_account(goes_on(main, fifo))
 
 
-@pytest.mark.parametrize("way", WAYS[:4])
+@pytest.mark.parametrize("way", mostly_slow(WAYS[:4]))
 def test_a_stranger_is_not_a_process_of_a_polled_run(
     way: str, fifo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +221,7 @@ if IS_ROOT:
         MEMBERS["namespace_of_pids"] = [(3, False), (0, None), (5, None)]
 
 
-@pytest.mark.parametrize("which", MEMBERS)
+@pytest.mark.parametrize("which", mostly_slow(MEMBERS, 2))
 def test_a_process_of_the_run_is_seen_however_it_reports(which: str) -> None:
     run = pytest_proclife.run(str(TARGETS / "odd_members.py"), [which], linger=10)
     assert run.main.cause is Cause.RETURNED, run.stderr

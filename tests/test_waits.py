@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TARGETS
+from conftest import TARGETS, mostly_slow
 
 import pytest_proclife as pp
 from pytest_proclife.records import Collected, HeldUp, Holder
@@ -121,7 +121,7 @@ def test_a_status_that_was_taken_from_multiprocessing_is_of_no_join() -> None:
 
 
 @pytest.mark.parametrize("end", ["return", *MORE_ENDS])
-@pytest.mark.parametrize("name", HOLDERS)
+@pytest.mark.parametrize("name", mostly_slow(HOLDERS, 20))
 def test_what_keeps_main_in_its_exit_path_is_named(name: str, end: str) -> None:
     run = pp.run(SCRIPT, [name, end])
     held = [fact for fact in run.main.evidence if isinstance(fact, HeldUp)]
