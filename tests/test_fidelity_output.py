@@ -53,7 +53,7 @@ def test_the_stack_in_main_is_the_programs_own(which: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", ["-I", "-S", "-E", "-O", "-X dev", "-W error", "-W always"])
+@pytest.mark.parametrize("flags", ["-I", "-S", "-X dev", "-W error"])  # more: test_fidelity_state
 def test_flags_change_nothing_in_that(flags: str) -> None:
     for arguments in ([RAISING, "starts", "spawn"], [STACKS, "in_target", "forkserver"]):
         bare, observed, run = both([*flags.split(), *arguments])
