@@ -207,7 +207,7 @@ class Terminal:
 
 
 @pytest.mark.parametrize("how", mostly_slow(["killpg", "kill 0", "child"]))
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", mostly_slow(SIGNALS, 3))
 def test_a_signal_to_mains_own_group_ends_main_and_the_account_is_written(
     name: str, how: str, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_summary_has_its_columns_in_the_order_of_the_submissions(tmp_path: P
     assert rows[2][5] == "'ada.py', line 1: a syntax error: '(' was never closed"
 
 
+@pytest.mark.slow
 def test_sentences_are_the_exercises_own_and_then_those_from_the_record(tmp_path: Path) -> None:
     result = graded(tmp_path, ada="1 / 0")["ada"]
     first, second = result["marks"]
@@ -260,6 +261,7 @@ def test_a_missing_fixture_that_a_test_requests_is_an_error(
     assert "FixtureLookupError" in found["reason"]
 
 
+@pytest.mark.slow
 def test_an_exercise_without_points_has_a_message(tmp_path: Path) -> None:
     (tmp_path / "exercise.py").write_text("def test_it(submission): pass")
     (tmp_path / "ada.py").write_text("pass")
@@ -301,6 +303,7 @@ def test_more(submission): submission.partial({points}, "x")
     assert "points are a number, 0 or more, not -1" in found["reason"]
 
 
+@pytest.mark.slow
 def test_functions_are_available_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
     text = (TARGETS / "exercises" / "functions.py").read_text()
     program = "def square(n):\n    return n * n\ndef show(n, x): print(square(n), x)\n1 / 0\n"
@@ -310,6 +313,7 @@ def test_functions_are_available_by_name_and_run_in_a_main_of_their_own(tmp_path
     assert second["sentences"] == ["Your program has no function cube(); it has square, show."]
 
 
+@pytest.mark.slow
 def test_an_exercise_and_its_answer_are_not_changed_by_the_answer(tmp_path: Path) -> None:
     answer = "import os; open('made', 'w').close(); open(__file__, 'w').close()"
     text = "def test_it(submission): submission.run()"
@@ -327,7 +331,8 @@ def test_a_submission_is_graded_again_only_if_it_changes(tmp_path: Path) -> None
     assert changed["ada"]["key"] != first["ada"]["key"]
 
 
-@pytest.mark.parametrize("number", mostly_slow([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_grading_that_was_killed_and_started_again_finishes_the_rest(
     number: signal.Signals, tmp_path: Path, mark: Mark
 ) -> None:

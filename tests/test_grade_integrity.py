@@ -221,6 +221,7 @@ def test_a_conftest_that_an_answer_writes_is_not_loaded(tmp_path: Path) -> None:
     assert [result["score"] for result in graded(tmp_path, **answers).values()] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_conftest_of_the_working_directory_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "week").mkdir()
     (tmp_path / "week/exercise.py").write_text(EXERCISE)

@@ -140,6 +140,7 @@ def test_a_baseline_that_cannot_be_written_is_an_error_before_any_test_runs(
     assert "passed" not in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_baseline_that_cannot_be_written_at_the_end_fails_the_run(
     suite: pytest.Pytester,
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_baseline_that_cannot_be_written_at_the_end_fails_the_run(
     result.stdout.fnmatch_lines(["baseline NOT written: *No such file*"])
 
 
+@pytest.mark.slow
 def test_a_baseline_has_the_leaks_of_a_test_that_was_interrupted(suite: pytest.Pytester) -> None:
     text = """
     import signal

@@ -128,6 +128,7 @@ def test_beside_xdist(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(SHOWN)
 
 
+@pytest.mark.slow
 @needs("xdist")
 @pytest.mark.parametrize("base", mostly_slow(["object", "unittest.TestCase"]))
 def test_a_bad_marker_is_told_beside_xdist(suite: pytest.Pytester, base: str) -> None:

@@ -201,6 +201,7 @@ def test_input_environment_folder_and_group_are_mains(tmp_path: Path) -> None:
     assert run.stdout == f"typed b {tmp_path} True\n", run.stderr
 
 
+@pytest.mark.slow
 def test_the_head_and_the_tail_of_much_output_are_kept() -> None:
     text = "import sys; sys.stdout.write('first' + 'x' * 3_000_000 + 'last'); sys.exit(2)"
     run = pytest_proclife.run(Code(text))
@@ -253,6 +254,7 @@ def test_where_the_kernel_refuses_something_runs_are_polled_and_say_what(
         assert f"processes were polled: {REFUSED}" in map(str, run.witness.missing)
 
 
+@pytest.mark.slow
 def test_where_no_zygote_can_be_started_runs_are_polled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROCLIFE_BACKEND")
     monkeypatch.setattr(backend, "_ZYGOTE", "raise SystemExit({requests} * {caller})")
@@ -326,6 +328,7 @@ def test_without_a_channel_processes_are_seen_from_outside(mark: Mark) -> None:
     assert mark.living() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_channel")
 def test_without_a_channel_a_program_is_what_it_is() -> None:
     run = pytest_proclife.run(Code("import sys; print(sys.orig_argv[1:2]); sys.exit(3)"))

@@ -101,6 +101,7 @@ def test_a_stranger_that_was_reaped_when_it_is_looked_at_changes_nothing(
         check_account(goes_on(main, fifo))
 
 
+@pytest.mark.slow
 def test_a_stranger_that_was_there_before_the_run_changes_nothing(fifo: Path) -> None:
     code = (
         f"import sys; sys.argv[1:] = ['stays', *input().split()]; exec(open({STRANGER!r}).read())"
@@ -169,6 +170,7 @@ def test_a_flood_of_strangers_changes_nothing(fifo: Path) -> None:
         }
 
 
+@pytest.mark.slow
 def test_few_connections_are_kept_that_nobody_is_known_to_have_made(fifo: Path) -> None:
     with host(fifo) as (main, _):
         supervisor = supervisor_of(main)
@@ -184,7 +186,8 @@ def test_few_connections_are_kept_that_nobody_is_known_to_have_made(fifo: Path) 
             check_account(goes_on(main, fifo))
 
 
-@pytest.mark.parametrize("way", mostly_slow(WAYS[:4]))
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS[:4])
 def test_a_stranger_is_not_a_process_of_a_polled_run(
     way: str, fifo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_stranger_is_not_a_process_of_a_polled_run(
     assert [p.requests for p in run.processes] == [()] * len(run.processes)
 
 
+@pytest.mark.slow
 def test_the_descriptors_that_a_stranger_passes_are_closed(fifo: Path) -> None:
     with host(fifo) as (main, _):
         descriptors = f"/proc/{supervisor_of(main)}/fd"
