@@ -130,13 +130,15 @@ class Supervisor:
         before = 0.0
         while tree.reap():
             events = dict(self.epoll.poll(self._patience(), _MOST))
+            looked = time.monotonic_ns()  # what it has found had ended by now
             self._answer_calls()
-            first = len(events)
+            first, looked_again = len(events), looked
             tree.read_statuses(events)
             hurries = tree.live and len(tree.living) <= _FEW  # the caller may be waiting for news
             if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
                 self._gather(urgent)
                 more = self.epoll.poll(0)
+                looked_again = time.monotonic_ns()
                 tree.read_statuses(dict(more))
                 for descriptor, event in more:
                     events[descriptor] = events.get(descriptor, 0) | event
@@ -148,9 +150,9 @@ class Supervisor:
             # What a process reported before it ended lies in the socket by now: first read,
             # then note the ends; so the report of a signal precedes the end by it.
             tree.read_reports()
-            tree.note_ends(ends)
+            tree.note_ends(ends, looked)
             # the first look has found all that had ended then, so these ended later
-            tree.note_ends(later, later=first < _MOST)
+            tree.note_ends(later, looked_again, later=first < _MOST)
             for descriptor, event in items:
                 self._serve(descriptor, event)
             self._look_at_the_clock(linger)
@@ -177,14 +179,15 @@ class Supervisor:
         """No child is left: note the ends of those that were reported with the last wake-up."""
         tree = self.tree
         tree.read_reports()
-        tree.note_ends([])
+        tree.note_ends([], time.monotonic_ns())
         for _ in range(_ROUNDS):
             if not (tree.handles or tree.started_gone):
                 return
             events = self.epoll.poll(_SCAN if tree.handles else 0)
-            tree.note_ends([item for item in events if item[0] in tree.handles])
+            at = time.monotonic_ns()
+            tree.note_ends([item for item in events if item[0] in tree.handles], at)
             tree.read_reports()
-            tree.note_ends([])
+            tree.note_ends([], at)
 
     def _send_news(self) -> None:
         """Send what the caller has asked for; an event says when there is room for the rest."""

@@ -305,14 +305,17 @@ class Tree:
 
     # --- ends
 
-    def note_ends(self, events: list[tuple[int, int]], later: bool = False) -> None:
-        """Note ends and reaps; `later`: none had ended at the first look of this wake-up."""
+    def note_ends(self, events: list[tuple[int, int]], at: int, later: bool = False) -> None:
+        """Note ends and reaps that a look at this time has found (monotonic ns).
+
+        `later`: none had ended at the first look of this wake-up.
+        """
         for handle, event in events:
             process = self.handles.get(handle)
             if process is None:
                 continue
             if not process.ended:
-                self._ended(process, self.wakes + later * _HALF)
+                self._ended(process, at, self.wakes + later * _HALF)
             if event & select.EPOLLHUP and not process.reaped:
                 self._reaped(process, kernel.exit_status(handle))
         for process in self.gone:
@@ -349,10 +352,10 @@ class Tree:
             else:
                 self._reaped(process, kernel.exit_status(process.handle))
 
-    def _ended(self, process: Process, wake: float) -> None:
-        process.ended, process.ended_at = True, time.monotonic_ns()
+    def _ended(self, process: Process, at: int, wake: float) -> None:
+        process.ended, process.ended_at = True, at
         running = tuple(child.number for child in _running(process.children))
-        self.note(protocol.ENDED, process, wake, running)
+        self.log.append((at, protocol.ENDED, process.number, wake, running))
         if kernel.EXIT not in kernel.offered:
             if process.status is None and process.exits_with is not None:
                 process.status = process.exits_with << 8
@@ -573,7 +576,7 @@ class Tree:
             ended = _ended(list(self.living.values()))
             at = time.monotonic_ns()
             self.read_reports()  # those of what has ended come before its end
-            self.note_ends(ended)
+            self.note_ends(ended, at)
             if len(self.processes) == known:
                 break
         return at
