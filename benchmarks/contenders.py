@@ -118,6 +118,20 @@ def fallbacks(without: list[str]) -> list[Contender]:
     return columns
 
 
+def witnesses() -> list[Contender]:
+    """Bare, run(), and run() with the second witness."""
+
+    def witnessed(program: Program, folder: Path) -> Sample:
+        return observed(program, folder, seccomp=True)
+
+    absent = _module("pytest_proclife")
+    return [
+        Contender(title="bare", absent=None, measure=bare),
+        Contender(title="run()", absent=absent, measure=observed),
+        Contender(title="seccomp", absent=absent, measure=witnessed),
+    ]
+
+
 class _Without:
     """run() with a zygote of its own: another set of features would have it start another."""
 
@@ -160,11 +174,11 @@ def bare(program: Program, folder: Path) -> Sample:
     return _launched([sys.executable], program)
 
 
-def observed(program: Program, folder: Path) -> Sample:
+def observed(program: Program, folder: Path, seccomp: bool = False) -> Sample:
     import pytest_proclife
 
     before = time.perf_counter()
-    run = pytest_proclife.run(program.path, program.args, timeout=None)
+    run = pytest_proclife.run(program.path, program.args, timeout=None, seccomp=seccomp)
     seconds = time.perf_counter() - before
     if run.exitcode != 0:
         raise ProgramFailed(f"exit code {run.exitcode}: {run.stderr}")

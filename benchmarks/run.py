@@ -1,6 +1,7 @@
 """Print what observing a program costs, beside what other ways of watching it cost.
 
-    python benchmarks/run.py [--rounds N] [--only ROW] [--quick] [--here] [--without FEATURES]
+    python benchmarks/run.py [--rounds N] [--only ROW] [--quick] [--here]
+                             [--without FEATURES | --seccomp]
 
 Each figure is a ratio to bare `subprocess.run`, measured in alternation: every round runs all
 contenders one after another, and a ratio is taken within its round.
@@ -19,7 +20,15 @@ from pathlib import Path
 
 import costs
 import wheel
-from contenders import Contender, Program, Sample, contenders, fallbacks, programs
+from contenders import (
+    Contender,
+    Program,
+    Sample,
+    contenders,
+    fallbacks,
+    programs,
+    witnesses,
+)
 from costs import Spread, settle
 
 ROWS = ("empty", "course", "forks", "spawns", "storm", "first", "child", "memory")
@@ -101,8 +110,8 @@ def print_table(rows: list[list[str]]) -> None:
     print()
 
 
-def compare(wanted: list[str], rounds: int, without: list[str]) -> None:
-    known = fallbacks(without) if without else contenders()
+def compare(wanted: list[str], rounds: int, without: list[str], seccomp: bool) -> None:
+    known = witnesses() if seccomp else fallbacks(without) if without else contenders()
     columns = [c for c in known if c.absent is None]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -113,7 +122,7 @@ def compare(wanted: list[str], rounds: int, without: list[str]) -> None:
         ]
     if rows:
         print_table([["", "bare, ms", *(c.title for c in columns[1:])], *(r.texts() for r in rows)])
-    for row in rows if without else ():
+    for row in rows if without or seccomp else ():
         full, *others = row.cells.items()
         for title, cell in others:
             if cell.failed or full[1].failed:
@@ -170,6 +179,9 @@ def main() -> None:
         default=[],
         help="compare with run() as on a kernel without these: names with commas; may be repeated",
     )
+    parser.add_argument(
+        "--seccomp", action="store_true", help="compare with run() with the second witness"
+    )
     options = parser.parse_args()
     if not options.here:
         with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +193,7 @@ def main() -> None:
             sys.exit(subprocess.call([str(python), __file__, *sys.argv[1:], "--here"], env=env))
     rounds = 5 if options.quick else options.rounds
     everything: tuple[str, ...] = ("empty", "course", "forks", "first") if options.quick else ROWS
-    if options.without:
+    if options.without or options.seccomp:
         everything = ("empty", "course", "forks", "spawns", "storm")
     wanted = list(options.only or everything)
     print(
@@ -189,7 +201,7 @@ def main() -> None:
         f"CPython {platform.python_version()}, Linux {platform.release()}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.\n"
     )
-    compare(wanted, rounds, options.without)
+    compare(wanted, rounds, options.without, options.seccomp)
     report_costs(wanted, rounds)
     print(f"- Load at the end: {os.getloadavg()[0]:.1f}.")
 
