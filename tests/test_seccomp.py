@@ -180,6 +180,7 @@ for i in $(seq 40); do (setsid sh -c 'exec 0<&- 1>&- 2>&-; (exit 7) & exit 6'); 
     assert run.witness.complete
 
 
+@pytest.mark.once  # not each place with a Python has a compiler
 def test_a_program_in_c_is_seen_as_it_is(compiled: Path) -> None:
     run = witnessed([str(compiled / "family")])
     pids = dict(line.split() for line in (run.stdout or "").splitlines())
@@ -209,6 +210,7 @@ def test_a_program_in_c_is_seen_as_it_is(compiled: Path) -> None:
     assert run.witness.complete
 
 
+@pytest.mark.once  # not each place with a Python has a compiler
 @pytest.mark.parametrize("count", [500])
 def test_a_storm_of_forks_in_c_is_seen_whole(compiled: Path, count: int) -> None:
     run = witnessed([str(compiled / "storm"), "forks", str(count)], timeout=300)
@@ -219,6 +221,7 @@ def test_a_storm_of_forks_in_c_is_seen_whole(compiled: Path, count: int) -> None
     assert run.witness.complete
 
 
+@pytest.mark.once  # not each place with a Python has a compiler
 def test_children_that_the_kernel_reaps_are_seen_or_said_to_be_missing(compiled: Path) -> None:
     run = witnessed([str(compiled / "storm"), "ignored", "200"], timeout=300)
     assert run.exitcode == 0
@@ -229,6 +232,7 @@ def test_children_that_the_kernel_reaps_are_seen_or_said_to_be_missing(compiled:
 # --- nobody waits for ever, and nothing changes
 
 
+@pytest.mark.once  # not each place with a Python has a compiler
 @pytest.mark.parametrize(("storm", "count"), [("senders", 100), ("interrupted", 2000)])
 def test_calls_that_are_held_do_not_hang(compiled: Path, storm: str, count: int) -> None:
     run = witnessed([str(compiled / "storm"), storm, str(count)], timeout=300)
