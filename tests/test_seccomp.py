@@ -210,6 +210,21 @@ def test_a_program_in_c_is_seen_as_it_is(compiled: Path) -> None:
     assert run.witness.complete
 
 
+@pytest.mark.parametrize("route", ["Popen(['/nothing'])", "posix_spawn('/nothing', [''], {})"])
+def test_a_program_that_cannot_be_executed_is_no_process(route: str) -> None:
+    program = f"""
+from os import posix_spawn
+from subprocess import Popen
+try:
+    {route}
+except FileNotFoundError:
+    Popen(["true"]).wait()
+"""
+    run = witnessed(Code(program))
+    assert [p.name for p in run.descendants] == ["true"]
+    assert run.witness.complete
+
+
 @pytest.mark.once  # not each place with a Python has a compiler
 @pytest.mark.parametrize("count", [500])
 def test_a_storm_of_forks_in_c_is_seen_whole(compiled: Path, count: int) -> None:

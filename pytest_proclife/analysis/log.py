@@ -357,6 +357,7 @@ class _Reader:
             protocol.SENDS: self.sends,
             protocol.ASKS: self.asks,
             protocol.LOST: self.lost,
+            protocol.RAN_NOTHING: self.exits_without_program,
             protocol.UNREADABLE: self.unreadable,
             protocol.ORDERED: self.ordered,
             protocol.GROUP_ORDERED: self.group_ordered,
@@ -459,6 +460,9 @@ class _Reader:
 
     def unreadable(self, at: int, number: int) -> None:
         self.processes[number].calls_unreadable = True
+
+    def exits_without_program(self, at: int, number: int) -> None:
+        self.processes[number].ran_nothing = True
 
     def lost(self, at: int, number: int, children: int) -> None:
         self.processes[number].lost_children = children

@@ -17,6 +17,7 @@ from pytest_proclife.supervisor.tree import Tree
 _MOST = 1000  # calls of one round: a storm of them must not keep us from all else
 _SIGNALS = range(1, 65)
 _CAP_KILL = 1 << 5  # capabilities(7)
+_PIDFD_SIGNAL_PROCESS_GROUP = 4  # linux/pidfd.h
 _SIGCONT = 18
 
 
@@ -44,18 +45,20 @@ class HeldCalls:
             call = self.listener.receive()
             if call is None:
                 continue
-            process, entries, starts = None, [], False
+            process, entries, flags = None, [], None
             try:
                 process = self.tree.process_of_thread(call.tid)
                 if process is not None:
                     entries = self._look(process, call)
-                    starts = _starts_process(call)
+                    flags = _flags_of_fork(call)
             except OSError:
                 pass  # whoever made it was killed meanwhile, or no descriptor is left
             # an interrupted call has not been made; if it is made again, it arrives again
             if self.listener.let_go_on(call) and process is not None:
                 self.tree.log += entries
-                process.forks += starts
+                if flags is not None:
+                    process.forks += not flags & seccomp.CLONE_PARENT
+                    process.vforks = bool(flags & seccomp.CLONE_VFORK)
                 if call.name == "exit_group":
                     process.exits_with = call.integer(0) & 0xFF
         return True
@@ -79,6 +82,8 @@ class HeldCalls:
                 tree.find_children(process)  # before they lose their parent
                 tree.look_at_program(process)
                 process.name_before = ""  # it executes no other program any more
+                if tree.ran_nothing(process):
+                    return [entry(protocol.RAN_NOTHING, process.number)]
         else:
             return self._request(process, call)
         return []
@@ -101,6 +106,8 @@ class HeldCalls:
             return []
         targets = self._targets(sender, call)
         whole = call.name == "kill" and call.integer(0) <= 0
+        if call.name == "pidfd_send_signal":
+            whole = bool(call.integer(3) & _PIDFD_SIGNAL_PROCESS_GROUP)
         met = []
         for target in targets:
             if target in self.tree.opaque:
@@ -116,6 +123,8 @@ class HeldCalls:
         tree = self.tree
         if call.name == "pidfd_send_signal":
             pid = _pid_of_descriptor(call.tid, call.integer(0))
+            if pid and call.integer(3) & _PIDFD_SIGNAL_PROCESS_GROUP:
+                return self._members(kernel_group(pid))
             return _one(tree.process_with(pid) if pid else None)
         pid = call.integer(0)
         if call.name != "kill":
@@ -127,7 +136,11 @@ class HeldCalls:
         if pid == -1:
             return [target for target in tree.all_running() if target is not sender]
         group = kernel_group(sender.pid) if pid == 0 else self._group_from_here(sender, -pid)
-        return [target for target in tree.all_running() if kernel_group(target.pid) == group]
+        return self._members(group)
+
+    def _members(self, group: int | None) -> list[Process]:
+        running = self.tree.all_running()
+        return [target for target in running if kernel_group(target.pid) == group]
 
     def _seen_from_here(self, sender: Process, pid: int) -> int | None:
         """The pid, in our own namespace of pids, of what the sender knows by a pid."""
@@ -146,16 +159,20 @@ class HeldCalls:
         return None if member is None else kernel_group(member)
 
 
-def _starts_process(call: Call) -> bool:
-    """Whether it starts a child of whoever makes it: clone(2)."""
-    if call.name not in seccomp.FORKING:
-        return False
-    flags = 0
-    if call.name == "clone":
-        flags = call.arguments[0]
-    elif call.name == "clone3":
-        flags = _flags_of_clone3(call)
-    return not flags & (seccomp.CLONE_THREAD | seccomp.CLONE_PARENT)
+def _flags_of_fork(call: Call) -> int | None:
+    """The flags of a call that starts a process: clone(2); None if it does not."""
+    match call.name:
+        case "fork":
+            flags = 0
+        case "vfork":
+            flags = seccomp.CLONE_VFORK
+        case "clone":
+            flags = call.arguments[0]
+        case "clone3":
+            flags = _flags_of_clone3(call)
+        case _:
+            return None
+    return None if flags & seccomp.CLONE_THREAD else flags
 
 
 def _flags_of_clone3(call: Call) -> int:

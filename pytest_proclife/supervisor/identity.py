@@ -37,6 +37,7 @@ class Process:
         "reaped",
         "reaped_at",
         "status",
+        "vforks",
     )
 
     def __init__(self, number: int, pid: int, handle: int) -> None:
@@ -53,6 +54,7 @@ class Process:
         # the rest of its calls that the kernel held for us
         self.exits_with: int | None = None  # the exit code that it was about to exit with
         self.forks = self.found = 0  # calls that start a child, and the children that are known
+        self.vforks = False  # the last of these calls was vfork, or its like
         # the rest serves the comparison by pid, in monotonic ns
         self.after = 0  # it was not started before that: until then, another had its pid
         self.began = 0  # it reports nothing before that, and gets no signal

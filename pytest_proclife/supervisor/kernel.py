@@ -40,7 +40,7 @@ def used() -> list[str]:
 
 # struct pidfd_info of linux/pidfd.h: its size, and offsets in it, in bytes
 _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
-_PF_SIGNALED = 0x400  # linux/sched.h
+_PF_FORKNOEXEC, _PF_SIGNALED = 0x40, 0x400  # linux/sched.h
 _CLOCK_BOOTTIME = 7  # linux/time.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -306,6 +306,12 @@ def children(pid: int) -> list[int]:
 def state(pid: int) -> str:
     """The letter of a process's state: proc_pid_stat(5); empty if there is no such process."""
     return b"".join(_stat(pid)[:1]).decode()
+
+
+def has_not_executed(pid: int) -> bool:
+    """Whether a process was forked and has executed no program since: PF_FORKNOEXEC."""
+    fields = _stat(pid)
+    return bool(fields) and bool(int(fields[6]) & _PF_FORKNOEXEC)
 
 
 def _stat(pid: int) -> list[bytes]:

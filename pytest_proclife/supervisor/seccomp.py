@@ -55,7 +55,7 @@ SIGNALLING = {  # the place of the signal among the arguments
 }
 FORKING = ("clone", "clone3", "fork", "vfork")
 WAITING = ("wait4", "waitpid", "waitid")
-CLONE_THREAD, CLONE_PARENT = 0x10000, 0x8000  # linux/sched.h
+CLONE_VFORK, CLONE_PARENT, CLONE_THREAD = 0x4000, 0x8000, 0x10000  # linux/sched.h
 PR_SET_PDEATHSIG = 1
 
 # Berkeley packet filter, linux/bpf_common.h: load a word, compare it and skip, return

@@ -523,6 +523,12 @@ class Tree:
             parent = None  # it has ended meanwhile
         return self._take_up(pid, handle, kernel.command_line(pid), parent)
 
+    def ran_nothing(self, process: Process) -> bool:
+        """Whether it is the child of a vfork that could not execute its program, and exits."""
+        parent = self.living.get(kernel.pid_and_parent(process.handle)[1] or 0)
+        forked = parent is not None and parent.vforks and not process.key
+        return forked and kernel.has_not_executed(process.pid)
+
     def note_orphan(self, process: Process) -> None:
         """Note if it runs at this moment as a child of ours, since its parent has ended."""
         if process is not self.main and kernel.pid_and_parent(process.handle)[1] == posix.getpid():
