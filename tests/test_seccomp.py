@@ -16,6 +16,7 @@ import container
 import importable
 import pytest
 from conftest import TARGETS
+from programs import strace
 
 import pytest_proclife
 from pytest_proclife import (
@@ -210,7 +211,7 @@ def test_a_program_in_c_is_seen_as_it_is(compiled: Path) -> None:
     assert run.witness.complete
 
 
-@pytest.mark.parametrize("route", ["Popen(['/nothing'])", "posix_spawn('/nothing', [''], {})"])
+@pytest.mark.parametrize("route", ["Popen(['/nothing'])", "posix_spawn('/nothing', ['x'], {})"])
 def test_a_program_that_cannot_be_executed_is_no_process(route: str) -> None:
     program = f"""
 from os import posix_spawn
@@ -223,6 +224,59 @@ except FileNotFoundError:
     run = witnessed(Code(program))
     assert [p.name for p in run.descendants] == ["true"]
     assert run.witness.complete
+
+
+MAKEFILE = """
+all: a b c d
+a b: ; sh -c 'exit 0'; true | cat
+c: ; -sh -c 'kill -TERM $$$$'
+d: ; $(MAKE) -j2 e f
+e f: ; @(sleep 0.01; exit 0)
+"""
+REPOSITORY = """
+git init -q . && git config user.email a@b.c && git config user.name a && git config gc.auto 0
+for i in 1 2 3; do echo $i >$i && git add . && git commit -qm $i; done
+"""
+CONFIGURE = """#!/bin/sh
+for name in cc awk sed nothing_like_this; do
+  if (command -v $name) >/dev/null 2>&1 && ($name --version || :) 2>&1 | head -n 1 | grep -q .
+  then echo "$name: yes"; else echo "$name: no"; fi
+done
+cat <<END | sed s/x/y/ >config.status
+x $(uname -s) $(expr 1 + 2 || exit 4)
+END
+exit 3
+"""
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["make -j2", "git gc --quiet", "sh configure"])
+def test_programs_that_others_wrote_are_seen_as_strace_sees_them(
+    command: str, tmp_path: Path
+) -> None:
+    words = command.split()
+    if shutil.which("strace") is None or shutil.which(words[0]) is None:
+        pytest.skip(f"strace or {words[0]} is not here")
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "configure").write_text(CONFIGURE)
+    if words[0] == "git":
+        subprocess.run(["sh", "-c", REPOSITORY], cwd=tmp_path, check=True)
+    trace, document = tmp_path / "trace", tmp_path / "run.json"
+    observed = [sys.executable, "-m", "pytest_proclife", "run", "--seccomp", "--linger", "20"]
+    observed += ["--json", str(document), "--", *words]
+    traced = ["strace", *strace.OPTIONS, "-o", str(trace), *observed]
+    subprocess.run(traced, cwd=tmp_path, capture_output=True, check=False)
+    run = Run.from_json(document.read_text())
+    kernel = strace.read(trace, words[1])
+    main = kernel.main(words[1])
+    lived = [kernel.processes[pid] for pid in kernel.below(main)]
+    truth = {process.pid: (process.parent, process.exitcode) for process in lived}
+    told = {p.pid: (p.parent.pid if p.parent else None, p.exitcode) for p in run.descendants}
+    assert told == truth
+    assert len(truth) > 4
+    assert run.witness.complete
+    assert not [p for p in run if p.cause is Cause.UNKNOWN]
 
 
 @pytest.mark.once  # not each place with a Python has a compiler
