@@ -1,16 +1,19 @@
-"""The command line: `proclife run`, `proclife grade`, `proclife check`."""
+"""The command line: `proclife run`, `proclife show`, `proclife grade`, `proclife check`."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from pytest_proclife import terminal
 from pytest_proclife.durations import LINGER, parse_seconds
 from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetError
 from pytest_proclife.options import Options
 from pytest_proclife.records import START_METHODS, LeftOut, Run
+from pytest_proclife.render import screen, timeline
 from pytest_proclife.target import Module, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pytest_proclife.exercises import grade  # it imports pytest, which run does not need
 
         return grade.grade(namespace) if namespace.verb == "grade" else grade.check(namespace)
-    return _run(namespace, command)
+    return _show(namespace) if namespace.verb == "show" else _run(namespace, command)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,8 +77,30 @@ def _parser() -> argparse.ArgumentParser:
     text = "seconds to keep watching processes that outlive main, before killing them "
     text += f"(default: {LINGER:g})"
     option("--linger", type=_seconds, default=LINGER, metavar="S", help=text)
+    _add_pictures(run)
+    _add_show(verbs)
     _add_grading(verbs)
     return parser
+
+
+def _add_show(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    text = "show runs that were written as JSON"
+    show = verbs.add_parser("show", help=text, allow_abbrev=False)
+    text = "a document of proclife run --json or of pytest --proclife-report (-: stdin)"
+    show.add_argument("files", metavar="FILE", nargs="+", help=text)
+    _add_pictures(show)
+    show.add_argument("--svg", metavar="FILE", help="write a picture of the runs side by side")
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--html", metavar="FILE", help="write an HTML page to explore (-: to stdout)")
+    option("--trace", metavar="FILE", help="write a trace for Perfetto (-: to stdout)")
+    text = "processes in the timeline, or all; beyond that, those that are alike share a line "
+    text += f"(default: {timeline.ROWS})"
+    option("--rows", type=_rows, default=timeline.ROWS, metavar="N", help=text)
+    text = "colors in the timeline (default: auto)"
+    option("--color", choices=screen.COLORS, default="auto", help=text)
 
 
 def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -108,6 +133,15 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
+def _rows(text: str) -> int | None:
+    """None: all."""
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"N must be all or a number of processes, not {text!r}")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         return parse_seconds("S", text)
@@ -115,7 +149,10 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-_WITH_VALUE = ("--json", "--start-method", "--timeout", "--linger")
+_WITH_VALUE = (
+    *("--json", "--start-method", "--timeout", "--linger"),
+    *("--html", "--trace", "--rows", "--color"),
+)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -179,13 +216,13 @@ def _watch(
     except (TargetError, SupervisorLost, SeccompUnavailable, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
-    print(f"\n{run}", file=sys.stderr)
+    print(f"\n{_timeline(run, namespace, sys.stderr)}", file=sys.stderr)
     for fact in run.main.evidence:
         if isinstance(fact, LeftOut):
             print(fact, file=sys.stderr)
-    if namespace.json and not _write(run, namespace.json):
+    if namespace.json and not _write(run.to_json() + "\n", namespace.json):
         return FAILED
-    return _exit_status(run)
+    return _exit_status(run) if _write_pictures([run], namespace) else FAILED
 
 
 def _exit_status(run: Run) -> int:
@@ -196,8 +233,28 @@ def _exit_status(run: Run) -> int:
     return 128 - run.exitcode if run.exitcode < 0 else run.exitcode
 
 
-def _write(run: Run, path: str) -> bool:
-    text = run.to_json() + "\n"
+def _timeline(run: Run, namespace: argparse.Namespace, stream: TextIO) -> str:
+    made_for = screen.screen_of(stream, namespace.color)
+    return timeline.render(run, rows=namespace.rows, screen=made_for)
+
+
+def _write_pictures(runs: list[Run], namespace: argparse.Namespace) -> bool:
+    """Write the page and the trace, if they were asked for; false if one could not be written."""
+    # at first use: most runs are shown on the terminal alone
+    if namespace.html:
+        from pytest_proclife.render import html
+
+        if not _write(html.render([html.Shown(run=run) for run in runs]), namespace.html):
+            return False
+    if namespace.trace:
+        from pytest_proclife.render import trace
+
+        if not _write(trace.render(runs[0]) + "\n", namespace.trace):
+            return False
+    return True
+
+
+def _write(text: str, path: str) -> bool:
     try:
         if path == "-":
             sys.stdout.write(text)
@@ -209,3 +266,39 @@ def _write(run: Run, path: str) -> bool:
         print(f"proclife: the run could not be written to {path!r}: {error}", file=sys.stderr)
         return False
     return True
+
+
+# --- proclife show
+
+
+def _show(namespace: argparse.Namespace) -> int:
+    if namespace.trace and len(namespace.files) > 1:
+        print("proclife: a trace is of one run: name one FILE", file=sys.stderr)
+        return FAILED
+    runs = []
+    for path in namespace.files:
+        try:
+            runs.append(Run.from_json(_read(path)))
+        except (OSError, ValueError, RecursionError) as error:
+            print(f"proclife: {path!r} could not be read: {error}", file=sys.stderr)
+            return FAILED
+    if not _write_pictures(runs, namespace):
+        return FAILED
+    if namespace.svg:
+        from pytest_proclife.render import picture
+
+        if not _write(picture.render(runs), namespace.svg):
+            return FAILED
+    if not (namespace.html or namespace.trace or namespace.svg):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name may be in any alphabet
+        texts = [_timeline(run, namespace, sys.stdout) for run in runs]
+        return 0 if _write("\n\n".join(texts) + "\n", "-") else FAILED
+    return 0
+
+
+def _read(path: str) -> str:
+    if path == "-":
+        return sys.stdin.read()
+    with open(path, encoding="utf-8") as file:
+        return file.read()

@@ -658,7 +658,7 @@ class ProcessRecord:
 class Run:
     """One main with every process that it started, until nothing of it is left.
 
-    `str(run)` is the timeline.
+    `str(run)` is the timeline, without colours, and in 76 columns; `timeline()` takes others.
 
     | field | value |
     | --- | --- |
@@ -759,6 +759,21 @@ class Run:
         from pytest_proclife.render.timeline import render
 
         return render(self)
+
+    def timeline(
+        self, *, rows: int | None = 40, columns: int = 80, color: bool = False, ascii: bool = False
+    ) -> str:
+        """The timeline as text: a line for each process, and what was not seen.
+
+        If there are more than `rows` processes (None: no limit), those that are alike share a
+        line, and of more lines than that the most unusual are shown. It is made for a terminal of
+        so many `columns` (40 at least). `ascii` avoids all other characters in the bars.
+        """
+        from pytest_proclife.render.screen import NARROWEST, Screen
+        from pytest_proclife.render.timeline import render
+
+        screen = Screen(columns=max(columns, NARROWEST), color=color, lines=not ascii)
+        return render(self, rows=rows, screen=screen)
 
     def to_json(self) -> str:
         """The JSON document as text; `schema.json` in this package describes it."""

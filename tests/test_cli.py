@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lives
 import pytest
 from conftest import TARGETS, mostly_slow
+from hostile import hostile_run
 
 from pytest_proclife import Run, cli
 from pytest_proclife.exercises import formats
+from pytest_proclife.render import html, picture, trace
 
 PROCLIFE = [sys.executable, "-m", "pytest_proclife"]
 
@@ -115,6 +118,117 @@ def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str]
     assert done.stdout == "result\n"
     assert "MainProcess" in done.stderr  # the account itself is not lost
     assert "could not be written to '/dev/full': [Errno 28]" in done.stderr
+
+
+# --- pictures
+
+
+def test_the_page_and_the_trace_are_written_with_the_document(
+    script: Callable[[str], str], tmp_path: Path
+) -> None:
+    files = [tmp_path / name for name in ("run.json", "run.html", "run.trace")]
+    options = ["--json", str(files[0]), "--html", str(files[1]), "--trace", str(files[2])]
+    done = proclife("run", *options, script("print('out')"))
+    assert (done.stdout, done.returncode) == ("out\n", 0)
+    run = Run.from_json(files[0].read_text())
+    assert files[1].read_text() == html.render([html.Shown(run=run)])
+    assert files[2].read_text() == trace.render(run) + "\n"
+
+
+@pytest.mark.parametrize("option", ["--html", "--trace"])
+def test_a_picture_that_cannot_be_written_is_said_and_fails(
+    option: str, script: Callable[[str], str]
+) -> None:
+    done = proclife("run", option, "/dev/full", script("pass"))
+    assert done.returncode == 125
+    assert "could not be written to '/dev/full': [Errno 28]" in done.stderr
+
+
+def test_rows_and_color_are_for_the_timeline(script: Callable[[str], str]) -> None:
+    path = script("""import multiprocessing
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    for number in range(4):
+        process = context.Process(target=int, name=f"worker-{number}")
+        process.start()
+        process.join()
+""")
+    short = proclife("run", "--rows", "2", "--color", "yes", path).stderr
+    assert "worker-0 ... worker-3" in short
+    assert "\x1b[32mreturned, exit code 0" in short
+    every = proclife("run", "--rows", "all", path).stderr
+    assert sum("worker-" in line for line in every.splitlines()) == 4
+    assert "\x1b" not in every
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> list[str]:
+    """Two saved runs."""
+    paths = [str(tmp_path / name) for name in ("first.json", "second.json")]
+    for path, run in zip(paths, (lives.ends(), lives.left_behind()), strict=True):
+        Path(path).write_text(run.to_json())
+    return paths
+
+
+def test_show_prints_the_timeline_of_saved_runs(
+    documents: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["show", *documents]) == 0
+    shown = capsys.readouterr().out
+    assert shown == f"{lives.ends().timeline()}\n\n{lives.left_behind().timeline()}\n"
+
+
+def test_show_reads_standard_input(documents: list[str]) -> None:
+    done = proclife("show", "-", input=Path(documents[0]).read_text())
+    assert done.stdout == lives.ends().timeline() + "\n"
+
+
+def test_show_writes_pictures_in_place_of_the_timeline(
+    documents: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, svg, traced = (str(tmp_path / name) for name in ("a.html", "a.svg", "a.trace"))
+    assert cli.main(["show", *documents, "--html", page, "--svg", svg]) == 0
+    assert cli.main(["show", documents[0], "--trace", traced]) == 0
+    assert capsys.readouterr() == ("", "")
+    runs = [lives.ends(), lives.left_behind()]
+    assert Path(page).read_text() == html.render([html.Shown(run=run) for run in runs])
+    assert Path(svg).read_text() == picture.render(runs)
+    assert Path(traced).read_text() == trace.render(runs[0]) + "\n"
+
+
+def test_a_terminal_without_lines_has_ascii(documents: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "hostile.json"
+    path.write_text(hostile_run().to_json())
+    done = subprocess.run(
+        [*PROCLIFE, "show", documents[0], str(path)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(lives.ends().timeline(ascii=True).encode("ascii"))
+    assert b"\\u65e5\\u672c" in done.stdout  # the name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "nowhere.json"], "'nowhere.json' could not be read: [Errno 2]"),
+        (["show", os.devnull], "could not be read: Expecting value"),
+        (["show", "a.json", "b.json", "--trace", "t"], "a trace is of one run: name one FILE"),
+        (["show", "--rows", "0", "a.json"], "N must be all or a number of processes, not '0'"),
+        (["show"], "the following arguments are required: FILE"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence_with_status_125(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status: object = cli.main(words)
+    except SystemExit as error:
+        status = error.code
+    assert status == 125
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from conftest import INSTALLED
 
+import pytest_proclife
+from pytest_proclife.records import ProcessRecord, Run
+from pytest_proclife.render import picture
+from pytest_proclife.render.phases import PhaseKind, phases_of
+
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMS = ("daemon", "nondaemon")
 # An exercise needs a submission: test_grade.py holds it.
 EXAMPLES = [block for block in BLOCKS if "(submission)" not in block]
 
@@ -52,7 +58,33 @@ def test_the_picture_is_what_the_terminal_shows() -> None:
 
 
 def _shape(text: str) -> str:
-    """The text with pids, times, versions and the lengths of bars left out."""
+    """The words, with pids, times, versions, bars and the places of line breaks left out."""
+    text = re.sub(r"^━ own code.*", "", text, flags=re.MULTILINE)  # of the signs in the bars
     text = re.sub(r"\d+\.\d+(\.\d+)?", "0.0", text)
-    text = re.sub(r"[ ━╌]{4,}", "  ", text)
-    return re.sub(r"\b\d{2,7}\b", "pid", re.sub("^ +", "", text, flags=re.MULTILINE))
+    text = re.sub(r"[━╌·!┫]{2,}", "", text)
+    return re.sub(r"\b\d{2,7}\b", "pid", " ".join(text.split()))
+
+
+def test_the_picture_of_the_exams_is_what_their_documents_show() -> None:
+    folder = ROOT / "docs" / "exams"
+    runs = [Run.from_json((folder / f"{name}.json").read_text()) for name in EXAMS]
+    assert picture.render(runs) == (folder / "exams.svg").read_text()
+    assert "](docs/exams/exams.svg)" in README
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMS)
+def test_the_document_of_an_exam_is_what_it_does(name: str) -> None:
+    document = Run.from_json((ROOT / "docs" / "exams" / f"{name}.json").read_text())
+    run = pytest_proclife.run(ROOT / document.target.text, start_method="fork")
+    assert [_fate(process) for process in run] == [_fate(process) for process in document]
+    for process, before in zip(run, document, strict=True):
+        kinds, kinds_before = (
+            [phase.kind for phase in phases_of(p) if phase.kind is not PhaseKind.ZOMBIE]
+            for p in (process, before)
+        )
+        assert kinds == kinds_before
+
+
+def _fate(process: ProcessRecord) -> tuple[object, ...]:
+    return process.name, process.daemon, process.cause, process.exitcode, process.joined

@@ -32,7 +32,7 @@ def explain(violation: Violation) -> str:
     concerned = _concerned(violation.offences)
     parts = [
         "\n".join([violation.sentence, *_lines(violation.offences)]),
-        render(violation.run, rows=_ROWS, first=concerned),
+        render(violation.run, rows=_ROWS, about=concerned),
         *(_evidence(process) for process in concerned[:WITNESSES]),
     ]
     if len(concerned) > WITNESSES:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 
 from pytest_proclife.plugin.fixture import Proclife
 from pytest_proclife.records import Cause, Ending, Joined, Run
+from pytest_proclife.render.screen import NARROWEST, Screen, can_show_lines
 from pytest_proclife.render.text import plain
 from pytest_proclife.render.timeline import render
 
@@ -18,6 +20,8 @@ _LINES, _COLUMNS = 20, 200  # of the end of main's standard error
 
 # the fixture, and the keys of its runs that have been shown
 _FIXTURE = pytest.StashKey[tuple[Proclife, set[tuple[int, float]]]]()
+# the text of a run, and the same with colours
+_COLORED = pytest.StashKey[dict[str, str]]()
 _NOUNS: dict[type[enum.StrEnum], str] = {
     Cause: "a cause",
     Ending: "an ending",
@@ -45,8 +49,28 @@ def pytest_runtest_makereport(
             if _key(run) not in shown:
                 shown.add(_key(run))
                 title = f"proclife: run {number} of {len(runs)}"
-                report.sections.append((title, _section(run)))
+                report.sections.append((title, _section(run, item.config)))
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    """Give colours to the runs that the terminal shows; other reports have them without."""
+    colored = config.stash.get(_COLORED, {})
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "sections", None):
+                report.sections = [
+                    (title, colored.get(text, text)) for title, text in report.sections
+                ]
+    return (yield)
+
+
+def runs_of(item: pytest.Item) -> tuple[Run, ...]:
+    """The runs of a test's fixture so far."""
+    return item.stash[_FIXTURE][0].runs if _FIXTURE in item.stash else ()
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -64,8 +88,27 @@ def _key(run: Run) -> tuple[int, float]:
     return run.main.pid, run.started_at
 
 
-def _section(run: Run) -> str:
-    text = render(run, rows=_ROWS)
+def _section(run: Run, config: pytest.Config) -> str:
+    screen = _screen(config)
+    text = _with_errors(run, replace(screen, color=False))
+    if screen.color:
+        config.stash.setdefault(_COLORED, {})[text] = _with_errors(run, screen)
+    return text
+
+
+def _screen(config: pytest.Config) -> Screen:
+    """That of pytest's terminal; a worker of pytest-xdist has none."""
+    if not config.pluginmanager.has_plugin("terminalreporter"):
+        return Screen()
+    writer = config.get_terminal_writer()
+    lines = can_show_lines(getattr(writer, "_file", None))
+    return Screen(
+        columns=max(writer.fullwidth, NARROWEST), color=bool(writer.hasmarkup), lines=lines
+    )
+
+
+def _with_errors(run: Run, screen: Screen) -> str:
+    text = render(run, rows=_ROWS, screen=screen)
     lines = (run.stderr or "").splitlines()
     if lines:
         left_out = f", the last {_LINES} of {len(lines)} lines" if len(lines) > _LINES else ""

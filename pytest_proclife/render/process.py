@@ -28,7 +28,7 @@ def describe(
     elif process.signal != named:
         words.append(f"died of {process.signal}")
     if process.joined is not None:
-        words.append(_join_words(process, process.joined))
+        words.append(join_words(process, process.joined))
     is_helper = process.role is Role.HELPER
     if process.orphaned and not is_helper and not parent_named:
         words.append("outlived its parent")
@@ -108,7 +108,8 @@ def _sender(process: ProcessRecord) -> str:
             return other
 
 
-def _join_words(process: ProcessRecord, joined: Joined) -> str:
+def join_words(process: ProcessRecord, joined: Joined) -> str:
+    """Whose wait collected its status."""
     match joined:
         case Joined.EXPLICIT:
             return "joined"

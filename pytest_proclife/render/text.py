@@ -38,3 +38,19 @@ def shortened(name: str) -> str:
     while width(head) + width(tail) > _NAME - 3:
         head, tail = (head[:-1], tail) if width(head) >= width(tail) else (head, tail[1:])
     return f"{head}...{tail}"
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """The lines of a text, broken at spaces, and within words that are longer than a line."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if width(longer) <= columns:
+            lines[-1] = longer
+            continue
+        lines.append("")
+        for character in word:
+            if width(lines[-1] + character) > columns:
+                lines.append("")
+            lines[-1] += character
+    return [line for line in lines if line] or [""]

@@ -21,7 +21,8 @@ ORDER = (
     *("analysis.log", "analysis.family", "analysis.foreign", "analysis.gaps"),
     *("analysis.joins", "analysis.history"),
     *("analysis.cause", "analysis.evidence", "analysis.assemble"),
-    *("render.text", "render.evidence", "render.process", "render.timeline"),
+    *("render.text", "render.screen", "render.evidence", "render.process", "render.phases"),
+    *("render.timeline", "render.trace", "render.html", "render.picture"),
     *(
         "assertions.arguments",
         "assertions.violation",
@@ -47,6 +48,7 @@ WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
 AT_FIRST_USE = {
     ("records", "run_json"),
     ("records", "render.evidence"),
+    ("records", "render.screen"),
     ("records", "render.timeline"),
 }
 # Which modules know pytest.

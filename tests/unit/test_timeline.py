@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
+import lives
 import pytest
 from histories import Log
 
 from pytest_proclife import wire
 from pytest_proclife.analysis.log import process_number
-from pytest_proclife.records import TargetInfo
+from pytest_proclife.records import Run, TargetInfo
+from pytest_proclife.render.phases import PhaseKind, events_of, phases_of
 from pytest_proclife.render.process import describe, waiting_for
+from pytest_proclife.render.screen import Screen
+from pytest_proclife.render.text import width
 from pytest_proclife.render.timeline import render
 from pytest_proclife.supervisor import protocol
 
@@ -30,10 +36,12 @@ def test_the_daemon_exam() -> None:
     assert str(log.run()) == (
         "script job.py: 0.97 s, Python 3.13.0\n"
         "\n"
-        "pid  process      daemon  0 s                       0.97 s  why it ended\n"
-        "100  MainProcess          ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╌╌  returned, exit code 0\n"
-        "101    Process-1  daemon  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━    "
-        "abandoned by MainProcess's exit path (SIGTERM), joined by the exit path"
+        "pid  process      0 s       0.97 s  why it ended\n"
+        "100  MainProcess  ━━━━━━━━━━━━━━━╌  returned, exit code 0\n"
+        "101    Process-1  ━━━━━━━━━━━━━━━!  daemon, abandoned by MainProcess's exit\n"
+        "                                    path (SIGTERM), joined by the exit path\n"
+        "\n"
+        "━ own code  ╌ exit path  ! signal"
     )
 
 
@@ -56,13 +64,14 @@ def test_helpers_stand_at_the_end_and_what_was_not_seen_below() -> None:
     assert str(log.run()) == (
         "script job.py: 0.03 s, Python 3.13.0\n"
         "\n"
-        "pid  process      0 s                       0.03 s  why it ended\n"
-        "100  MainProcess  ━━━━━━━━━━━━━━━━━━━━━━━━╌╌        returned, exit code 0\n"
-        "102    Process-2          ━━━━━━━━━━╌╌              "
-        "raised job.Broken, exit code 1, joined\n"
-        "103    sh                      ━━                   exited, exit code 0, joined\n"
+        "pid  process      0 s         0.03 s  why it ended\n"
+        "100  MainProcess  ━━━━━━━━━━━━━╌╌     returned, exit code 0\n"
+        "102    Process-2      ━━━━━━╌·┫       raised job.Broken, exit code 1, joined\n"
+        "103    sh                ━━┫          exited, exit code 0, joined\n"
         "     helpers of multiprocessing\n"
-        "101  forkserver       ━━━━━━━━━━━━━━━━━━━━━━━━╌╌╌   sys exit, exit code 0\n"
+        "101  forkserver     ━━━━━━━━━━━━━━╌·  sys exit, exit code 0\n"
+        "\n"
+        "━ own code  ╌ exit path  · zombie  ┫ joined\n"
         "\n"
         "not seen: sh (pid 103) does not report: what it started may be missing"
     )
@@ -73,16 +82,19 @@ def test_names_of_any_length_and_width_stay_in_their_column() -> None:
     names = ["日本語のプロセス", "e\u0301tude", "two\nlines", "n" * 50, "\x1b[31mred"]
     for name in names:
         log.child(name=name)
-    lines = str(log.run(duration=0.0)).splitlines()[3:]
+    text = render(log.run(duration=0.0), screen=Screen(columns=120))
+    lines = [line.partition("━") for line in text.splitlines()[3:]]
 
-    assert lines == [
-        "100  MainProcess                       ━                                 running",
-        "101    日本語のプロセス                ━                                 running",
-        "102    e\u0301tude                           ━                                 running",
-        "103    two\\nlines                      ━                                 running",
-        "104    nnnnnnnnnnnnn...nnnnnnnnnnnnnn  ━                                 running",
-        "105    \\x1b[31mred                     ━                                 running",
+    assert [before for before, _, _ in lines] == [
+        "100  MainProcess                       ",
+        "101    日本語のプロセス                ",
+        "102    e\u0301tude                           ",
+        "103    two\\nlines                      ",
+        "104    nnnnnnnnnnnnn...nnnnnnnnnnnnnn  ",
+        "105    \\x1b[31mred                     ",
     ]
+    assert {width(before) for before, _, _ in lines} == {39}
+    assert {after.strip() for _, _, after in lines} == {"running"}
 
 
 def test_of_thousands_the_unusual_are_shown_and_the_others_counted() -> None:
@@ -98,16 +110,126 @@ def test_of_thousands_the_unusual_are_shown_and_the_others_counted() -> None:
         else:
             child.returns()
     log.main.returns()
-    lines = render(log.run(), rows=4).splitlines()
+    run = log.run()
+    lines = render(run, rows=4, screen=Screen(columns=100)).splitlines()
 
-    assert [line.split()[1] for line in lines[3:7]] == [
-        "MainProcess",
-        "Process-1",
-        children[7].name,
-        odd.name,
+    assert [re.split("━+", line)[0].strip() for line in lines[3:7]] == [
+        "100  MainProcess",
+        "2998 x    Process-1 ... Process-3000",
+        f"{children[7].pid}    Process-8",
+        f"{odd.pid}    {odd.name}",
     ]
-    assert lines[7:] == ["... and 2997 more: 2997 returned"]
-    assert len(str(log.run()).splitlines()) < 50
+    lines = render(run, rows=3, screen=Screen(columns=100)).splitlines()
+    assert [line.split()[1] for line in lines[3:6]] == ["MainProcess", children[7].name, odd.name]
+    assert lines[6] == "... and 2998 more: 2998 returned"
+    assert len(str(run).splitlines()) < 50
+    assert len(render(run, rows=None).splitlines()) > 3000
+
+
+def test_children_are_alike_if_the_same_words_are_said_of_them() -> None:
+    log = Log()
+    children = [log.child(name=f"worker-{number}") for number in range(9)]
+    for number, child in enumerate(children[:8]):
+        if number % 2:
+            child.returns()
+        else:
+            child.exits(3, "os_exit")
+    log.child(children[8], name="inner")
+    lines = render(log.run(), rows=8, screen=Screen(columns=100)).splitlines()
+
+    assert [line[:30].rstrip() for line in lines[3:8]] == [
+        "100  MainProcess",
+        "4 x    worker-0 ... worker-6",
+        "4 x    worker-1 ... worker-7",
+        "109    worker-8",
+        "110      inner",
+    ]
+
+
+def test_of_a_failure_only_what_bears_on_it_is_shown() -> None:
+    log = Log()
+    first, second = log.child(name="first"), log.child(name="second")
+    inner = log.child(first, name="inner")
+    for child in (inner, first, second):
+        child.returns()
+    run = log.run()
+    lines = render(run, about=[run["inner"]]).splitlines()
+
+    assert [line.split()[1] for line in lines[3:6]] == ["MainProcess", "first", "inner"]
+    assert lines[6] == "... and 1 more: 1 returned"
+
+
+# --- made for a screen
+
+
+@pytest.mark.parametrize("columns", [40, 41, 60, 76, 80, 99, 100, 120, 200])
+@pytest.mark.parametrize("life", [lives.ends, lives.left_behind, lives.unknown_daemon])
+def test_no_line_is_longer_than_the_terminal(columns: int, life: Callable[[], Run]) -> None:
+    run = life()
+    named = lives.changed(run, run.processes[-1].name, name="日本語" * 30)
+    for lines in (True, False):
+        text = render(named, screen=Screen(columns=columns, lines=lines))
+        assert max(map(width, text.splitlines())) <= columns
+
+
+def test_a_narrow_terminal_has_the_words_below_the_bar() -> None:
+    text = render(lives.left_behind(), screen=Screen(columns=40))
+
+    assert text.splitlines()[:9] == [
+        "script job.py: 0.32 s, Python 3.13.0",
+        "",
+        "0 s                               0.32 s",
+        "MainProcess (pid 100)",
+        "━━━━━━━━━━━━━━━",
+        "  died of SIGKILL",
+        "job (pid 101)",
+        "━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━",
+        "  returned, exit code 0, outlived its",
+    ]
+
+
+def test_ascii_is_enough() -> None:
+    run = lives.ends()
+    text = render(run, screen=Screen(lines=False))
+
+    assert text.isascii()
+    assert run.timeline(ascii=True) == text
+    assert text.splitlines()[-1] == "= own code  - exit path  . zombie  ! signal  | joined"
+
+
+def test_each_group_of_causes_has_a_colour() -> None:
+    run = lives.ends()
+    colored = run.timeline(color=True)
+    rows = {line.split()[1]: line for line in colored.splitlines() if line[:3].isdigit()}
+
+    assert "\x1b[32mreturned, exit code 0, joined\x1b[0m" in rows["returned"]
+    assert "\x1b[31mdied of SIGABRT" in rows["signaled"]
+    assert "\x1b[33mkilled by MainProcess" in rows["killed"]
+    assert "\x1b[36mos exit" in rows["os_exit"]
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == run.timeline()
+
+
+def test_the_time_as_a_zombie_ends_where_its_status_was_collected() -> None:
+    run = lives.ends()
+    phases = {phase.kind: phase for phase in phases_of(run["os_exit"])}
+    (joined,) = events_of(run["os_exit"])
+
+    assert phases[PhaseKind.ZOMBIE].begin == run["os_exit"].ended_at
+    assert phases[PhaseKind.ZOMBIE].end == run["os_exit"].joined_at == joined.at
+
+
+def test_a_time_that_nobody_saw_is_in_no_picture() -> None:
+    run = lives.changed(lives.ends(), "os_exit", evidence=(), joined_at=None)
+
+    assert [phase.kind for phase in phases_of(run["os_exit"])] == [PhaseKind.CODE]
+    assert events_of(run["os_exit"]) == ()
+
+
+def test_what_runs_in_a_snapshot_goes_on_to_its_end() -> None:
+    run = lives.snapshot()
+    (phase,) = phases_of(run["job"])
+
+    assert phase.end == run.duration
 
 
 def test_a_process_stands_below_its_parent_and_a_stray_one_below_main() -> None:
