@@ -41,7 +41,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "have the kernel show what processes do to each other, whatever language they are in"
     option("--proclife-seccomp", action="store_const", const=True, default=None, help=text)
     parser.addini("proclife_seccomp", text, type="bool", default=None)
+    _add_archive(parser)
     _add_guard(parser)
+
+
+def _add_archive(parser: pytest.Parser) -> None:
+    option = parser.getgroup("proclife").addoption
+    text = "write an HTML page with the runs of all tests"
+    option("--proclife-html", metavar="FILE", help=text)
+    text = "keep the document and the page of each run of a failing test in this folder"
+    option("--proclife-report", metavar="DIR", help=text)
+    text = "which runs --proclife-report keeps: those of failed tests or all (default: failed)"
+    option("--proclife-report-runs", choices=("failed", "all"), default="failed", help=text)
+
+
+def _start_archive(config: pytest.Config) -> None:
+    if config.getoption("proclife_html") or config.getoption("proclife_report"):
+        from pytest_proclife.plugin import archive
+
+        archive.start(config)
 
 
 def _add_guard(parser: pytest.Parser) -> None:
@@ -76,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_proclife.plugin import settings
 
         settings.configured(config)  # reports a bad value before the first test
+    _start_archive(config)
     guard = config.getoption("proclife_guard")
     if (config.getini("proclife_guard") if guard is None else guard) != "off":
         sys.meta_path.insert(0, _WithoutRewriting)

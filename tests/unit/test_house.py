@@ -36,7 +36,7 @@ ORDER = (
     *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
     *("guard.leak", "guard.leak_text", "guard.allowance", "guard.settings", "guard.leak_report"),
     "guard.plugin",
-    *("plugin.settings", "plugin.fixture", "plugin.report", "plugin"),
+    *("plugin.settings", "plugin.fixture", "plugin.report", "plugin.archive", "plugin"),
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
     *("exercises.verdict", "exercises.feedback", "exercises.formats"),
     *("exercises.pytest_session", "exercises.grade"),
@@ -53,6 +53,7 @@ AT_FIRST_USE = {
 }
 # Which modules know pytest.
 PYTEST = {"plugin", "plugin.settings", "plugin.fixture", "plugin.report", "guard.plugin"} | {
+    "plugin.archive",
     "guard.settings",
     "guard.leak_report",
     "exercises.pytest_session",
