@@ -8,7 +8,7 @@ import lives
 
 from pytest_proclife.records import ExceptionInfo, Run, TargetInfo
 
-MARKUP = "</script><img src=x onerror=document.title='owned'>"
+MARKUP = "</script><img src=x onerror=hurt()>"
 NAMES = (
     MARKUP,
     "\u202edesrever",

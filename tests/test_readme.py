@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from conftest import INSTALLED
 
 import pytest_proclife
+from pytest_proclife import cli
 from pytest_proclife.records import ProcessRecord, Run
 from pytest_proclife.render import picture
 from pytest_proclife.render.phases import PhaseKind, phases_of
@@ -88,3 +90,16 @@ def test_the_document_of_an_exam_is_what_it_does(name: str) -> None:
 
 def _fate(process: ProcessRecord) -> tuple[object, ...]:
     return process.name, process.daemon, process.cause, process.exitcode, process.joined
+
+
+def test_the_page_on_pictures_names_options_that_there_are() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text()
+    there = {word for verb in ("run", "show") for word in _options(cli._parser(), verb)}
+    plugin = Path(pytest_proclife.__file__).parent / "plugin" / "__init__.py"
+    there |= set(re.findall(r'"(--proclife[a-z-]*)"', plugin.read_text()))
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= there
+
+
+def _options(parser: argparse.ArgumentParser, verb: str) -> list[str]:
+    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return [word for action in verbs.choices[verb]._actions for word in action.option_strings]

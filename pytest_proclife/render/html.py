@@ -71,7 +71,7 @@ def render(shown: Sequence[Shown]) -> str:
         *_filters(shown, tests),
         *_legend(),
         "</header>\n<main>",
-        *(part for number, entry in enumerate(shown) for part in _section(number, entry)),
+        *(part for number, entry in enumerate(shown, 1) for part in _section(number, entry)),
         "</main>",
         f'<script type="application/json" id="data">{_json(data)}</script>',
         f"<script>{script}</script>\n</body>\n</html>\n",
@@ -179,10 +179,10 @@ def _legend() -> Iterator[str]:
 def _section(number: int, entry: Shown) -> Iterator[str]:
     run = entry.run
     title = _text(title_of(run))
-    yield f'<section class="run" aria-labelledby="run-{number}">'
-    yield f'<div class="head"><div><h2 id="run-{number}">{title}</h2>'
+    yield f'<section class="run" aria-label="run {number}: {title}">'
+    yield f'<div class="head"><div><h2>{title}</h2>'
     yield f'<p class="facts">{_text(_facts(entry))}</p></div>'
-    yield f'<div class="zoom" hidden role="group" aria-label="zoom of {title}">'
+    yield f'<div class="zoom" hidden role="group" aria-label="zoom of run {number}">'
     yield '<button type="button" value="-" aria-label="zoom out">&minus;</button>'
     yield '<button type="button" value="+" aria-label="zoom in">+</button>'
     yield '<button type="button" value="0">all</button></div></div>'

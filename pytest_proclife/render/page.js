@@ -190,7 +190,6 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
-  if (target.matches("input, select")) return;
   if (event.key === "/") {
     event.preventDefault();
     find.focus();
@@ -201,6 +200,7 @@ document.addEventListener("keydown", (event) => {
     for (const run of runs) for (const found of run.rows) toggle(found, false);
     return;
   }
+  if (target.matches("input, select")) return; // their keys are their own
   const section = target.closest("section.run");
   const run = section ? runs.find((run) => run.section === section) : runs[0];
   const act = KEYS[event.key];

@@ -31,8 +31,9 @@ def render(run: Run) -> str:
         "witness complete": run.witness.complete,
         "not seen": [plain(str(missing)) for missing in run.witness.missing],
     }
-    # escapes for all that is not ASCII: what a program has chosen need not be valid text
-    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": other})
+    # without escapes, which Perfetto does not read in the names of processes
+    values = {"traceEvents": events, "displayTimeUnit": "ms", "otherData": other}
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _pids(run: Run) -> dict[int, int]:

@@ -76,7 +76,6 @@ ATTRIBUTES = {
     "style",
     "role",
     "aria-label",
-    "aria-labelledby",
     "aria-hidden",
     "aria-expanded",
     "scope",
