@@ -141,6 +141,44 @@ def test_an_error_of_the_teardown_stays_and_the_leak_is_another(suite: pytest.Py
     assert "OSError: the fixture's own" in shown.partition("= ERRORS =")[2]
 
 
+@pytest.mark.parametrize(
+    ("mark", "body", "outcomes"),
+    [
+        ("xfail", "leave(); assert 0", {"xfailed": 1}),
+        ("xfail", "leave()", {"xpassed": 1}),
+        ("xfail(strict=True)", "leave()", {"failed": 1}),
+        ("xfail(raises=OSError)", "leave(); raise OSError", {"xfailed": 1}),
+    ],
+)
+def test_the_leak_of_a_test_that_is_expected_to_fail_is_an_error_of_its_own(
+    suite: pytest.Pytester, mark: str, body: str, outcomes: dict[str, int]
+) -> None:
+    result = guarded(suite, f"@pytest.mark.{mark}\ndef test_it(): {body}\n")
+    result.assert_outcomes(**outcomes)
+    assert "1 leaked" in result.stdout.str()
+    assert result.ret == 1
+
+
+def test_an_error_of_the_teardown_of_such_a_test_stays_expected(suite: pytest.Pytester) -> None:
+    text = """
+    @pytest.fixture
+    def broken():
+        yield
+        raise OSError
+    @pytest.mark.xfail
+    def test_leaves(broken):
+        leave()
+        assert 0
+    @pytest.mark.xfail
+    def test_is_tidy(broken):
+        assert 0
+    """
+    result = guarded(suite, text)
+    result.assert_outcomes(xfailed=4)
+    assert "1 leaked" in result.stdout.str()
+    assert result.ret == 1
+
+
 ONE_LEAK = "def test_it():\n    leave()\n"
 
 
