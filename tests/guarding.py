@@ -43,12 +43,14 @@ def guarded(
     tests: Path | str,
     *options: str,
     head: str = HEAD,
-    guard: str = "--proclife-guard=error",
+    guard: str = "--proclife-guard",
     wait: float = 0,
 ) -> pytest.RunResult:
-    """Run a suite in a process of its own, with the guard."""
+    """Run a suite in a process of its own, with the guard; `guard` is its option, if any."""
     write_suite(pytester, tests, head)
-    options = (guard, f"--proclife-guard-wait={wait}", "-p", "no:cacheprovider", *options)
+    options = ("-p", "no:cacheprovider", *options)
+    if guard:
+        options = (guard, f"--proclife-guard-wait={wait}", *options)
     return pytester.runpytest_subprocess(*options, timeout=120)
 
 

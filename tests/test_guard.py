@@ -110,7 +110,7 @@ def test_the_tests_own_failure_comes_first_and_the_leak_is_an_error_beside_it(
         leave()
         assert kept == 'its own'
     """
-    bare = guarded(suite, text, "--tb=short", guard="--proclife-guard=off")
+    bare = guarded(suite, text, "--tb=short", guard="--no-proclife-guard")
     result = guarded(suite, text, "--tb=short")
     result.assert_outcomes(failed=1)
     shown = result.stdout.str()
@@ -183,7 +183,7 @@ ONE_LEAK = "def test_it():\n    leave()\n"
 
 
 def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> None:
-    result = guarded(suite, ONE_LEAK, guard="--proclife-guard=warn")
+    result = guarded(suite, ONE_LEAK, guard="--proclife-guard-warn")
     assert result.ret == 0
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*ProcessLeakWarning: test_suite.py::test_it leaked 1 process*"])
@@ -191,18 +191,35 @@ def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> 
 
 def test_a_filter_makes_its_warning_an_error(suite: pytest.Pytester) -> None:
     strict = ("-W", "error::pytest_proclife.ProcessLeakWarning")
-    result = guarded(suite, ONE_LEAK, *strict, guard="--proclife-guard=warn")
+    result = guarded(suite, ONE_LEAK, *strict, guard="--proclife-guard-warn")
     assert result.ret == 1
     assert "1 leaked" in result.stdout.str()
 
 
 def test_it_is_off_by_default_and_a_setting_switches_it_on(suite: pytest.Pytester) -> None:
     text = ONE_LEAK + "    kept[0].kill()\n"
-    assert guarded(suite, text, guard="-q").ret == 0
-    suite.makeini("[pytest]\nproclife_guard = error\n")
-    result = guarded(suite, text, guard="-q")
+    assert guarded(suite, text, guard="").ret == 0
+    suite.makeini("[pytest]\nproclife_guard = error\nproclife_guard_wait = 0\n")
+    result = guarded(suite, text, guard="")
     assert result.ret == 1
     assert "1 leaked" in result.stdout.str()
+    assert guarded(suite, text, guard="--no-proclife-guard").ret == 0
+    result = guarded(suite, text, guard="--proclife-guard-warn")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, warnings=1)
+
+
+def test_a_folder_may_follow_its_option(suite: pytest.Pytester) -> None:
+    folder = suite.mkdir("tests")
+    (folder / "test_it.py").write_text("def test_it(): pass\n")
+    result = suite.runpytest_subprocess("--proclife-guard", "tests")
+    result.assert_outcomes(passed=1)
+
+
+def test_settings_may_stand_without_the_guard(suite: pytest.Pytester) -> None:
+    settings = "proclife_guard_wait = 2\nproclife_guard_keep = true\nproclife_guard_baseline = x"
+    suite.makeini(f"[pytest]\nproclife_guard = off\n{settings}\n")
+    assert guarded(suite, "def test_it(): pass\n", guard="").ret == 0
 
 
 @pytest.mark.parametrize("scope", ["class", "module", "package", "session"])
@@ -395,15 +412,38 @@ def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--proclife-guard=tests",), "--proclife-guard must be error, warn or off, not 'tests'"),
-        (("--proclife-guard-wait=soon",), "proclife_guard_wait must be a number of seconds"),
-        (("--proclife-guard-write-baseline",), "needs a file: --proclife-guard-baseline=FILE"),
-        (("--proclife-guard-baseline=none.json",), "none.json cannot be read: "),
+        (("--proclife-guard", "--proclife-guard-wait=soon"), "guard-wait must be a number of sec"),
+        (("--proclife-guard-wait=soon",), "--proclife-guard-wait must be a number of seconds"),
+        (("--no-proclife-guard", "--proclife-guard-wait=-1"), "guard-wait must be a number"),
+        (("-o", "proclife_guard=maybe"), "proclife_guard must be error, warn or off, not 'maybe'"),
+        (
+            ("--proclife-guard", "-o", "proclife_guard="),
+            "proclife_guard must be error, warn or off, not ''",
+        ),
+        (("-o", "proclife_guard_wait=soon"), "soon"),
+        (("-o", "proclife_guard_wait=inf"), "proclife_guard_wait must be a number of seconds"),
+        (("-o", "proclife_guard_keep=perhaps"), "perhaps"),
+        (
+            ("--proclife-guard", "--proclife-guard-write-baseline"),
+            "needs a file: --proclife-guard-baseline=FILE",
+        ),
+        (("--proclife-guard", "--proclife-guard-baseline=none.json"), "none.json cannot be read: "),
+        (("--proclife-guard-wait=1",), "--proclife-guard-wait needs the guard: --proclife-guard"),
+        (("--proclife-guard-keep",), "--proclife-guard-keep needs the guard"),
+        (("--proclife-guard-baseline=x",), "--proclife-guard-baseline needs the guard"),
+        (("--proclife-guard-write-baseline",), "--proclife-guard-write-baseline needs the guard"),
     ],
 )
 def test_a_wrong_option_is_an_error_that_says_what_is_right(
     suite: pytest.Pytester, options: tuple[str, ...], message: str
 ) -> None:
-    result = guarded(suite, "def test_it(): pass\n", *options)
+    result = guarded(suite, "def test_it(): pass\n", *options, guard="")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
+
+
+def test_with_the_option_that_switches_it_off_others_are_ignored(suite: pytest.Pytester) -> None:
+    options = ("--proclife-guard", "--proclife-guard-keep", "--no-proclife-guard")
+    result = guarded(suite, ONE_LEAK + "    kept[0].kill()\n", *options)
+    assert result.ret == 0
+    assert "leaked" not in result.stdout.str()

@@ -77,8 +77,8 @@ def test_a_test_that_timed_out_has_its_leak_beside_its_failure(suite: pytest.Pyt
 def test_coverage_measures_the_same_with_the_guard(suite: pytest.Pytester) -> None:
     options = ("-p", "pytest_cov.plugin", "--cov=test_suite", "--cov-report=term")
     lines = []
-    for guard in ("off", "error"):
-        result = guarded(suite, TIDY, *options, guard=f"--proclife-guard={guard}", wait=1)
+    for guard in ("--no-proclife-guard", "--proclife-guard"):
+        result = guarded(suite, TIDY, *options, guard=guard, wait=1)
         result.assert_outcomes(passed=13)
         assert result.ret == 0
         lines += [line for line in result.outlines if line.startswith("TOTAL")]
