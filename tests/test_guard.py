@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
-from guarding import FORK_HEAD, SUITES, guarded, line_of
+from guarding import FORK_HEAD, SUITES, accounts, guarded, line_of
 
 LEAKING = SUITES / "guard_leaking.py"
 
@@ -15,7 +16,6 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
     suite: pytest.Pytester,
 ) -> None:
     result = guarded(suite, LEAKING, wait=0.2)
-    summary = result.stdout.str().partition("= proclife guard =")[2]
     expected = {
         "test_process_running": ("process", "1"),
         "test_daemon_left": ("process", "2"),
@@ -31,10 +31,16 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
         "fixture database (session) of test_suite.py": ("subprocess", "12"),
     }
     for owner, (kind, comment) in expected.items():
-        found = re.search(rf"{re.escape(owner)}: .*\({kind}, pid \d+\).*", summary)
-        assert found is not None, owner
-        assert f"test_suite.py:{line_of(LEAKING, comment)} in " in found[0]
-    assert "13 processes leaked by 12 tests or fixtures" in summary
+        prefix = "" if owner.startswith("fixture") else "test_suite.py::"
+        leaks = accounts(result, prefix + owner)
+        assert leaks, owner
+        assert re.search(rf"\({kind}, pid \d+\)", leaks[0])
+        assert f"test_suite.py:{line_of(LEAKING, comment)} in " in leaks[0]
+    shown = result.stdout.str()
+    assert "13 processes leaked by 12 tests or fixtures, 12 of them killed by the guard" in shown
+    line = line_of(LEAKING, "1")
+    assert "\nLEAKED test_suite.py::test_process_running - Process-1 (pid " in shown
+    assert f"), started at test_suite.py:{line}\n" in shown
     result.assert_outcomes(passed=12, failed=1)
     assert "12 leaked" in result.stdout.str()
 
@@ -182,10 +188,11 @@ def test_an_error_of_the_teardown_of_such_a_test_stays_expected(suite: pytest.Py
 ONE_LEAK = "def test_it():\n    leave()\n"
 
 
-def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> None:
-    result = guarded(suite, ONE_LEAK, guard="--proclife-guard-warn")
+def test_a_leak_is_a_warning_with_the_option_to_warn_and_runs_on(suite: pytest.Pytester) -> None:
+    text = f"{ONE_LEAK}def test_next():\n    assert kept[0].poll() is None\n    kept[0].kill()\n"
+    result = guarded(suite, text, guard="--proclife-guard-warn")
     assert result.ret == 0
-    result.assert_outcomes(passed=1, warnings=1)
+    result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(["*ProcessLeakWarning: test_suite.py::test_it leaked 1 process*"])
 
 
@@ -310,8 +317,42 @@ def test_the_line_of_a_library_is_reported_with_the_line_that_called_it(
     """
     result = guarded(suite, text)
     result.stdout.fnmatch_lines(
-        "*started at site-packages/library.py:4 in serve, called at test_suite.py:9 in test_it"
+        "*started at test_suite.py:9 in test_it, through site-packages/library.py:4 in serve"
     )
+
+
+def test_the_tests_own_line_comes_before_that_of_a_library_beside_the_tests(
+    suite: pytest.Pytester,
+) -> None:
+    Path(suite.path, "library.py").write_text(
+        "import subprocess\n\ndef serve():\n    subprocess.Popen(['sleep', '600'])\n"
+    )
+    suite.makeconftest("""
+    import pytest
+    from library import serve
+    @pytest.fixture(scope="session")
+    def server():
+        serve()
+    """)
+    text = """
+    from library import serve
+    def helper():
+        serve()
+    def test_calls(server):
+        helper()
+    def test_calls_in_a_thread():
+        thread = threading.Thread(target=helper)
+        thread.start()
+        thread.join()
+    """
+    result = guarded(suite, text)
+    result.assert_outcomes(passed=2)
+    through = "through library.py:4 in serve"
+    for test in ("test_calls", "test_calls_in_a_thread"):
+        (leak,) = accounts(result, f"test_suite.py::{test}")
+        assert f" started at test_suite.py:8 in helper, {through} " in leak
+    (leak,) = accounts(result, "fixture server (session) of the suite")
+    assert f" started at conftest.py:5 in server, {through} " in leak
 
 
 def test_leaks_are_reported_when_the_session_is_stopped(suite: pytest.Pytester) -> None:
@@ -400,6 +441,54 @@ def test_the_processes_of_the_fixture_proclife_are_not_leaks(suite: pytest.Pytes
     result = guarded(suite, text, wait=1)
     result.assert_outcomes(passed=1)
     assert result.ret == 0
+
+
+@pytest.mark.parametrize("options", [(), ("-rN",), ("-rA",), ("-q",), ("--tb=no", "-q")], ids=str)
+def test_each_leak_has_its_line_in_the_short_summary_and_the_last_line_is_red(
+    suite: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    text = ONE_LEAK + "def test_next(): pass\n"
+    result = guarded(suite, text, *options, "--color=yes")
+    shown = re.sub(r"\x1b\[\d+m", "", result.stdout.str())
+    assert shown.count("short test summary info") == 1
+    summary = shown.partition("short test summary info")[2]
+    line = r"\nLEAKED test_suite.py::test_it - sleep \(pid \d+\), started at test_suite.py:4\n"
+    assert re.search(line, summary)
+    assert ("PASSED test_suite.py::test_it" in summary) == ("-rA" in options)
+    assert "\x1b[31m" in result.outlines[-1]  # the colour of the whole line
+    assert "\x1b[33m\x1b[1m1 passed" not in result.outlines[-1]
+    if "-q" in options:
+        assert "proclife guard" not in shown
+        assert ("= LEAKS =" in shown) == ("--tb=no" not in options)
+    assert result.ret == 1
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=2"])
+def test_a_leak_counts_as_a_failure(suite: pytest.Pytester, option: str) -> None:
+    text = """
+    @pytest.mark.parametrize("n", range(3))
+    def test_leaves(n): leave()
+    """
+    result = guarded(suite, text, option)
+    number = 1 if option == "-x" else 2
+    result.assert_outcomes(passed=number)
+    assert f"{number} leaked" in result.stdout.str()
+
+
+def test_a_leak_is_in_the_report_of_its_test(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+    import json
+    def pytest_runtest_logreport(report, config=None):
+        with open("reports.json", "a") as file:
+            print(json.dumps(report._to_json()), file=file)  # what pytest-reportlog writes
+    """)
+    guarded(suite, ONE_LEAK)
+    lines = Path(suite.path, "reports.json").read_text().splitlines()
+    reports = [json.loads(line) for line in lines]
+    (report,) = [report for report in reports if report.get("proclife_leaks")]
+    assert report["when"] == "teardown"
+    assert report["outcome"] == "failed"
+    assert report["proclife_leaks"][0]["name"] == "sleep"
 
 
 def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:

@@ -131,4 +131,5 @@ def test_a_test_that_leaks_once_is_run_again_if_failures_are(suite: pytest.Pytes
     assert result.ret == 0
     assert "1 rerun" in shown
     assert "leaked" not in shown.partition("= proclife guard =")[0]
+    assert "LEAKED" not in shown
     assert "test_leaks_once: sleep (subprocess, pid " in shown

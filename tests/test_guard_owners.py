@@ -9,7 +9,7 @@ import re
 
 import pytest
 from guard_deeds import LEFT
-from guarding import FORK_HEAD, SUITES, guarded, line_of, output_of
+from guarding import FORK_HEAD, SUITES, accounts, guarded, line_of, output_of
 
 pytestmark = pytest.mark.once
 
@@ -166,7 +166,8 @@ def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytes
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
     start = f"started at test_suite.py:{line_of(tests, 'the start')} in later"
-    assert re.search(rf"test_lets_it_go: sleep .*, {start}", result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_lets_it_go")
+    assert re.match(rf"sleep .* {start}", leak)
 
 
 def test_a_popen_that_was_deleted_is_a_leak_only_while_it_runs(suite: pytest.Pytester) -> None:
@@ -188,8 +189,8 @@ def test_a_test_owns_what_c_code_forks_in_it(suite: pytest.Pytester) -> None:
     """
     result = guarded(suite, text)
     result.assert_outcomes(passed=2)
-    leak = r"test_forks: sleep \(other, pid \d+\), .*, started at an unknown line"
-    assert re.search(leak, result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_forks")
+    assert re.match(r"sleep \(other, pid \d+\), .* started at an unknown line", leak)
 
 
 def test_a_test_owns_what_c_code_forks_in_a_thread_of_it(suite: pytest.Pytester) -> None:
@@ -204,11 +205,13 @@ def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.
     tests = SUITES / "guard_joined_parents.py"
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
-    shown = result.stdout.str()
-    assert "2 leaked" in shown
+    assert "2 leaked" in result.stdout.str()
     program, fork = line_of(tests, "the program"), line_of(tests, "the fork")
-    assert re.search(rf"\[starts_a_program\]: sleep .*started at test_suite.py:{program} in", shown)
-    assert re.search(rf"\[forks\]: .*started at test_suite.py:{fork} in forks", shown)
+    test = "test_suite.py::test_joins"
+    (leak,) = accounts(result, f"{test}[starts_a_program]")
+    assert re.match(rf"sleep .*started at test_suite.py:{program} in", leak)
+    (leak,) = accounts(result, f"{test}[forks]")
+    assert f"started at test_suite.py:{fork} in forks" in leak
 
 
 def test_leaks_of_an_interrupted_test_are_reported_at_the_end_and_killed(

@@ -54,7 +54,7 @@ class OwnedProcess:
     @property
     def is_being_started(self) -> bool:
         """Whether it is a Process whose name is not noted yet by the thread that starts it."""
-        return self.start is not None and self.start.has_no_pid_yet and not self.start.where
+        return self.start is not None and self.start.has_no_pid_yet and not self.start.line.place
 
     @property
     def may_start_unnoted(self) -> bool:

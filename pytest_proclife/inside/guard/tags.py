@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Kinds of note, each with its fields. The first field of all is the thread that makes the note.
-FORKING = "f"  # tag, where: a fork follows
-SYSTEM = "y"  # tag, where: a shell follows, which system(3) starts and waits for
+# "line" stands for three: the place "file:line" of a test's or a fixture's own code, its function,
+# and the line of a library that it has called and that makes the start ("" if there is none).
+FORKING = "f"  # tag, kind, line: a fork follows
+SYSTEM = "y"  # tag, line: a shell follows, which system(3) starts and waits for
 FORKED = "h"  # tag: the process that makes the note is that fork
-STARTED = "s"  # child's pid, tag, kind, name, start method, where, maker, argv...
-MADE = "m"  # maker, where: a Pool or an executor was made
+STARTED = "s"  # child's pid, tag, kind, name, start method, line, maker, argv...
+MADE = "m"  # maker, line: a Pool or an executor was made
 # The places of fields, of all kinds, of FORKING and FORKED, and of STARTED.
 THREAD = 0
 FORKING_TAG = 1
-CHILD, STARTED_TAG, NAME, METHOD, MAKER = 1, 2, 4, 5, 7
+CHILD, STARTED_TAG, NAME, METHOD, MAKER = 1, 2, 4, 5, 9
 
 # In the ledger each note stands as `wire.pack` makes it, after its length in LENGTH bytes.
 LENGTH = 4
