@@ -280,6 +280,8 @@ class Register:
         else:
             tag = proc.read_tag(stat.pid)
             start, owner = self.starts.by_tag.get(tag), self._owner_of_tag.get(tag, current)
+            if start is not None and start.kind in SERVICES:
+                start, owner = None, current  # a fork server was started for an earlier test
             if start is not None and start.has_no_pid_yet and not owner.is_over:
                 # the first process with this tag is that fork; further ones were started by it
                 is_fork = tag not in self._early_forks

@@ -10,6 +10,8 @@ from pytest_proclife.supervisor import kernel
 
 _TICKS = posix.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
+_PASSES = 5  # of a look for carriers, if something starts processes all the time
+_LIMIT = b"Max realtime timeout"  # the row of it in proc_pid_limits(5)
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given every pid once
 
 # Parts of the command lines of multiprocessing's helpers and of debuggers. A program that starts
@@ -112,7 +114,18 @@ class TagCarriers:
         self._last = self._before = float("-inf"), 0
 
     def find_new(self) -> list[int]:
-        """The pids of the carriers that were started since the last look."""
+        """The pids of the carriers that were started since the last look. What is started
+        meanwhile too: a process that is not looked at yet may start another, and exit.
+        """
+        found: list[int] = []
+        for _ in range(_PASSES):
+            last = self._last
+            found += self._find_once()
+            if self._last[1] == last[1]:
+                break
+        return found
+
+    def _find_once(self) -> list[int]:
         (then, first), (now, last) = self._before, self._now()
         if 0 <= now - then < _FULL_CIRCLE and first <= last:
             given: Iterable[int] = range(first + 1, last + 1)
@@ -135,13 +148,29 @@ class TagCarriers:
         try:
             link = posix.readlink(f"/proc/{pid}/fd/{tags.tag}")
         except OSError:
-            return False  # it has exited, or belongs to another user
-        return link == tags.link and is_process(pid)
+            link = ""  # it has closed the tag, has exited, or belongs to another user
+        return (link == tags.link or number_in_limits(pid) != 0) and is_process(pid)
 
 
 def read_tag(pid: int) -> int:
-    """The number of the start that a process inherited with the tag; 0 if it cannot be read."""
+    """The number of the start that a process has inherited; 0 if it cannot be read.
+
+    By its limit, if it has that: the tag of a fork that C code made has the number of an earlier
+    start.
+    """
+    number = number_in_limits(pid)
+    if number:
+        return number
     try:
         return int(kernel.contents(f"/proc/{pid}/fdinfo/{tags.tag}").split()[1])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def number_in_limits(pid: int) -> int:
+    """The number of the start that a process has inherited in its limit; 0 if there is none."""
+    try:
+        row = kernel.contents(f"/proc/{pid}/limits").partition(_LIMIT)[2]
+        return tags.number_in_limit(int(row.split(None, 1)[0]))
+    except (OSError, IndexError, ValueError):
+        return 0  # it has exited; or the limit is "unlimited"

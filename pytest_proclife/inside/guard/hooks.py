@@ -1,7 +1,7 @@
 """Note each process that the guarded process starts, and the line that starts it.
 
-A started process inherits the tag and is otherwise the same: it gets no variable, option or
-recorder.
+A started process inherits the tag, in a descriptor and in a limit, and is otherwise the same: it
+gets no variable, option or recorder.
 """
 
 import _thread
@@ -120,9 +120,14 @@ def _kind_of_fork(frame: "FrameType | None") -> str:
 
 
 def _after_fork() -> None:
-    global _forks, _is_process
     if _program_thread and _program_thread == _thread.get_ident():
         return
+    tags.end_start()
+    _release()
+
+
+def _release() -> None:
+    global _forks, _is_process
     if _forks and _lock._is_owned():
         _forks -= 1
         _is_process = False  # a signal handler may have forked in the midst of another fork
@@ -134,7 +139,7 @@ def _after_fork_in_child() -> None:
     if _program_thread and _program_thread == _thread.get_ident():
         return
     is_process = _is_process
-    _after_fork()
+    _release()
     if not _lock._is_owned():  # if it is held, then by a thread that does not exist here
         _forks = 0
         _lock._at_fork_reinit()
@@ -164,6 +169,7 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
         pid = real(*changed, **kwargs)
     finally:
         _program_thread = before
+        tags.end_start()
         if is_locked:
             _lock.release()
     guarded(_note_program, pid, number, kind, args, caller)
@@ -197,6 +203,7 @@ def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs")
             changed = {**kwargs, "file_actions": _kept_open(kwargs.get("file_actions"))}
         pid = real(*args, **changed)
     finally:
+        tags.end_start()
         if is_locked:
             _lock.release()
     by_subprocess = caller is not None and caller.f_code.co_filename.endswith("/subprocess.py")
@@ -229,7 +236,13 @@ def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "
         if is_locked:
             _lock.release()
     guarded(lambda: tags.note(tags.SYSTEM, str(number), *line_of(caller)))
-    return real(*args, **kwargs)
+    try:
+        return real(*args, **kwargs)
+    finally:
+        is_locked = _lock.acquire(timeout=_PATIENCE)
+        tags.end_start()
+        if is_locked:
+            _lock.release()
 
 
 def _note_program(pid: int, number: int, kind: str, args: "Args", caller: "Caller") -> None:
