@@ -99,7 +99,7 @@ def test_nobody_owns_what_is_started_between_tests(suite: pytest.Pytester) -> No
     result = guarded(suite, text, head=FORK_HEAD)
     result.assert_outcomes(passed=3)
     assert "1 process leaked by 1 test" in result.stdout.str()
-    assert "test_suite.py::test_two: " in result.stdout.str()
+    assert "test_suite.py::test_two leaked 1 process" in result.stdout.str()
 
 
 POOL = SUITES / "guard_pool.py"
@@ -114,10 +114,9 @@ def test_workers_that_replace_others_belong_to_the_pools_owner(suite: pytest.Pyt
 def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pytester) -> None:
     result = guarded(suite, POOL, "-k", "left", wait=0.3)
     result.assert_outcomes(passed=2, deselected=2)
-    shown = result.stdout.str()
-    assert "fixture pool (module) of test_suite.py leaked 1 process" in shown
+    (leak,) = accounts(result, "fixture pool (module) of test_suite.py")
     line = line_of(POOL, "the Pool")
-    assert re.search(rf"\(pool_worker, pid \d+\), .*, started at test_suite.py:{line} in", shown)
+    assert re.search(rf"\(pool_worker, pid \d+\), .* started at test_suite.py:{line} in", leak)
 
 
 @pytest.mark.parametrize("wait", [0, 0.3])
@@ -148,7 +147,8 @@ def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
     result = guarded(suite, tests, "-W", "ignore")
     result.assert_outcomes(passed=1)
     start = rf"started at .*:{line_of(tests, 'the start')} in start"
-    assert re.search(rf"ForkProcess-1 \(process, pid \d+\), .*, {start}", result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_it")
+    assert re.match(rf"ForkProcess-1 \(process, pid \d+\), .* {start}", leak)
 
 
 def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
