@@ -81,7 +81,7 @@ def test_what_a_test_and_its_programs_see_of_environment_and_limits_is_as_it_was
     def test_it():
         variables = dict(os.environb)
         found = subprocess.run(["env", "-0"], stdout=subprocess.PIPE, check=True).stdout
-        names = {each.partition(b"=")[0] for each in found.split(b"\0")[:-1]}
+        names = {each.partition(b"=")[0] for each in found.split(b"\\0")[:-1]}
         assert names - {b"COLUMNS", b"LINES"} == {*variables}  # these two are set by readline
         found = subprocess.run(["/usr/bin/env"], stdout=subprocess.PIPE, env={}).stdout
         assert found == b""
