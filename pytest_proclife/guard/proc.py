@@ -10,7 +10,7 @@ from pytest_proclife.supervisor import kernel
 
 _TICKS = posix.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
-_PASSES = 5  # of a look for carriers, if something starts processes all the time
+_PASSES = 5  # more of a look for carriers, if something starts processes all the time
 _LIMIT = b"Max realtime timeout"  # the row of it in proc_pid_limits(5)
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given every pid once
 
@@ -117,24 +117,26 @@ class TagCarriers:
         """The pids of the carriers that were started since the last look. What is started
         meanwhile too: a process that is not looked at yet may start another, and exit.
         """
-        found: list[int] = []
-        for _ in range(_PASSES):
-            last = self._last
-            found += self._find_once()
-            if self._last[1] == last[1]:
-                break
+        first = now = self._now()
+        try:
+            found = self._find(self._before, first)
+            for _ in range(_PASSES):
+                then, now = now, self._now()
+                if now[1] == then[1]:
+                    break
+                found += self._find(then, now)
+        except OSError:
+            return []  # a test has used up all descriptors: they are found later
+        self._before, self._last = self._last, first
         return found
 
-    def _find_once(self) -> list[int]:
-        (then, first), (now, last) = self._before, self._now()
+    def _find(self, before: tuple[float, int], after: tuple[float, int]) -> list[int]:
+        """The carriers among the pids given between two moments."""
+        (then, first), (now, last) = before, after
         if 0 <= now - then < _FULL_CIRCLE and first <= last:
             given: Iterable[int] = range(first + 1, last + 1)
         else:
-            try:
-                given = [int(name) for name in posix.listdir("/proc") if name.isdecimal()]
-            except OSError:
-                return []  # a test has used up all descriptors: they are found later
-        self._before, self._last = self._last, (now, last)
+            given = [int(name) for name in posix.listdir("/proc") if name.isdecimal()]
         return [pid for pid in given if self._carries(pid)]
 
     def _now(self) -> tuple[float, int]:
