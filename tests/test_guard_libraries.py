@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
         pytest.param(
             "billiard",
             "billiard.Process(target=time.sleep, args=(600,)).start()",
-            "ForkProcess-1 (process, ",
+            "Process-1 (process, ",
             marks=needs("billiard"),
             id="billiard",
         ),
