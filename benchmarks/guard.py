@@ -39,7 +39,7 @@ SUITES = {
         "    process.start()\n    process.join()\n    assert process.exitcode == 0\n"
     ),
 }
-MODES = {"bare": "off", "guard": "error"}
+MODES = {"bare": "--no-proclife-guard", "guard": "--proclife-guard"}
 COUNTING = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 
@@ -47,7 +47,7 @@ def pytest_in(
     folder: str, python: str, mode: str, *before: str, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest on the suite in a folder; `before` is a command that runs it."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--proclife-guard={mode}"]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", mode]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
     env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
     paths = [os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT / "benchmarks")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -43,13 +44,28 @@ def guarded(
     tests: Path | str,
     *options: str,
     head: str = HEAD,
-    guard: str = "--proclife-guard=error",
+    guard: str = "--proclife-guard",
     wait: float = 0,
 ) -> pytest.RunResult:
-    """Run a suite in a process of its own, with the guard."""
+    """Run a suite in a process of its own, with the guard; `guard` is its option, if any."""
     write_suite(pytester, tests, head)
-    options = (guard, f"--proclife-guard-wait={wait}", "-p", "no:cacheprovider", *options)
+    options = ("-p", "no:cacheprovider", *options)
+    if guard:
+        options = (guard, f"--proclife-guard-wait={wait}", *options)
     return pytester.runpytest_subprocess(*options, timeout=120)
+
+
+def accounts(result: pytest.RunResult, owner: str) -> list[str]:
+    """What the section LEAKS says of each leak of an owner, without the line breaks."""
+    text = result.stdout.str()
+    found = []
+    for account in re.findall(
+        rf"^{re.escape(owner)} leaked \d+ .*:\n((?:\n|  .*\n)+)", text, re.MULTILINE
+    ):
+        found += [
+            " ".join(leak.split()) for leak in re.split(r"\n(?=  \S)", account) if leak.strip()
+        ]
+    return [leak for leak in found if not leak.startswith("The guard has killed")]
 
 
 def line_of(path: Path, comment: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from conftest import mostly_slow
-from guarding import FORK_HEAD, SUITES, guarded, line_of
+from guarding import FORK_HEAD, SUITES, accounts, guarded, line_of
 
 LEAKING = SUITES / "guard_leaking.py"
 
@@ -16,7 +17,6 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
     suite: pytest.Pytester,
 ) -> None:
     result = guarded(suite, LEAKING, wait=0.2)
-    summary = result.stdout.str().partition("= proclife guard =")[2]
     expected = {
         "test_process_running": ("process", "1"),
         "test_daemon_left": ("process", "2"),
@@ -32,10 +32,16 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
         "fixture database (session) of test_suite.py": ("subprocess", "12"),
     }
     for owner, (kind, comment) in expected.items():
-        found = re.search(rf"{re.escape(owner)}: .*\({kind}, pid \d+\).*", summary)
-        assert found is not None, owner
-        assert f"test_suite.py:{line_of(LEAKING, comment)} in " in found[0]
-    assert "13 processes leaked by 12 tests or fixtures" in summary
+        prefix = "" if owner.startswith("fixture") else "test_suite.py::"
+        leaks = accounts(result, prefix + owner)
+        assert leaks, owner
+        assert re.search(rf"\({kind}, pid \d+\)", leaks[0])
+        assert f"test_suite.py:{line_of(LEAKING, comment)} in " in leaks[0]
+    shown = result.stdout.str()
+    assert "13 processes leaked by 12 tests or fixtures, 12 of them killed by the guard" in shown
+    line = line_of(LEAKING, "1")
+    assert "\nLEAKED test_suite.py::test_process_running - Process-1 (pid " in shown
+    assert f"), started at test_suite.py:{line}\n" in shown
     result.assert_outcomes(passed=12, failed=1)
     assert "12 leaked" in result.stdout.str()
 
@@ -112,7 +118,7 @@ def test_the_tests_own_failure_comes_first_and_the_leak_is_an_error_beside_it(
         leave()
         assert kept == 'its own'
     """
-    bare = guarded(suite, text, "--tb=short", guard="--proclife-guard=off")
+    bare = guarded(suite, text, "--tb=short", guard="--no-proclife-guard")
     result = guarded(suite, text, "--tb=short")
     result.assert_outcomes(failed=1)
     shown = result.stdout.str()
@@ -143,14 +149,53 @@ def test_an_error_of_the_teardown_stays_and_the_leak_is_another(suite: pytest.Py
     assert "OSError: the fixture's own" in shown.partition("= ERRORS =")[2]
 
 
+@pytest.mark.parametrize(
+    ("mark", "body", "outcomes"),
+    [
+        ("xfail", "leave(); assert 0", {"xfailed": 1}),
+        ("xfail", "leave()", {"xpassed": 1}),
+        ("xfail(strict=True)", "leave()", {"failed": 1}),
+        ("xfail(raises=OSError)", "leave(); raise OSError", {"xfailed": 1}),
+    ],
+)
+def test_the_leak_of_a_test_that_is_expected_to_fail_is_an_error_of_its_own(
+    suite: pytest.Pytester, mark: str, body: str, outcomes: dict[str, int]
+) -> None:
+    result = guarded(suite, f"@pytest.mark.{mark}\ndef test_it(): {body}\n")
+    result.assert_outcomes(**outcomes)
+    assert "1 leaked" in result.stdout.str()
+    assert result.ret == 1
+
+
+def test_an_error_of_the_teardown_of_such_a_test_stays_expected(suite: pytest.Pytester) -> None:
+    text = """
+    @pytest.fixture
+    def broken():
+        yield
+        raise OSError
+    @pytest.mark.xfail
+    def test_leaves(broken):
+        leave()
+        assert 0
+    @pytest.mark.xfail
+    def test_is_tidy(broken):
+        assert 0
+    """
+    result = guarded(suite, text)
+    result.assert_outcomes(xfailed=4)
+    assert "1 leaked" in result.stdout.str()
+    assert result.ret == 1
+
+
 ONE_LEAK = "def test_it():\n    leave()\n"
 
 
 @pytest.mark.once
-def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> None:
-    result = guarded(suite, ONE_LEAK, guard="--proclife-guard=warn")
+def test_a_leak_is_a_warning_with_the_option_to_warn_and_runs_on(suite: pytest.Pytester) -> None:
+    text = f"{ONE_LEAK}def test_next():\n    assert kept[0].poll() is None\n    kept[0].kill()\n"
+    result = guarded(suite, text, guard="--proclife-guard-warn")
     assert result.ret == 0
-    result.assert_outcomes(passed=1, warnings=1)
+    result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(["*ProcessLeakWarning: test_suite.py::test_it leaked 1 process*"])
 
 
@@ -158,7 +203,7 @@ def test_a_leak_is_a_warning_with_the_option_to_warn(suite: pytest.Pytester) -> 
 @pytest.mark.slow
 def test_a_filter_makes_its_warning_an_error(suite: pytest.Pytester) -> None:
     strict = ("-W", "error::pytest_proclife.ProcessLeakWarning")
-    result = guarded(suite, ONE_LEAK, *strict, guard="--proclife-guard=warn")
+    result = guarded(suite, ONE_LEAK, *strict, guard="--proclife-guard-warn")
     assert result.ret == 1
     assert "1 leaked" in result.stdout.str()
 
@@ -166,11 +211,28 @@ def test_a_filter_makes_its_warning_an_error(suite: pytest.Pytester) -> None:
 @pytest.mark.once
 def test_it_is_off_by_default_and_a_setting_switches_it_on(suite: pytest.Pytester) -> None:
     text = ONE_LEAK + "    kept[0].kill()\n"
-    assert guarded(suite, text, guard="-q").ret == 0
-    suite.makeini("[pytest]\nproclife_guard = error\n")
-    result = guarded(suite, text, guard="-q")
+    assert guarded(suite, text, guard="").ret == 0
+    suite.makeini("[pytest]\nproclife_guard = error\nproclife_guard_wait = 0\n")
+    result = guarded(suite, text, guard="")
     assert result.ret == 1
     assert "1 leaked" in result.stdout.str()
+    assert guarded(suite, text, guard="--no-proclife-guard").ret == 0
+    result = guarded(suite, text, guard="--proclife-guard-warn")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, warnings=1)
+
+
+def test_a_folder_may_follow_its_option(suite: pytest.Pytester) -> None:
+    folder = suite.mkdir("tests")
+    (folder / "test_it.py").write_text("def test_it(): pass\n")
+    result = suite.runpytest_subprocess("--proclife-guard", "tests")
+    result.assert_outcomes(passed=1)
+
+
+def test_settings_may_stand_without_the_guard(suite: pytest.Pytester) -> None:
+    settings = "proclife_guard_wait = 2\nproclife_guard_keep = true\nproclife_guard_baseline = x"
+    suite.makeini(f"[pytest]\nproclife_guard = off\n{settings}\n")
+    assert guarded(suite, "def test_it(): pass\n", guard="").ret == 0
 
 
 def test_a_fixture_of_wider_scope_owns_what_it_starts(suite: pytest.Pytester) -> None:
@@ -266,8 +328,42 @@ def test_the_line_of_a_library_is_reported_with_the_line_that_called_it(
     """
     result = guarded(suite, text)
     result.stdout.fnmatch_lines(
-        "*started at site-packages/library.py:4 in serve, called at test_suite.py:9 in test_it"
+        "*started at test_suite.py:9 in test_it, through site-packages/library.py:4 in serve"
     )
+
+
+def test_the_tests_own_line_comes_before_that_of_a_library_beside_the_tests(
+    suite: pytest.Pytester,
+) -> None:
+    Path(suite.path, "library.py").write_text(
+        "import subprocess\n\ndef serve():\n    subprocess.Popen(['sleep', '600'])\n"
+    )
+    suite.makeconftest("""
+    import pytest
+    from library import serve
+    @pytest.fixture(scope="session")
+    def server():
+        serve()
+    """)
+    text = """
+    from library import serve
+    def helper():
+        serve()
+    def test_calls(server):
+        helper()
+    def test_calls_in_a_thread():
+        thread = threading.Thread(target=helper)
+        thread.start()
+        thread.join()
+    """
+    result = guarded(suite, text)
+    result.assert_outcomes(passed=2)
+    through = "through library.py:4 in serve"
+    for test in ("test_calls", "test_calls_in_a_thread"):
+        (leak,) = accounts(result, f"test_suite.py::{test}")
+        assert f" started at test_suite.py:8 in helper, {through} " in leak
+    (leak,) = accounts(result, "fixture server (session) of the suite")
+    assert f" started at conftest.py:5 in server, {through} " in leak
 
 
 @pytest.mark.once
@@ -360,6 +456,54 @@ def test_the_processes_of_the_fixture_proclife_are_not_leaks(suite: pytest.Pytes
     assert result.ret == 0
 
 
+@pytest.mark.parametrize("options", [(), ("-rN",), ("-rA",), ("-q",), ("--tb=no", "-q")], ids=str)
+def test_each_leak_has_its_line_in_the_short_summary_and_the_last_line_is_red(
+    suite: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    text = ONE_LEAK + "def test_next(): pass\n"
+    result = guarded(suite, text, *options, "--color=yes")
+    shown = re.sub(r"\x1b\[\d+m", "", result.stdout.str())
+    assert shown.count("short test summary info") == 1
+    summary = shown.partition("short test summary info")[2]
+    line = r"\nLEAKED test_suite.py::test_it - sleep \(pid \d+\), started at test_suite.py:4\n"
+    assert re.search(line, summary)
+    assert ("PASSED test_suite.py::test_it" in summary) == ("-rA" in options)
+    assert "\x1b[31m" in result.outlines[-1]  # the colour of the whole line
+    assert "\x1b[33m\x1b[1m1 passed" not in result.outlines[-1]
+    if "-q" in options:
+        assert "proclife guard" not in shown
+        assert ("= LEAKS =" in shown) == ("--tb=no" not in options)
+    assert result.ret == 1
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=2"])
+def test_a_leak_counts_as_a_failure(suite: pytest.Pytester, option: str) -> None:
+    text = """
+    @pytest.mark.parametrize("n", range(3))
+    def test_leaves(n): leave()
+    """
+    result = guarded(suite, text, option)
+    number = 1 if option == "-x" else 2
+    result.assert_outcomes(passed=number)
+    assert f"{number} leaked" in result.stdout.str()
+
+
+def test_a_leak_is_in_the_report_of_its_test(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+    import json
+    def pytest_runtest_logreport(report, config=None):
+        with open("reports.json", "a") as file:
+            print(json.dumps(report._to_json()), file=file)  # what pytest-reportlog writes
+    """)
+    guarded(suite, ONE_LEAK)
+    lines = Path(suite.path, "reports.json").read_text().splitlines()
+    reports = [json.loads(line) for line in lines]
+    (report,) = [report for report in reports if report.get("proclife_leaks")]
+    assert report["when"] == "teardown"
+    assert report["outcome"] == "failed"
+    assert report["proclife_leaks"][0]["name"] == "sleep"
+
+
 @pytest.mark.once
 @pytest.mark.slow
 def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:
@@ -375,19 +519,54 @@ def test_a_leak_is_a_property_in_junits_file(suite: pytest.Pytester) -> None:
     mostly_slow(
         [
             (
-                ("--proclife-guard=tests",),
-                "--proclife-guard must be error, warn or off, not 'tests'",
+                ("--proclife-guard", "--proclife-guard-wait=soon"),
+                "guard-wait must be a number of sec",
             ),
-            (("--proclife-guard-wait=soon",), "proclife_guard_wait must be a number of seconds"),
-            (("--proclife-guard-write-baseline",), "needs a file: --proclife-guard-baseline=FILE"),
-            (("--proclife-guard-baseline=none.json",), "none.json cannot be read: "),
+            (("--proclife-guard-wait=soon",), "--proclife-guard-wait must be a number of seconds"),
+            (("--no-proclife-guard", "--proclife-guard-wait=-1"), "guard-wait must be a number"),
+            (
+                ("-o", "proclife_guard=maybe"),
+                "proclife_guard must be error, warn or off, not 'maybe'",
+            ),
+            (
+                ("--proclife-guard", "-o", "proclife_guard="),
+                "proclife_guard must be error, warn or off, not ''",
+            ),
+            (("-o", "proclife_guard_wait=soon"), "soon"),
+            (("-o", "proclife_guard_wait=inf"), "proclife_guard_wait must be a number of seconds"),
+            (("-o", "proclife_guard_keep=perhaps"), "perhaps"),
+            (
+                ("--proclife-guard", "--proclife-guard-write-baseline"),
+                "needs a file: --proclife-guard-baseline=FILE",
+            ),
+            (
+                ("--proclife-guard", "--proclife-guard-baseline=none.json"),
+                "none.json cannot be read: ",
+            ),
+            (
+                ("--proclife-guard-wait=1",),
+                "--proclife-guard-wait needs the guard: --proclife-guard",
+            ),
+            (("--proclife-guard-keep",), "--proclife-guard-keep needs the guard"),
+            (("--proclife-guard-baseline=x",), "--proclife-guard-baseline needs the guard"),
+            (
+                ("--proclife-guard-write-baseline",),
+                "--proclife-guard-write-baseline needs the guard",
+            ),
         ],
-        2,
+        4,
     ),
 )
 def test_a_wrong_option_is_an_error_that_says_what_is_right(
     suite: pytest.Pytester, options: tuple[str, ...], message: str
 ) -> None:
-    result = guarded(suite, "def test_it(): pass\n", *options)
+    result = guarded(suite, "def test_it(): pass\n", *options, guard="")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
+
+
+def test_with_the_option_that_switches_it_off_others_are_ignored(suite: pytest.Pytester) -> None:
+    options = ("--proclife-guard", "--proclife-guard-keep", "--no-proclife-guard")
+    result = guarded(suite, ONE_LEAK + "    kept[0].kill()\n", *options)
+    assert result.ret == 0
+    assert "leaked" not in result.stdout.str()

@@ -92,7 +92,7 @@ WRITE = "--proclife-guard-write-baseline"
 def test_a_suite_that_leaks_starts_with_a_baseline_and_fails_for_new_leaks(
     suite: pytest.Pytester,
 ) -> None:
-    known = two_leaks(-9, -9)
+    known = two_leaks(None, None)
     written = guarded(suite, known, BASE, WRITE)
     assert written.ret == 0
     entries = json.loads(Path(suite.path, "base.json").read_text())["leaks"]
@@ -104,6 +104,7 @@ def test_a_suite_that_leaks_starts_with_a_baseline_and_fails_for_new_leaks(
     assert "2 of them allowed or in the baseline" in same.stdout.str()
     more = guarded(suite, known.replace('leave("601")', 'leave("601"); leave("602")'), BASE)
     assert more.ret == 1
+    assert "1 failed" in more.stdout.str()  # the last one was killed, the others were left alone
     assert "test_one leaked 1 process" in more.stdout.str()
 
 
@@ -117,7 +118,8 @@ def test_an_entry_that_no_longer_leaks_is_to_be_removed(suite: pytest.Pytester) 
             argv=("/bin/sleep", "600"),
             state=State.RUNNING,
             age=1.26,
-            where="test_suite.py:3 in test_it",
+            place="test_suite.py:3",
+            function="test_it",
         )
         for name in ("tidy", "left_out")
     ]

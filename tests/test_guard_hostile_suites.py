@@ -6,7 +6,7 @@ import re
 
 import pytest
 from conftest import mostly_slow
-from guarding import FORK_HEAD, SUITES, guarded
+from guarding import FORK_HEAD, SUITES, accounts, guarded
 
 pytestmark = pytest.mark.once
 
@@ -14,11 +14,12 @@ pytestmark = pytest.mark.once
 def test_it_finds_the_same_whatever_functions_tests_replace(suite: pytest.Pytester) -> None:
     result = guarded(suite, SUITES / "guard_replaced_functions.py", wait=0.1)
     result.assert_outcomes(passed=3)
-    shown = result.stdout.str()
-    assert "2 leaked" in shown
-    assert re.search(r"test_leaves: ForkProcess-1 .*in test_leaves", shown)
-    assert re.search(r"test_leaves: sleep .*in test_leaves", shown)
-    assert re.search(r"test_leaves_an_orphan: s(leep|h) .*in test_leaves_an_orphan", shown)
+    assert "2 leaked" in result.stdout.str()
+    both = sorted(accounts(result, "test_suite.py::test_leaves"))
+    assert re.match(r"ForkProcess-1 .*in test_leaves", both[0])
+    assert re.match(r"sleep .*in test_leaves", both[1])
+    (orphan,) = accounts(result, "test_suite.py::test_leaves_an_orphan")
+    assert re.match(r"s(leep|h) .*in test_leaves_an_orphan", orphan)
 
 
 def test_leaks_are_reported_later_if_no_file_can_be_read(suite: pytest.Pytester) -> None:
@@ -37,7 +38,8 @@ def test_leaks_are_reported_later_if_no_file_can_be_read(suite: pytest.Pytester)
     result = guarded(suite, text, wait=0.1)
     result.assert_outcomes(passed=4)
     assert "1 process leaked by 1 test" in result.stdout.str()
-    assert "TestWithoutFiles::test_leaves: sleep (" in result.stdout.str()
+    (leak,) = accounts(result, "test_suite.py::TestWithoutFiles::test_leaves")
+    assert leak.startswith("sleep (")
 
 
 @pytest.mark.slow
@@ -109,8 +111,10 @@ def test_after_all_descriptors_were_closed_it_works_again_from_the_next_test_on(
     shown = result.stdout.str()
     assert "2 leaked" in shown
     assert "test_suite.py::test_closes: it closed the guard's file descriptors" in shown
-    assert re.search(r"test_leaves: sleep .*, started at test_suite.py:12 in test_leaves", shown)
-    assert re.search(r"orphan: s(h|leep) .*, started by sh, which was started at .*:14 in", shown)
+    (leak,) = accounts(result, "test_suite.py::test_leaves")
+    assert re.match(r"sleep .* started at test_suite.py:12 in test_leaves", leak)
+    (orphan,) = accounts(result, "test_suite.py::test_leaves_an_orphan")
+    assert re.match(r"s(h|leep) .* started by sh, which was started at .*:14 in", orphan)
 
 
 @pytest.mark.parametrize("what", mostly_slow(["multiprocessing.popen_fork.Popen", "os.fork"]))
@@ -143,7 +147,8 @@ def test_a_mock_of_multiprocessing_does_not_blind_it_for_good(suite: pytest.Pyte
     """
     result = guarded(suite, text, head=FORK_HEAD, wait=0.1)
     result.assert_outcomes(passed=2)
-    assert "test_leaves: ForkProcess-1 (process" in result.stdout.str()
+    (leak,) = accounts(result, "test_suite.py::test_leaves")
+    assert leak.startswith("ForkProcess-1 (process")
 
 
 @pytest.mark.slow

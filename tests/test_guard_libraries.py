@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 import pytest
-from guarding import guarded, needs
+from guarding import accounts, guarded, needs
 
-pytestmark = [pytest.mark.once, pytest.mark.slow]
+pytestmark = pytest.mark.once
 
 
+@pytest.mark.parametrize(
+    ("library", "statement", "start"),
+    [
+        pytest.param(
+            "billiard",
+            "billiard.Process(target=time.sleep, args=(600,)).start()",
+            "Process-1 (process, ",
+            marks=needs("billiard"),
+            id="billiard",
+        ),
+        pytest.param(
+            "multiprocess",
+            "multiprocess.get_context('fork').Process(target=time.sleep, args=(600,)).start()",
+            "ForkProcess-1 (process, ",
+            marks=needs("multiprocess"),
+            id="multiprocess",
+        ),
+        pytest.param(
+            "gevent.subprocess",
+            "gevent.subprocess.Popen(['sleep', '600'])",
+            "sleep (subprocess, ",
+            marks=needs("gevent"),
+            id="gevent",
+        ),
+    ],
+)
+def test_a_child_of_a_library_that_starts_processes_has_its_kind_name_and_line(
+    suite: pytest.Pytester, library: str, statement: str, start: str
+) -> None:
+    result = guarded(suite, f"import {library}\ndef test_it():\n    kept.append({statement})\n")
+    result.assert_outcomes(passed=1)
+    (leak,) = accounts(result, "test_suite.py::test_it")
+    assert leak.startswith(start)
+    assert " started at test_suite.py:7 in test_it " in leak
+    assert "through" not in leak
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "work"),
     [
@@ -42,6 +80,7 @@ def test_each_test_finds_the_executor_that_they_share_at_work(
     assert "tracker" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "library",
     [

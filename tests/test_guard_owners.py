@@ -10,7 +10,7 @@ import re
 import pytest
 from conftest import mostly_slow
 from guard_deeds import LEFT
-from guarding import FORK_HEAD, SUITES, guarded, line_of, output_of
+from guarding import FORK_HEAD, SUITES, accounts, guarded, line_of, output_of
 
 pytestmark = pytest.mark.once
 
@@ -102,7 +102,7 @@ def test_nobody_owns_what_is_started_between_tests(suite: pytest.Pytester) -> No
     result = guarded(suite, text, head=FORK_HEAD)
     result.assert_outcomes(passed=3)
     assert "1 process leaked by 1 test" in result.stdout.str()
-    assert "test_suite.py::test_two: " in result.stdout.str()
+    assert "test_suite.py::test_two leaked 1 process" in result.stdout.str()
 
 
 POOL = SUITES / "guard_pool.py"
@@ -118,10 +118,9 @@ def test_workers_that_replace_others_belong_to_the_pools_owner(suite: pytest.Pyt
 def test_workers_that_replace_others_have_the_line_of_the_pool(suite: pytest.Pytester) -> None:
     result = guarded(suite, POOL, "-k", "left", wait=0.3)
     result.assert_outcomes(passed=2, deselected=2)
-    shown = result.stdout.str()
-    assert "fixture pool (module) of test_suite.py leaked 1 process" in shown
+    (leak,) = accounts(result, "fixture pool (module) of test_suite.py")
     line = line_of(POOL, "the Pool")
-    assert re.search(rf"\(pool_worker, pid \d+\), .*, started at test_suite.py:{line} in", shown)
+    assert re.search(rf"\(pool_worker, pid \d+\), .* started at test_suite.py:{line} in", leak)
 
 
 @pytest.mark.parametrize("wait", mostly_slow([0, 0.3]))
@@ -154,7 +153,8 @@ def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
     result = guarded(suite, tests, "-W", "ignore")
     result.assert_outcomes(passed=1)
     start = rf"started at .*:{line_of(tests, 'the start')} in start"
-    assert re.search(rf"ForkProcess-1 \(process, pid \d+\), .*, {start}", result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_it")
+    assert re.match(rf"ForkProcess-1 \(process, pid \d+\), .* {start}", leak)
 
 
 def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
@@ -172,7 +172,8 @@ def test_a_test_owns_what_a_thread_of_an_earlier_test_starts(suite: pytest.Pytes
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
     start = f"started at test_suite.py:{line_of(tests, 'the start')} in later"
-    assert re.search(rf"test_lets_it_go: sleep .*, {start}", result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_lets_it_go")
+    assert re.match(rf"sleep .* {start}", leak)
 
 
 @pytest.mark.slow
@@ -195,8 +196,8 @@ def test_a_test_owns_what_c_code_forks_in_it(suite: pytest.Pytester) -> None:
     """
     result = guarded(suite, text)
     result.assert_outcomes(passed=2)
-    leak = r"test_forks: sleep \(other, pid \d+\), .*, started at an unknown line"
-    assert re.search(leak, result.stdout.str())
+    (leak,) = accounts(result, "test_suite.py::test_forks")
+    assert re.match(r"sleep \(other, pid \d+\), .* started at an unknown line", leak)
 
 
 @pytest.mark.slow
@@ -213,11 +214,13 @@ def test_what_a_joined_process_has_started_is_a_leak_all_the_same(suite: pytest.
     tests = SUITES / "guard_joined_parents.py"
     result = guarded(suite, tests)
     result.assert_outcomes(passed=2)
-    shown = result.stdout.str()
-    assert "2 leaked" in shown
+    assert "2 leaked" in result.stdout.str()
     program, fork = line_of(tests, "the program"), line_of(tests, "the fork")
-    assert re.search(rf"\[starts_a_program\]: sleep .*started at test_suite.py:{program} in", shown)
-    assert re.search(rf"\[forks\]: .*started at test_suite.py:{fork} in forks", shown)
+    test = "test_suite.py::test_joins"
+    (leak,) = accounts(result, f"{test}[starts_a_program]")
+    assert re.match(rf"sleep .*started at test_suite.py:{program} in", leak)
+    (leak,) = accounts(result, f"{test}[forks]")
+    assert f"started at test_suite.py:{fork} in forks" in leak
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pytest_proclife.guard.owners import OwnedProcess, Owner
-from pytest_proclife.guard.starts import Start
+from pytest_proclife.guard.starts import Line, Start
 from pytest_proclife.records import MULTIPROCESSING_KINDS
 from pytest_proclife.supervisor import kernel
 
@@ -34,13 +34,18 @@ class Leak:
     argv: tuple[str, ...]
     state: State
     age: float  # seconds
-    where: str  # "file:line in function"; empty if unknown
-    # If `where` is not the start of this process but that of its nearest known ancestor: the name
-    # of that, which may be empty, and its pid, or 0.
+    # The line of the test or the fixture that started it: "file:line", and the function; and the
+    # line of a library that it called, "file:line in function". Empty if there is none.
+    place: str
+    function: str
+    through: str = ""
+    # If that is not the start of this process but that of its nearest known ancestor: the name of
+    # that, which may be empty, and its pid, or 0.
     ancestor: str | None = None
     ancestor_pid: int = 0
     reason: str = ""  # why a marker allows it; empty if none does
     in_baseline: bool = False
+    killed: bool = False  # by the guard
 
     @property
     def is_excused(self) -> bool:
@@ -65,6 +70,7 @@ class Leak:
 def of_process(process: OwnedProcess) -> Leak:
     """The leak of a process that exists."""
     stat, start = process.stat, process.start
+    line = Line() if start is None else start.line
     own, ancestor = (start, None) if process.exact else (None, start)
     argv = kernel.command_line(stat.pid) if not stat.is_zombie else ()
     kind, name = "other", ""
@@ -81,7 +87,9 @@ def of_process(process: OwnedProcess) -> Leak:
         argv=argv,
         state=State.ZOMBIE if stat.is_zombie else State.RUNNING,
         age=round(stat.age, 2),
-        where=start.where if start is not None else "",
+        place=line.place,
+        function=line.function,
+        through=line.through,
         ancestor=ancestor.name if ancestor is not None else None,
         ancestor_pid=ancestor.pid if ancestor is not None else 0,
     )
@@ -98,5 +106,7 @@ def of_start(start: Start, owner: Owner) -> Leak:
         argv=(),
         state=State.UNJOINED,
         age=0.0,
-        where=start.where,
+        place=start.line.place,
+        function=start.line.function,
+        through=start.line.through,
     )

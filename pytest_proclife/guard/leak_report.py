@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -78,7 +78,7 @@ class Reports:
         summary.add_session_end(end)
         summary.set_exit_status(session)
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, Any]:
@@ -86,6 +86,10 @@ class Reports:
         if call.when == "teardown":
             report.__dict__.update(item.stash.get(_ATTRIBUTES, {}))
             item.stash[_ATTRIBUTES] = {}
+            if getattr(report, "proclife_leaked", False) and hasattr(report, "wasxfail"):
+                # the marker xfail expects the test to fail, not to leak
+                report.outcome = "failed"
+                del report.wasxfail
         return report
 
     @pytest.hookimpl(trylast=True)
@@ -111,18 +115,24 @@ def summary_of(config: pytest.Config, settings: Settings, baseline: Baseline | N
     """The session's summary. The first call registers it as a plugin."""
     summary: Summary | None = config.pluginmanager.get_plugin(_SUMMARY)
     if summary is None:
-        summary = Summary(settings, baseline)
+        summary = Summary(config, settings, baseline)
         config.pluginmanager.register(summary, _SUMMARY)
+        config.pluginmanager.register(ShortSummary(summary), f"{_SUMMARY}-lines")
     return summary
 
 
 class Summary:
     """Sums up in the process that shows results: the only one, or pytest-xdist's controller."""
 
-    def __init__(self, settings: Settings, baseline: Baseline | None) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, baseline: Baseline | None
+    ) -> None:
+        self.config = config
         self.settings = settings
         self.baseline = baseline
         self.leaks: list[Leak] = []
+        self.shown: list[Leak] = []  # those with a line in the short summary
+        self.others: list[Leak] = []
         self.checked: set[str] = set()
         self.errors: list[tuple[str, str]] = []  # title, text
         self.incomplete: list[str] = []  # tests
@@ -130,12 +140,30 @@ class Summary:
         self.write_error = ""  # why the baseline was not written
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self.leaks += map(Leak.from_dict, getattr(report, "proclife_leaks", ()))
+        leaks = [*map(Leak.from_dict, getattr(report, "proclife_leaks", ()))]
+        has_failed = report.outcome == "failed" or hasattr(report, "proclife_second_error")
+        # else another plugin has changed the outcome, as those do that run a test again
+        self._add(leaks, are_shown=has_failed or self.settings.mode == "warn")
         self.checked.update(getattr(report, "proclife_checked", ()))
         if getattr(report, "proclife_incomplete", False):
             self.incomplete.append(report.nodeid)
         if _is_leak_error(report):
             self.errors.append((report.nodeid, str(report.longrepr)))
+            self._redden()
+
+    def _add(self, leaks: list[Leak], *, are_shown: bool) -> None:
+        self.leaks += leaks
+        are_shown &= not self.settings.writes_baseline
+        for leak in leaks:
+            (self.shown if are_shown and not leak.is_excused else self.others).append(leak)
+
+    def _redden(self) -> None:
+        """Have pytest's last line red: its colour follows from which kinds of result there are, and
+        pytest does not know ours.
+        """
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.stats.setdefault("error", [])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
@@ -150,10 +178,12 @@ class Summary:
             self.add_session_end(end)
 
     def add_session_end(self, end: dict[str, Any]) -> None:
-        self.leaks += map(Leak.from_dict, end["leaks"])
+        self._add([*map(Leak.from_dict, end["leaks"])], are_shown=True)
         if end["text"]:
             self.errors.append((_SESSION_END, end["text"]))
-            self.failed_at_end |= self.settings.mode == "error"
+            if self.settings.mode == "error":
+                self.failed_at_end = True
+                self._redden()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -173,30 +203,70 @@ class Summary:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        write = terminalreporter.write_line
-        stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
-        if self.errors:
+        """Below pytest's own sections, and above its short summary."""
+        options, write = self.config.option, terminalreporter.write_line
+        if self.errors and options.tbstyle != "no" and not options.no_summary:
             terminalreporter.write_sep("=", "LEAKS", red=True, bold=True)
-        for title, text in self.errors:
-            terminalreporter.write_sep("_", title, red=True, bold=True)
-            write(text)
-        if not (self.leaks or stale or self.incomplete or self.write_error):
-            return
-        terminalreporter.write_sep("=", "proclife guard")
+            for title, text in self.errors:
+                terminalreporter.write_sep("_", title, red=True, bold=True)
+                write(text)
+        lines = [*self._lines(is_quiet=options.verbose < 0 or options.no_summary)]
+        if self.write_error:
+            lines.append((f"baseline NOT written: {self.write_error}", {"red": True}))
+        if lines:
+            terminalreporter.write_sep("=", "proclife guard")
+        for line, markup in lines:
+            write(line, **markup)
+
+    def _lines(self, *, is_quiet: bool) -> Iterator[tuple[str, dict[str, bool]]]:
         for name in self.incomplete:
             lost = "it closed the guard's file descriptors"
-            write(f"{name}: {lost}: leaks of it may be missing here")
-        for leak in self.leaks:
-            write(f"{leak.owner}: {leak_text.line(leak)}")
-        if self.leaks:
-            write(leak_text.total(self.leaks))
-        if self.write_error:
-            write(f"baseline NOT written: {self.write_error}", red=True)
-        elif self.settings.writes_baseline:
-            write(f"baseline written to {self.settings.baseline}")
+            yield f"{name}: {lost}: leaks of it may be missing here", {}
+        if not is_quiet:
+            for leak in self.others:
+                yield f"{leak.owner}: {leak_text.line(leak)}", {}
+            if self.leaks:
+                yield leak_text.total(self.leaks), {}
+        if self.settings.writes_baseline and not self.write_error:
+            yield f"baseline written to {self.settings.baseline}", {}
+        stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
         for (owner, kind, name), count in sorted(stale.items()):
             entry = f"{owner}: {count} x {name} ({kind})"
-            write(f"remove from {self.settings.baseline}: {entry}: no longer leaked")
+            yield f"remove from {self.settings.baseline}: {entry}: no longer leaked", {}
+
+
+# the kind of result that each of these letters of -r shows in pytest's short summary
+_SHOWN = {
+    "f": "failed",
+    "E": "error",
+    "s": "skipped",
+    "x": "xfailed",
+    "X": "xpassed",
+    "p": "passed",
+}
+
+
+class ShortSummary:
+    """Adds a line for each leak to pytest's short summary, whatever -r says."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, object, object]:
+        result = yield  # pytest writes its short summary at the end of this
+        if self.summary.shown and not terminalreporter.config.option.no_summary:
+            shown = (_SHOWN.get(letter) for letter in terminalreporter.reportchars)
+            if not any(terminalreporter.stats.get(kind) for kind in shown if kind):
+                title = "short test summary info"
+                terminalreporter.write_sep("=", title, cyan=True, bold=True)
+            color = "red" if self.summary.settings.mode == "error" else "yellow"
+            for leak in self.summary.shown:
+                terminalreporter.write("LEAKED", **{color: True})
+                terminalreporter.write_line(f" {leak.owner} - {leak_text.summary(leak)}")
+        return result
 
 
 def _is_leak_error(report: Any) -> bool:

@@ -11,10 +11,17 @@ from pytest_proclife.render.text import plain
 
 _LINE = 160  # characters of a command line that are shown
 
+_UNKNOWN = "at an unknown line"
+
 _STATES = {
     State.RUNNING: "running for {age:.1f} s",
     State.ZOMBIE: "exited, never waited for",
     State.UNJOINED: "exited, never joined",
+}
+_SUMMARIES = {
+    State.RUNNING: "",
+    State.ZOMBIE: ", never waited for",
+    State.UNJOINED: ", never joined",
 }
 _ADVICE = {
     "process": "join() it, or kill() it and join() it",
@@ -38,6 +45,12 @@ def line(leak: Leak) -> str:
     return f"{_headline(leak)}, {_start(leak)}{f' ({excuse})' if excuse else ''}"
 
 
+def summary(leak: Leak) -> str:
+    """A leak in a few words, for pytest's short summary."""
+    place = plain(leak.place) or "an unknown line"
+    return f"{plain(leak.name)} (pid {leak.pid}){_SUMMARIES[leak.state]}, started at {place}"
+
+
 def account(leaks: Iterable[Leak]) -> str:
     """The leaks, by owner, without those that are excused; empty if there are no others."""
     groups = groupby((leak for leak in leaks if not leak.is_excused), key=lambda leak: leak.owner)
@@ -47,11 +60,17 @@ def account(leaks: Iterable[Leak]) -> str:
 def total(leaks: Sequence[Leak]) -> str:
     """How many processes leaked, of how many owners."""
     processes, owners = len(leaks), len({leak.owner for leak in leaks})
-    return (
+    text = (
         f"{processes} process{'' if processes == 1 else 'es'} leaked by "
-        f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}, "
-        f"{sum(leak.is_excused for leak in leaks)} of them allowed or in the baseline"
+        f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}"
     )
+    for number, what in (
+        (sum(leak.is_excused for leak in leaks), "allowed or in the baseline"),
+        (sum(leak.killed for leak in leaks), "killed by the guard"),
+    ):
+        if number:
+            text += f", {number} of them {what}"
+    return text
 
 
 def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
@@ -63,6 +82,11 @@ def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
             lines.append(f"      command line: {plain(leak.command)[:_LINE]}")
         end = "the fixture is torn down" if leak.of_fixture else "the test ends"
         lines.append(f"      {_advice(leak)}, before {end}")
+    if any(leak.killed for leak in leaks):
+        lines += [
+            "",
+            "  The guard has killed what was running; --proclife-guard-keep leaves it alone.",
+        ]
     return "\n".join(lines)
 
 
@@ -72,7 +96,9 @@ def _headline(leak: Leak) -> str:
 
 
 def _start(leak: Leak) -> str:
-    place = f"at {plain(leak.where)}" if leak.where else "at an unknown line"
+    place = f"at {plain(leak.place)} in {plain(leak.function)}" if leak.place else _UNKNOWN
+    if leak.through:
+        place += f", through {plain(leak.through)}"
     if leak.ancestor is None:
         return f"started {place}"
     fork = f"a fork (pid {leak.ancestor_pid})" if leak.ancestor_pid else "a fork"

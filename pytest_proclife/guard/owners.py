@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from pytest_proclife.backend import is_zygote
 from pytest_proclife.guard import proc
 from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
 from pytest_proclife.guard.starts import NewMaker, Start, Starts
@@ -54,7 +53,7 @@ class OwnedProcess:
     @property
     def is_being_started(self) -> bool:
         """Whether it is a Process whose name is not noted yet by the thread that starts it."""
-        return self.start is not None and self.start.has_no_pid_yet and not self.start.where
+        return self.start is not None and self.start.has_no_pid_yet and not self.start.line.place
 
     @property
     def may_start_unnoted(self) -> bool:
@@ -248,7 +247,7 @@ class Register:
         else:
             pids = [int(word) for word in self.children_text.split() if word.isdigit()]
         noted = self.starts.by_pid
-        return [p for p in pids if p in noted or not is_zygote(kernel.command_line(p))]
+        return [p for p in pids if p in noted or not _is_zygote(p)]
 
     def _has_kept_its_pid(self, stat: proc.Stat) -> bool:
         """Whether it is the process that had this pid before, and not a later one."""
@@ -280,6 +279,8 @@ class Register:
         else:
             tag = proc.read_tag(stat.pid)
             start, owner = self.starts.by_tag.get(tag), self._owner_of_tag.get(tag, current)
+            if start is not None and start.kind in SERVICES:
+                start, owner = None, current  # a fork server was started for an earlier test
             if start is not None and start.has_no_pid_yet and not owner.is_over:
                 # the first process with this tag is that fork; further ones were started by it
                 is_fork = tag not in self._early_forks
@@ -288,6 +289,16 @@ class Register:
                 # forked by C code: it has inherited the tag of an earlier start
                 start, owner = None, current
         return OwnedProcess(stat, owner, start, exact=is_fork, is_helper=is_helper)
+
+
+def _is_zygote(pid: int) -> bool:
+    words = kernel.command_line(pid)
+    if not any("pytest_proclife" in word for word in words):
+        return False
+    # imported late: it imports the records, which take more than the rest of the guard's start
+    from pytest_proclife.backend import is_zygote
+
+    return is_zygote(words)
 
 
 class Ownership:

@@ -160,7 +160,7 @@ class Guard:
                 self.reports.attributes_of(item)["proclife_incomplete"] = True
 
     def _leaks_of(self, checked: list[Owner], item: pytest.Item | None) -> list[Leak]:
-        """The leaks of these owners. Those that are not allowed are killed."""
+        """The leaks of these owners. Those that are not excused are killed, if that is wanted."""
         self.ownership.update()
         register = self.ownership.register
         may_be_left = bool(register.left_by(checked) or register.makers_of(checked))
@@ -180,18 +180,26 @@ class Guard:
         from pytest_proclife.guard.leak import of_process, of_start
 
         leaks = [*map(of_process, left), *(of_start(*pair) for pair in unjoined)]
-        leaks = [replace(leak, where=leak.where.replace(self.root, "")) for leak in leaks]
+        leaks = [self._with_short_paths(leak) for leak in leaks]
         if item is not None:
             leaks = _allowed(item, leaks)
         if self.baseline is not None:
             leaks = self.baseline.excuse(leaks)
-        allowed = {leak.pid for leak in leaks if leak.reason}
-        doomed = [process for process in left if process.stat.pid not in allowed]
         for process in left:
             process.is_reported = True
-        if doomed and not self.settings.keep:
+        if not self.settings.kills:
+            return leaks
+        excused = {leak.pid for leak in leaks if leak.is_excused}
+        doomed = [process for process in left if process.stat.pid not in excused]
+        killed = {process.stat.pid for process in doomed if not process.stat.is_zombie}
+        if doomed:
             cleanup.kill(self.ownership, doomed)
-        return leaks
+        return [replace(leak, killed=leak.pid in killed) for leak in leaks]
+
+    def _with_short_paths(self, leak: Leak) -> Leak:
+        """The same, with paths from the root folder on."""
+        place, through = (path.replace(self.root, "") for path in (leak.place, leak.through))
+        return replace(leak, place=place, through=through)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:

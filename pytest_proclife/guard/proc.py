@@ -10,6 +10,8 @@ from pytest_proclife.supervisor import kernel
 
 _TICKS = posix.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
+_PASSES = 5  # more of a look for carriers, if something starts processes all the time
+_LIMIT = b"Max realtime timeout"  # the row of it in proc_pid_limits(5)
 _FULL_CIRCLE = 1.0  # s in which the kernel cannot have given every pid once
 
 # Parts of the command lines of multiprocessing's helpers and of debuggers. A program that starts
@@ -112,16 +114,29 @@ class TagCarriers:
         self._last = self._before = float("-inf"), 0
 
     def find_new(self) -> list[int]:
-        """The pids of the carriers that were started since the last look."""
-        (then, first), (now, last) = self._before, self._now()
+        """The pids of the carriers that were started since the last look. What is started
+        meanwhile too: a process that is not looked at yet may start another, and exit.
+        """
+        first = now = self._now()
+        try:
+            found = self._find(self._before, first)
+            for _ in range(_PASSES):
+                then, now = now, self._now()
+                if now[1] == then[1]:
+                    break
+                found += self._find(then, now)
+        except OSError:
+            return []  # a test has used up all descriptors: they are found later
+        self._before, self._last = self._last, first
+        return found
+
+    def _find(self, before: tuple[float, int], after: tuple[float, int]) -> list[int]:
+        """The carriers among the pids given between two moments."""
+        (then, first), (now, last) = before, after
         if 0 <= now - then < _FULL_CIRCLE and first <= last:
             given: Iterable[int] = range(first + 1, last + 1)
         else:
-            try:
-                given = [int(name) for name in posix.listdir("/proc") if name.isdecimal()]
-            except OSError:
-                return []  # a test has used up all descriptors: they are found later
-        self._before, self._last = self._last, (now, last)
+            given = [int(name) for name in posix.listdir("/proc") if name.isdecimal()]
         return [pid for pid in given if self._carries(pid)]
 
     def _now(self) -> tuple[float, int]:
@@ -135,13 +150,29 @@ class TagCarriers:
         try:
             link = posix.readlink(f"/proc/{pid}/fd/{tags.tag}")
         except OSError:
-            return False  # it has exited, or belongs to another user
-        return link == tags.link and is_process(pid)
+            link = ""  # it has closed the tag, has exited, or belongs to another user
+        return (link == tags.link or number_in_limits(pid) != 0) and is_process(pid)
 
 
 def read_tag(pid: int) -> int:
-    """The number of the start that a process inherited with the tag; 0 if it cannot be read."""
+    """The number of the start that a process has inherited; 0 if it cannot be read.
+
+    By its limit, if it has that: the tag of a fork that C code made has the number of an earlier
+    start.
+    """
+    number = number_in_limits(pid)
+    if number:
+        return number
     try:
         return int(kernel.contents(f"/proc/{pid}/fdinfo/{tags.tag}").split()[1])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def number_in_limits(pid: int) -> int:
+    """The number of the start that a process has inherited in its limit; 0 if there is none."""
+    try:
+        row = kernel.contents(f"/proc/{pid}/limits").partition(_LIMIT)[2]
+        return tags.number_in_limit(int(row.split(None, 1)[0]))
+    except (OSError, IndexError, ValueError):
+        return 0  # it has exited; or the limit is "unlimited"

@@ -13,12 +13,20 @@ from pytest_proclife.inside.guard.tags import Note
 _NAME_LIMIT = 200  # characters
 
 
+class Line(NamedTuple):
+    """The line that started a process. All is empty if it is unknown."""
+
+    place: str = ""  # "file:line" of the test's or the fixture's own code
+    function: str = ""
+    through: str = ""  # "file:line in function" of the library that it called, if any did
+
+
 class Start(NamedTuple):
     """The start of a process."""
 
     by: int  # pid of the process that started it
     at: int  # monotonic ns
-    where: str  # "file:line in function"; empty if unknown
+    line: Line
     pid: int = 0  # 0 as long as it is known by the tag alone
     tag: int = 0
     kind: str = "os_fork"
@@ -27,11 +35,12 @@ class Start(NamedTuple):
     argv: tuple[str, ...] = ()
     thread: int = 0  # that started it
     maker: str = ""  # the Pool or executor whose worker it is
+    is_fork: bool = False  # of Python's, which notes its pid itself
 
     @property
     def has_no_pid_yet(self) -> bool:
         """Whether it is a fork that has not noted its pid, as it does before anything else."""
-        return self.pid == 0 and self.kind == "os_fork"
+        return self.pid == 0 and self.is_fork
 
     @property
     def notes_its_starts(self) -> bool:
@@ -58,7 +67,7 @@ class Starts:
         self._read = 0  # bytes of the ledger
         self.by_tag: dict[int, Start] = {}
         self.by_pid: dict[int, Start] = {}
-        self._where_made: dict[tuple[int, str], str] = {}  # by the pid, and the maker
+        self._line_made: dict[tuple[int, str], Line] = {}  # by the pid, and the maker
 
     def reopen(self) -> None:
         """Begin a new ledger. The notes of forks in a lost one stay unknown."""
@@ -118,14 +127,17 @@ class Starts:
 
     def _add(self, kind: str, pid: int, at: int, fields: Sequence[str]) -> Start | NewMaker | None:
         if kind == tags.MADE:
-            thread, maker, where = fields
-            self._where_made[pid, maker] = where
+            thread, maker, *line = fields
+            self._line_made[pid, maker] = Line(*line)
             return NewMaker(by=pid, maker=maker, thread=int(thread))
-        if kind in (tags.FORKING, tags.SYSTEM):
-            thread, tag, where = fields
-            start = Start(by=pid, at=at, where=where, tag=int(tag), thread=int(thread))
-            if kind == tags.SYSTEM:
-                start = start._replace(kind="subprocess", name="sh")
+        if kind == tags.FORKING:
+            thread, tag, fork_kind, *line = fields
+            start = Start(by=pid, at=at, line=Line(*line), tag=int(tag), thread=int(thread))
+            start = start._replace(kind=fork_kind, is_fork=True)
+        elif kind == tags.SYSTEM:
+            thread, tag, *line = fields
+            start = Start(by=pid, at=at, line=Line(*line), tag=int(tag), thread=int(thread))
+            start = start._replace(kind="subprocess", name="sh")
         elif kind == tags.FORKED:
             fork = self.by_tag.get(int(fields[tags.FORKING_TAG]))
             if fork is None:
@@ -135,22 +147,22 @@ class Starts:
                 # the parent's note was first, and has more in it
                 start = known._replace(tag=fork.tag)
             else:
-                start = Start(by=fork.by, at=at, where=fork.where, pid=pid, tag=fork.tag)
+                start = fork._replace(at=at, pid=pid)
         else:
-            thread, child, tag, child_kind, name, method, where, maker, *argv = fields
+            thread, child, tag, child_kind, name, method, *line, maker = fields[: tags.MAKER + 1]
             known = self.by_pid.get(int(child))
             if not tag and known is not None and known.by == pid:
                 tag = str(known.tag)  # a Process, whose fork or program was noted before
             start = Start(
                 by=pid,
                 at=at,
-                where=where or self._where_made.get((pid, maker), ""),
+                line=Line(*line) if line[0] else self._line_made.get((pid, maker), Line()),
                 pid=int(child),
                 tag=int(tag or 0),
                 kind=child_kind,
                 name=wire.clip(name, _NAME_LIMIT),
                 method=method,
-                argv=tuple(argv),
+                argv=tuple(fields[tags.MAKER + 1 :]),
                 thread=int(thread),
                 maker=maker,
             )

@@ -90,10 +90,19 @@ def leave_process_module(frame: "FrameType | None") -> "tuple[list[str], FrameTy
 
 
 def where(frame: "FrameType | None") -> str:
-    """The innermost line of the program's own code: "file:line in function".
+    """The line of `own_frame`: "file:line in function"; "" if there is none."""
+    frame = own_frame(frame)
+    if frame is None:
+        return ""
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
 
-    "" for what no line of the program called: multiprocessing's exit function (in a fork, the line
-    that started it is further out), and the loop of a fork server.
+
+def own_frame(frame: "FrameType | None") -> "FrameType | None":
+    """The innermost frame of the program's own code.
+
+    None for what no line of the program called: multiprocessing's exit function (in a fork, the
+    line that started it is further out), and the loop of a fork server.
     """
     while frame is not None:
         code = frame.f_code  # read once: each access is an audit event
@@ -101,6 +110,6 @@ def where(frame: "FrameType | None") -> str:
         if is_exit_function(code) or (code.co_name == "main" and path.endswith(_SERVER)):
             break
         if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
-            return f"{path}:{frame.f_lineno} in {code.co_name}"
+            return frame
         frame = frame.f_back
-    return ""
+    return None

@@ -24,6 +24,8 @@ _MARKER = (
 )
 _DEFAULTS = ("timeout", "linger", "start_methods", "seccomp")
 _POLLING = pytest.StashKey[bool]()  # a worker's line was written
+_GUARD = ("guard", "guard_wait", "guard_keep", "guard_baseline", "guard_write_baseline")
+_NO_SETTING = "proclife_guard_write_baseline"  # an option alone
 _GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that the test may leak"
 
 
@@ -64,20 +66,25 @@ def _start_archive(config: pytest.Config) -> None:
 
 def _add_guard(parser: pytest.Parser) -> None:
     option = parser.getgroup("proclife").addoption
-    text = "fail tests that leak processes, or only warn (default: off)"
-    option("--proclife-guard", nargs="?", const="error", metavar="error|warn|off", help=text)
+    for name, mode, text in (
+        ("--proclife-guard", "error", "fail tests that leak processes, and kill these"),
+        ("--proclife-guard-warn", "warn", "warn of leaked processes, and leave these alone"),
+        ("--no-proclife-guard", "off", "do not look for leaks, whatever is set"),
+    ):
+        option(name, action="store_const", dest="proclife_guard", const=mode, help=text)
+    text = "what to do about leaked processes: error, warn or off (default: off)"
     parser.addini("proclife_guard", text, default="off")
     text = "seconds to wait for leaked processes to exit, before killing them (default: 1)"
     option("--proclife-guard-wait", metavar="SECONDS", help=text)
-    parser.addini("proclife_guard_wait", text, default="1")
+    parser.addini("proclife_guard_wait", text, type="float", default=None)
     text = "do not kill leaked processes"
     option("--proclife-guard-keep", action="store_const", const=True, help=text)
-    parser.addini("proclife_guard_keep", text, type="bool", default=False)
+    parser.addini("proclife_guard_keep", text, type="bool", default=None)
     text = "file of known leaks, which do not fail tests"
     option("--proclife-guard-baseline", metavar="FILE", help=text)
-    parser.addini("proclife_guard_baseline", text, default="")
+    parser.addini("proclife_guard_baseline", text, default=None)
     text = "write the leaks of this run to the baseline, and fail no test for them"
-    option("--proclife-guard-write-baseline", action="store_true", help=text)
+    option("--proclife-guard-write-baseline", action="store_const", const=True, help=text)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -95,16 +102,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.configured(config)  # reports a bad value before the first test
     _start_archive(config)
-    guard = config.getoption("proclife_guard")
-    if (config.getini("proclife_guard") if guard is None else guard) != "off":
+    if any(_is_given(config, name) for name in _GUARD):
         sys.meta_path.insert(0, _WithoutRewriting)
         try:
             from pytest_proclife.guard import settings as guard_settings
 
             given = guard_settings.configured(config)
-            from pytest_proclife.guard import plugin
+            if given.mode != "off":
+                from pytest_proclife.guard import plugin
 
-            plugin.start(config, given)
+                plugin.start(config, given)
         finally:
             sys.meta_path.remove(_WithoutRewriting)
 
@@ -124,9 +131,12 @@ class _WithoutRewriting:
 
 
 def _is_given(config: pytest.Config, name: str) -> bool:
+    """Whether an option or a setting, without `proclife_`, has a value other than the default."""
     name = f"proclife_{name}"
     try:
-        return config.getoption(name) is not None or config.getini(name) is not None
+        if config.getoption(name) is not None:
+            return True
+        return name != _NO_SETTING and config.getini(name) not in (None, "off")
     except (TypeError, ValueError, pytest.UsageError):
         return True  # and wrong, as `configured` reports
 

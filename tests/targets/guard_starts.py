@@ -93,7 +93,7 @@ def orphan_of_os_system() -> Facts:
     os.system(f"cat <&{reader} & echo $! >&2")
     (orphan,) = guarded.left()
     os.close(writer)
-    return {"name": start_of(orphan).name, "where": start_of(orphan).where}
+    return {"name": start_of(orphan).name, "where": start_of(orphan).line.function}
 
 
 def starts_that_fail() -> Facts:
@@ -249,7 +249,7 @@ def start_in_a_fork() -> Facts:
     left = guarded.left()
     for process in left:
         os.kill(process.stat.pid, signal.SIGKILL)
-    return {start_of(process).kind: start_of(process).where for process in left}
+    return {start_of(process).kind: start_of(process).line.function for process in left}
 
 
 def overridden_start() -> Facts:
@@ -314,7 +314,7 @@ def popen_of_multiprocessing_alone() -> Facts:
         pass  # it has not noted its pid yet
     start = start_of(found[0])
     popen.kill()
-    return {"is_its_pid": start.pid == popen.pid, "kind": start.kind, "where": start.where}
+    return {"is_its_pid": start.pid == popen.pid, "kind": start.kind, "where": start.line.function}
 
 
 def renamed_process() -> Facts:

@@ -20,7 +20,8 @@ SLEEP = Leak(
     argv=("/bin/sleep", "600"),
     state=State.RUNNING,
     age=1.26,
-    where="test_it.py:3 in test_one",
+    place="test_it.py:3",
+    function="test_one",
 )
 WORKER = replace(SLEEP, kind="pool_worker", name="ForkPoolWorker-7", argv=(), state=State.ZOMBIE)
 
@@ -85,12 +86,16 @@ def test_the_account_has_name_state_line_command_and_advice() -> None:
     ("changes", "end"),
     [
         ({}, "started at test_it.py:3 in test_one"),
-        ({"where": ""}, "started at an unknown line"),
+        ({"place": ""}, "started at an unknown line"),
         ({"ancestor": "sh"}, "started by sh, which was started at test_it.py:3 in test_one"),
-        ({"ancestor": "", "where": ""}, "started by a fork, which was started at an unknown line"),
+        ({"ancestor": "", "place": ""}, "started by a fork, which was started at an unknown line"),
         (
             {"ancestor": "", "ancestor_pid": 12},
             "started by a fork (pid 12), which was started at test_it.py:3 in test_one",
+        ),
+        (
+            {"through": "site-packages/library.py:4 in serve"},
+            "started at test_it.py:3 in test_one, through site-packages/library.py:4 in serve",
         ),
         ({"in_baseline": True}, "started at test_it.py:3 in test_one (in the baseline)"),
         ({"reason": "a cache"}, "started at test_it.py:3 in test_one (a cache)"),
@@ -101,8 +106,33 @@ def test_a_line_ends_with_the_start_and_the_excuse(changes: dict[str, object], e
     assert line == f"sleep (subprocess, pid 4711), running for 1.3 s, {end}"
 
 
+def test_what_the_guard_has_killed_is_said_once_with_the_option_that_keeps_it() -> None:
+    killed = replace(SLEEP, killed=True)
+    text = leak_text.account([killed, killed, WORKER])
+    assert text.count("The guard has killed what was running; --proclife-guard-keep ") == 1
+    assert leak_text.total([killed, replace(SLEEP, reason="a cache")]).endswith(
+        "1 of them allowed or in the baseline, 1 of them killed by the guard"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "sleep (pid 4711), started at test_it.py:3"),
+        ({"state": State.ZOMBIE}, "sleep (pid 4711), never waited for, started at test_it.py:3"),
+        ({"place": ""}, "sleep (pid 4711), started at an unknown line"),
+    ],
+)
+def test_a_leak_has_a_few_words_for_the_short_summary(
+    changes: dict[str, object], text: str
+) -> None:
+    assert leak_text.summary(replace(SLEEP, **changes)) == text  # type: ignore[arg-type]  # of each field
+
+
 def test_the_text_of_a_leak_cannot_move_the_terminals_cursor() -> None:
-    hostile = replace(SLEEP, name="\x1b[2Jsleep", argv=("\x1b[2J",), where="a\rb.py:1 in f")
+    hostile = replace(
+        SLEEP, name="\x1b[2Jsleep", argv=("\x1b[2J",), place="a\rb.py:1", through="\x1b[2J"
+    )
     text = leak_text.account([hostile])
     assert "\x1b" not in text
     assert "\r" not in text

@@ -1,7 +1,7 @@
 """Note each process that the guarded process starts, and the line that starts it.
 
-A started process inherits the tag and is otherwise the same: it gets no variable, option or
-recorder.
+A started process inherits the tag, in a descriptor and in a limit, and is otherwise the same: it
+gets no variable, option or recorder.
 """
 
 import _thread
@@ -11,6 +11,7 @@ import sys
 from pytest_proclife.inside import callsite, fork_exec, process_target, watch
 from pytest_proclife.inside.builtins import stand_in
 from pytest_proclife.inside.guard import makers, tags
+from pytest_proclife.inside.guard.lines import line_of
 from pytest_proclife.inside.handlers import OWN, guarded, is_ours
 
 TYPE_CHECKING = False
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
 _PATIENCE = 1.0  # s for the lock, which is only held for the moment of a start
-_PROCESS = "multiprocessing.process"
-_POPEN_FORK = "/multiprocessing/popen_fork.py"
-_LIBRARIES = "/site-packages/"
-_CALLERS = 4  # frames from fork_exec up to the caller of Popen
+_PROCESSES = tuple([f"{package}.process" for package in callsite.PACKAGES])
+_POPEN_FORK = callsite.files("popen_fork")
+_GEVENT_POPEN = "/gevent/subprocess.py"  # forks and executes a program by itself
+_CALLERS = 4  # frames from fork_exec, or gevent's fork, up to the caller of Popen
 # The modules (and a folder) that start the processes of a run. A test holds that there are no
 # others: the rest of proclife may be interrupted by a signal handler that starts something.
 RUN_STARTERS = ("polling/", "backend.py", "target.py", "supervisor/main_start.py")
@@ -32,7 +33,7 @@ _RUN_STARTERS = tuple(OWN[: OWN.rindex("/", 0, -1) + 1] + path for path in RUN_S
 
 modules_seen = 0  # the number of modules when they were last checked for something to watch
 starting: "dict[int, tags.Note]" = {}  # by the id of a Process whose start() runs or has failed
-_is_watching_start = False  # of Process
+_watched: "set[str]" = set()  # of _PROCESSES
 
 # No fork may come between a new number of the tag and the start that gets it. In the child of a
 # fork the lock is free, whichever thread held it.
@@ -64,15 +65,17 @@ def install() -> None:
 
 
 def watch_new_modules() -> None:
-    """Watch Process and the executors if they have been imported since the last call."""
+    """Watch Process and the executors, of each library, that were imported since the last call."""
     global modules_seen
     number = len(sys.modules)
     if number == modules_seen:
         return
     try:
-        if _PROCESS in sys.modules and not (_watch_start() and makers.watch_executors()):
-            return  # another thread is importing them, or a test has replaced them
-        modules_seen = number
+        for name in _PROCESSES:
+            if name in sys.modules and name not in _watched and not _watch_start(name):
+                return  # another thread is importing it, or a test has replaced it
+        if makers.watch_executors():
+            modules_seen = number
     except Exception as error:
         if not is_ours(error):
             raise
@@ -95,21 +98,36 @@ def _before_fork() -> None:
         if caller.f_code.co_filename.endswith(_POPEN_FORK):
             note = starting.get(id(caller.f_locals.get("process_obj")))
         if note is None:  # it is not the fork of a Process
-            tags.note(tags.FORKING, str(number), where_of(caller))
+            tags.note(tags.FORKING, str(number), _kind_of_fork(caller), *line_of(caller))
             return
         if number:
             note.fields[tags.STARTED_TAG] = str(number)
-        tags.note(tags.FORKING, str(number), "")  # the rest is noted once it has been started
+        # the rest is noted once it has been started
+        tags.note(tags.FORKING, str(number), "os_fork", "", "", "")
         _is_process = True
     except Exception as error:
         if not is_ours(error):
             raise
 
 
+def _kind_of_fork(frame: "FrameType | None") -> str:
+    for _ in range(_CALLERS):
+        if frame is not None:
+            if frame.f_code.co_filename.endswith(_GEVENT_POPEN):
+                return "subprocess"
+            frame = frame.f_back
+    return "os_fork"
+
+
 def _after_fork() -> None:
-    global _forks, _is_process
     if _program_thread and _program_thread == _thread.get_ident():
         return
+    tags.end_start()
+    _release()
+
+
+def _release() -> None:
+    global _forks, _is_process
     if _forks and _lock._is_owned():
         _forks -= 1
         _is_process = False  # a signal handler may have forked in the midst of another fork
@@ -121,7 +139,7 @@ def _after_fork_in_child() -> None:
     if _program_thread and _program_thread == _thread.get_ident():
         return
     is_process = _is_process
-    _after_fork()
+    _release()
     if not _lock._is_owned():  # if it is held, then by a thread that does not exist here
         _forks = 0
         _lock._at_fork_reinit()
@@ -151,6 +169,7 @@ def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -
         pid = real(*changed, **kwargs)
     finally:
         _program_thread = before
+        tags.end_start()
         if is_locked:
             _lock.release()
     guarded(_note_program, pid, number, kind, args, caller)
@@ -184,6 +203,7 @@ def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs")
             changed = {**kwargs, "file_actions": _kept_open(kwargs.get("file_actions"))}
         pid = real(*args, **changed)
     finally:
+        tags.end_start()
         if is_locked:
             _lock.release()
     by_subprocess = caller is not None and caller.f_code.co_filename.endswith("/subprocess.py")
@@ -215,14 +235,20 @@ def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "
     finally:
         if is_locked:
             _lock.release()
-    guarded(lambda: tags.note(tags.SYSTEM, str(number), where_of(caller)))
-    return real(*args, **kwargs)
+    guarded(lambda: tags.note(tags.SYSTEM, str(number), *line_of(caller)))
+    try:
+        return real(*args, **kwargs)
+    finally:
+        is_locked = _lock.acquire(timeout=_PATIENCE)
+        tags.end_start()
+        if is_locked:
+            _lock.release()
 
 
 def _note_program(pid: int, number: int, kind: str, args: "Args", caller: "Caller") -> None:
     argv = fork_exec.texts(list(args[0])) if args else []
     name = argv[0].rsplit("/", 1)[-1] if argv else ""
-    fields = (str(pid), str(number), kind, name, "", where_of(caller), "")
+    fields = (str(pid), str(number), kind, name, "", *line_of(caller), "")
     tags.note(tags.STARTED, *fields, *argv)
 
 
@@ -240,14 +266,11 @@ def _is_run_starter(frame: "FrameType | None") -> bool:
 # --- Process
 
 
-def _watch_start() -> bool:
-    """Watch `Process.start` from here on. False if it is not there yet. A call that is running is
-    watched too, to its return: it may be what imported the rest of multiprocessing.
+def _watch_start(name: str) -> bool:
+    """Watch `Process.start` of a module from here on. False if it is not there yet. A call that is
+    running is watched too, to its return: it may be what imported the rest of multiprocessing.
     """
-    global _is_watching_start
-    if _is_watching_start:
-        return True
-    module: Any = sys.modules[_PROCESS]
+    module: Any = sys.modules[name]
     function = getattr(getattr(module, "BaseProcess", None), "start", None)
     if type(function) is not type(_watch_start):
         return False
@@ -259,7 +282,7 @@ def _watch_start() -> bool:
             if frame.f_code is function.__code__:
                 _on_start(frame)
             frame = frame.f_back
-    _is_watching_start = True
+    _watched.add(name)
     return True
 
 
@@ -274,7 +297,7 @@ def _new_note(process: "Any", caller: "FrameType | None") -> tags.Note:
     as possible: as long as the fork exists, each page that is written to is copied.
     """
     kind = process_target.kind_of(process)  # now, since start() deletes the target
-    fields = "", "", kind, "", "", where_of(caller), makers.maker_of(caller)
+    fields = "", "", kind, "", "", *line_of(caller), makers.maker_of(caller)
     return tags.new_note(tags.STARTED, *fields)
 
 
@@ -291,23 +314,3 @@ def _on_started(frame: "FrameType", value: object) -> None:
     if fields[tags.MAKER]:
         makers.note_pool(fields[tags.MAKER], frame.f_back)
     tags.add(note)
-
-
-# --- lines
-
-
-def where_of(frame: "FrameType | None") -> str:
-    """The innermost line outside of the standard library's code for processes. If that is in an
-    installed library, the innermost line of the suite itself too.
-    """
-    where = callsite.where(frame)
-    if _LIBRARIES not in where:
-        return where
-    standard = sys.modules["os"].__file__ or ""
-    standard = standard[: standard.rfind("/") + 1]
-    while frame is not None:
-        path = frame.f_code.co_filename
-        if _LIBRARIES not in path and not path.startswith((standard, "<frozen")):
-            return f"{where}, called at {path}:{frame.f_lineno} in {frame.f_code.co_name}"
-        frame = frame.f_back
-    return where

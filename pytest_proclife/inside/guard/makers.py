@@ -6,9 +6,9 @@ comes, and a Pool's own thread starts new workers for those that have exited.
 
 import sys
 
-from pytest_proclife.inside import callsite, watch
+from pytest_proclife.inside import watch
 from pytest_proclife.inside.builtins import borrow
-from pytest_proclife.inside.guard import tags
+from pytest_proclife.inside.guard import lines, tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ def _on_init(frame: "FrameType") -> None:
 
 
 def _note(maker: str, frame: "FrameType | None") -> None:
-    tags.note(tags.MADE, maker, callsite.where(frame))
+    tags.note(tags.MADE, maker, *lines.line_of(frame))
