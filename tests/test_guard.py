@@ -40,7 +40,7 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
     shown = result.stdout.str()
     assert "13 processes leaked by 12 tests or fixtures, 12 of them killed by the guard" in shown
     line = line_of(LEAKING, "1")
-    assert "\nLEAKED test_suite.py::test_process_running - Process-1 (pid " in shown
+    assert "\nLEAKED test_suite.py::test_process_running - ForkProcess-1 (pid " in shown
     assert f"), started at test_suite.py:{line}\n" in shown
     result.assert_outcomes(passed=12, failed=1)
     assert "12 leaked" in result.stdout.str()

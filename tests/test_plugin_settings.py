@@ -160,7 +160,10 @@ def test_a_bad_value_is_a_usage_error(
         ("start_methods=()", 'start_methods must be "all", a name or several names, not ()'),
         ("start_methods=3", 'start_methods must be "all", a name or several names, not 3'),
         ("5", "the marker proclife takes keyword arguments only, not 5"),
-        ("timeouts=5", "the marker proclife takes start_methods, timeout, linger, not timeouts"),
+        (
+            "timeouts=5",
+            "the marker proclife takes start_methods, timeout, linger, seccomp, not timeouts",
+        ),
     ],
 )
 def test_a_bad_marker_is_an_error_at_collection(

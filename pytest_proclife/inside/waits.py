@@ -212,7 +212,8 @@ def _subprocess_waited(frame: "FrameType", value: object) -> None:
     if not isinstance(value, int):
         return
     had_looked = _collected.get(pid) == _LOOK and pid in _looked
-    if had_looked or (_each_call_counts and pid not in _collected):
+    # what is started after this wait did not send the signal, though the kernel's event comes later
+    if had_looked or ((value < 0 or _each_call_counts) and pid not in _collected):
         _collect(pid, value, _EXPLICIT, _call_of(frame), frame)
 
 
@@ -242,9 +243,16 @@ def _waits(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "A
     value = real(*args, **kwargs)
     if exit.own.is_reported and not was_reported and not _pid_waited_for(name, args):
         since = exit.own.reported_at  # of a thread, in which the end of main's code was not seen
-    if counts or exit.own.is_reported:
+    if counts or exit.own.is_reported or _died_of_signal(name, value):
         handlers.guarded(_call_returned, name, caller, args, options, value, since)
     return value
+
+
+def _died_of_signal(name: str, value: "Any") -> bool:
+    """Whether a call has collected the status of a child that a signal had ended."""
+    if name == "waitid":
+        return value is not None and value.si_code in (_KILLED, _DUMPED)
+    return value[0] > 0 and value[1] & 0x7F not in (0, 0x7F)
 
 
 def _call_begins(name: str, caller: "Caller", args: "Args", options: object) -> int:

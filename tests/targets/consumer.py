@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,8 @@ def work(queue: Any, begun: Any, has_task: bool) -> None:
     try:
         busy = has_task
         begun.put(None)
+        while has_task:
+            time.sleep(0.1)  # a signal that comes just before it does not find it asleep for ever
         queue.get()  # until main puts something there: an idle worker is not interrupted
     except KeyboardInterrupt:
         pass  # its task is not done, and it stops
