@@ -82,8 +82,8 @@ class Unavailable(Exception):
 
 def lacking(machine: str) -> str:
     """Why there can be none on this machine, whatever the kernel is; "" if there can be."""
-    if sys.byteorder != "little" or machine not in _ARCHITECTURES:
-        return f"its system calls are known for x86-64 and aarch64, not for {machine}"
+    if sys.maxsize < 1 << 32 or machine not in _ARCHITECTURES:
+        return f"its system calls are known for 64-bit x86-64 and aarch64, not for {machine}"
     return ""
 
 
@@ -142,8 +142,11 @@ def install(machine: str) -> int:
     """Install the filter in this process; returns the descriptor of its listener.
 
     For a process that is about to execute main's program: from here on its calls may be held.
-    Unavailable if the kernel refuses.
+    Unavailable if there can be none here, or the kernel refuses.
     """
+    reason = lacking(machine)
+    if reason:
+        raise Unavailable(reason)
     import array
 
     code = array.array("B", program(machine))
