@@ -147,11 +147,14 @@ def install(machine: str) -> int:
     reason = lacking(machine)
     if reason:
         raise Unavailable(reason)
-    import array
+    import _ctypes  # alone, as in `kernel`: ctypes and array import some twenty modules
 
-    code = array.array("B", program(machine))
-    address, _ = code.buffer_info()
-    filter = pack("=HxxxxxxQ", len(code) // 8, address)
+    class Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]  # as `c_char`
+        _type_ = "c"
+
+    instructions = program(machine)
+    memory = (Byte * len(instructions)).from_buffer_copy(instructions)
+    filter = pack("=HxxxxxxQ", len(instructions) // 8, _ctypes.addressof(memory))
     flags = _NEW_LISTENER | _SPEC_ALLOW
     for flag in (_KILLABLE, 0):  # Linux 5.19: once it is held, only a fatal signal interrupts it
         listener = _seccomp(machine, flags | flag, filter)
@@ -230,7 +233,7 @@ class Listener:
         self._names: dict[int, dict[int, str]] = {a: names(a) for a in _COLUMNS}
         self._buffer = bytearray(_NOTIFICATION.size)
         try:
-            fcntl.ioctl(descriptor, _SET_FLAGS, pack("=Q", _WAKE_HERE))
+            fcntl.ioctl(descriptor, _SET_FLAGS, _WAKE_HERE)
         except OSError:
             pass  # an older kernel: it may wake it on another processor
 
