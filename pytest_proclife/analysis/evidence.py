@@ -262,7 +262,7 @@ def _unsent(
     asked = {
         call: at
         for at, call, argument in process.asked
-        if signals_asked_for(call, argument) == history.signal
+        if _signal_asked_for(call, argument) == history.signal
     }
     for call, at in asked.items():
         yield records.AskedKernel(
@@ -284,7 +284,7 @@ def _unsent(
         )
 
 
-def signals_asked_for(call: str, argument: int) -> int | None:
+def _signal_asked_for(call: str, argument: int) -> int | None:
     """The signal that a call asks the kernel for: prctl(2), alarm(2), setitimer(2)."""
     if call == "prctl":
         return argument

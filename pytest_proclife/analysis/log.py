@@ -438,7 +438,7 @@ class _Reader:
         whole: bool,
         met: tuple[tuple[int, str], ...],
     ) -> None:
-        """A signal that the kernel has shown; its sender may have reported it just before."""
+        """Take up a signal that a held call shows; its sender may have reported it just before."""
         kind = wire.KILL_GROUP if whole else wire.KILL
         reports = self.announced.get(number, [])
         like = (r for r in reports if r.kind == kind and r.number(1) == signal)

@@ -51,7 +51,7 @@ def _add_archive(parser: pytest.Parser) -> None:
     option = parser.getgroup("proclife").addoption
     text = "write an HTML page with the runs of all tests"
     option("--proclife-html", metavar="FILE", help=text)
-    text = "keep the document and the page of each run of a failing test in this folder"
+    text = "folder for the runs of failing tests, each as JSON and as an HTML page"
     option("--proclife-report", metavar="DIR", help=text)
     text = "which runs --proclife-report keeps: those of failed tests or all (default: failed)"
     option("--proclife-report-runs", choices=("failed", "all"), default="failed", help=text)

@@ -1,4 +1,4 @@
-"""A run as text: who lived when, and why each process ended."""
+"""A run as text: when each process lived, and why it ended."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class _Table:
         return [self._faint(f"{'':{self.number}}  {text}" if self.in_rows else text)]
 
     def legend(self) -> list[str]:
-        """What the signs in the bars mean; nothing if there are none but plain lines."""
+        """The meaning of each sign in the bars; empty if all bars are plain lines."""
         if self.used <= {PhaseKind.CODE}:
             return []
         signs = _SIGNS if self.screen.lines else _ASCII
@@ -240,7 +240,7 @@ class _Table:
 
 
 def title_of(run: Run) -> str:
-    """What was run, in one line."""
+    """The target, in one line."""
     lines = run.target.text.splitlines() or [""]
     text = plain(lines[0])
     cut = len(lines) > 1 or len(text) > _TITLE

@@ -12,6 +12,7 @@ from pytest_proclife.supervisor import kernel, protocol, seccomp
 from pytest_proclife.supervisor.identity import Process
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.seccomp import Call, Listener
+from pytest_proclife.supervisor.signals import group_of
 from pytest_proclife.supervisor.tree import Tree
 
 _MOST = 1000  # calls of one round: a storm of them must not keep us from all else
@@ -52,9 +53,14 @@ class HeldCalls:
                     entries = self._look(process, call)
                     flags = _flags_of_fork(call)
             except OSError:
-                pass  # whoever made it was killed meanwhile, or no descriptor is left
+                # killed meanwhile, so that it cannot go on; or no descriptor is left for the look
+                entries = [entry(protocol.UNREADABLE, (process or self.tree.main).number)]
             # an interrupted call has not been made; if it is made again, it arrives again
-            if self.listener.let_go_on(call) and process is not None:
+            if not self.listener.let_go_on(call):
+                continue
+            if process is None:
+                self.tree.log += entries or [entry(protocol.UNREADABLE, self.tree.main.number)]
+            else:
                 self.tree.log += entries
                 if flags is not None:
                     process.forks += not flags & seccomp.CLONE_PARENT
@@ -122,9 +128,9 @@ class HeldCalls:
     def _targets(self, sender: Process, call: Call) -> list[Process]:
         tree = self.tree
         if call.name == "pidfd_send_signal":
-            pid = _pid_of_descriptor(call.tid, call.integer(0))
+            pid = kernel.pid_of_descriptor(call.tid, call.integer(0))
             if pid and call.integer(3) & _PIDFD_SIGNAL_PROCESS_GROUP:
-                return self._members(kernel_group(pid))
+                return self._members(group_of(pid))
             return _one(tree.process_with(pid) if pid else None)
         pid = call.integer(0)
         if call.name != "kill":
@@ -135,12 +141,12 @@ class HeldCalls:
             return _one(tree.process_with(pid) if pid else None)
         if pid == -1:
             return [target for target in tree.all_running() if target is not sender]
-        group = kernel_group(sender.pid) if pid == 0 else self._group_from_here(sender, -pid)
+        group = group_of(sender.pid) if pid == 0 else self._group_from_here(sender, -pid)
         return self._members(group)
 
     def _members(self, group: int | None) -> list[Process]:
         running = self.tree.all_running()
-        return [target for target in running if kernel_group(target.pid) == group]
+        return [target for target in running if group_of(target.pid) == group]
 
     def _seen_from_here(self, sender: Process, pid: int) -> int | None:
         """The pid, in our own namespace of pids, of what the sender knows by a pid."""
@@ -156,7 +162,7 @@ class HeldCalls:
             return group
         running = (process.pid for process in self.tree.all_running())
         member = next((p for p in running if _named(p, b"NSpgid", depth) == group), None)
-        return None if member is None else kernel_group(member)
+        return None if member is None else group_of(member)
 
 
 def _flags_of_fork(call: Call) -> int | None:
@@ -193,13 +199,6 @@ def _one(process: Process | None) -> list[Process]:
     return [] if process is None else [process]
 
 
-def kernel_group(pid: int) -> int | None:
-    try:
-        return posix.getpgid(pid)
-    except OSError:
-        return None
-
-
 def _status(process: Process) -> bytes:
     try:
         return kernel.contents("/proc/%d/status" % process.pid)
@@ -227,14 +226,6 @@ def _named(pid: int, line: bytes, depth: int) -> int | None:
     except OSError:
         return None
     return int(words[depth - 1]) if len(words) >= depth else None
-
-
-def _pid_of_descriptor(tid: int, descriptor: int) -> int | None:
-    """The pid of the process that a pidfd of another process stands for."""
-    text = kernel.contents("/proc/%d/fdinfo/%d" % (tid, descriptor))
-    _, found, rest = text.partition(b"\nPid:\t")
-    pid = int(rest.split(b"\n", 1)[0]) if found else 0
-    return pid if pid > 0 else None
 
 
 def _may_send(sender: Process, target: bytes, signal: int) -> bool:

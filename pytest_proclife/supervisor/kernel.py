@@ -100,7 +100,12 @@ def pid_of(pidfd: int) -> int | None:
 
 def _pid_in_proc(pidfd: int) -> int | None:
     """The same, from /proc: pidfd_open(2)."""
-    _, found, rest = contents("/proc/self/fdinfo/%d" % pidfd).partition(b"\nPid:\t")
+    return pid_of_descriptor("self", pidfd)
+
+
+def pid_of_descriptor(process: int | str, pidfd: int) -> int | None:
+    """The same, of a pidfd of another process: its pid, or "self"."""
+    _, found, rest = contents("/proc/%s/fdinfo/%d" % (process, pidfd)).partition(b"\nPid:\t")
     if not found:
         raise OSError(errno.EBADF, "not a pidfd")
     pid = int(rest.split(b"\n", 1)[0])

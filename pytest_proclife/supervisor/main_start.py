@@ -87,7 +87,7 @@ def start_main(
 
 
 def _receive_listener(handed: _socket.socket) -> seccomp.Listener:
-    """The listener that main got before its exec. Unavailable, with its reason."""
+    """Receive the listener that main made before its exec. Unavailable if it could not."""
     reason, ancillary, _, _ = handed.recvmsg(1000, _socket.CMSG_SPACE(4))
     handed.close()
     for _, _, content in ancillary:

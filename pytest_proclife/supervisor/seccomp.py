@@ -83,7 +83,7 @@ class Unavailable(Exception):
 def lacking(machine: str) -> str:
     """Why there can be none on this machine, whatever the kernel is; "" if there can be."""
     if sys.maxsize < 1 << 32 or machine not in _ARCHITECTURES:
-        return f"its system calls are known for 64-bit x86-64 and aarch64, not for {machine}"
+        return f"the system calls of 64-bit x86-64 and aarch64 are known, not those of {machine}"
     return ""
 
 

@@ -160,7 +160,7 @@ class Supervisor:
         self._settle()
 
     def _gather(self, urgent: select.poll) -> None:
-        """Let wake-ups gather for a while; main's end and held calls are not kept waiting."""
+        """Wait a moment for more events, but handle held calls and main's end at once."""
         until = time.monotonic() + _GATHER
         left = _GATHER
         while left > 0:

@@ -63,7 +63,7 @@ class Tree:
 
     @property
     def witnessed(self) -> bool:
-        """Whether the kernel holds the calls of the run for us."""
+        """True if the kernel holds system calls of the run until we have looked at them."""
         return self.forking is not self.opaque
 
     @property
@@ -358,6 +358,7 @@ class Tree:
         self.log.append((at, protocol.ENDED, process.number, wake, running))
         if kernel.EXIT not in kernel.offered:
             if process.status is None and process.exits_with is not None:
+                # only a signal from outside of the run, in the last microseconds, could change it
                 process.status = process.exits_with << 8
             self.note(protocol.STATUS, process, process.status)
         elif self.live:
