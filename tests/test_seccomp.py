@@ -357,6 +357,17 @@ def test_where_runs_are_polled_it_is_refused_with_the_reason(
         witnessed(importable.show, [1, 2])
 
 
+def test_nothing_is_graded_where_it_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text("def test_it(submission): submission.run()\n")
+    (tmp_path / "answer.py").write_text("print('hi')\n")
+    command = [sys.executable, "-m", "pytest_proclife"]
+    command += ["grade", "--seccomp", "-o", "marks", "exercise.py", "answer.py"]
+    run = witnessed(command, cwd=tmp_path)
+    assert run.exitcode == 125
+    assert "a listener of its own already" in (run.stderr or "")
+    assert not (tmp_path / "marks" / "summary.csv").exists()
+
+
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_a_value_that_is_no_truth_value_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="seccomp must be True or False"):

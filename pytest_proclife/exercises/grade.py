@@ -21,7 +21,7 @@ from pathlib import Path
 # Each grader would import these at its first run, which takes longer than most answers.
 import pytest_proclife.assertions.verbs
 import pytest_proclife.plugin.report
-import pytest_proclife.run_json  # noqa: F401 - as above
+import pytest_proclife.run_json
 from pytest_proclife.exercises import formats, pytest_session, verdict, workers
 from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
 from pytest_proclife.exercises.results import SUMMARY, Mark, Outcome, Result, Status, Store, number
@@ -180,6 +180,11 @@ class _Grading:
         self._deadline: float = options.deadline
         self._seccomp: bool = options.seccomp
         self._digest = exercise.digest
+        if self._seccomp:
+            try:
+                pytest_proclife.run(["true"], seccomp=True)
+            except pytest_proclife.SeccompUnavailable as error:  # now, not for each answer
+                raise ValueError(str(error)) from None
         pytest_session.preload()
         gc.freeze()  # graders need not search through it again, nor copy its pages
         with _temporary_folder() as folder:
