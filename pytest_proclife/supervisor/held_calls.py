@@ -17,6 +17,9 @@ from pytest_proclife.supervisor.tree import Tree
 
 _MOST = 1000  # calls of one round: a storm of them must not keep us from all else
 _SIGNALS = range(1, 65)
+# whose default action does not end a process: signal(7)
+_HARMLESS = frozenset((17, 18, 19, 20, 21, 22, 23, 28))
+_SIGKILL = 9
 _CAP_KILL = 1 << 5  # capabilities(7)
 _PIDFD_SIGNAL_PROCESS_GROUP = 4  # linux/pidfd.h
 _SIGCONT = 18
@@ -29,6 +32,7 @@ class HeldCalls:
         self.listener = listener
         self.tree = tree
         self.foreign: set[Process] = set()  # their calls cannot be read
+        self.ending: list[Process] = []  # those that the call which is looked at now will end
         self.poll = select.poll()
         self.poll.register(listener, select.POLLIN)
 
@@ -47,6 +51,7 @@ class HeldCalls:
             if call is None:
                 continue
             process, entries, flags = None, [], None
+            self.ending = []
             try:
                 process = self.tree.process_of_thread(call.tid)
                 if process is not None:
@@ -67,6 +72,8 @@ class HeldCalls:
                     process.vforks = bool(flags & seccomp.CLONE_VFORK)
                 if call.name == "exit_group":
                     process.exits_with = call.integer(0) & 0xFF
+                for target in (t for t in self.ending if t.exits_with is None):
+                    target.ending_signals.add(call.integer(seccomp.SIGNALLING[call.name]))
         return True
 
     def _look(self, process: Process, call: Call) -> list[Entry]:
@@ -122,7 +129,10 @@ class HeldCalls:
             status = _status(target)
             if not _may_send(sender, status, signal):
                 continue
-            met.append((target.number, wire.met(status, signal) if target.has_pid() else "ended"))
+            state = wire.met(status, signal) if target.has_pid() else "ended"
+            met.append((target.number, state))
+            if state == "default" and _ends(status, signal, call):
+                self.ending.append(target)
         return [entry(protocol.SENDS, sender.number, signal, call.name, whole, tuple(met))]
 
     def _targets(self, sender: Process, call: Call) -> list[Process]:
@@ -226,6 +236,22 @@ def _named(pid: int, line: bytes, depth: int) -> int | None:
     except OSError:
         return None
     return int(words[depth - 1]) if len(words) >= depth else None
+
+
+def _ends(status: bytes, signal: int, call: Call) -> bool:
+    """Whether a signal that meets its default action will end a process, whatever it does."""
+    if signal in _HARMLESS:
+        return False
+    if len(_words(status, b"NSpid")) != 1:
+        return False  # the first of a namespace is spared: pid_namespaces(7)
+    if signal == _SIGKILL:
+        return True
+    if _words(status, b"State")[:1] in ([b"T"], [b"t"]) or _words(status, b"TracerPid") != [b"0"]:
+        return False  # not before it goes on, and a tracer may keep it
+    # what is said of blocked signals is the main thread's
+    return call.name not in ("tkill", "tgkill", "rt_tgsigqueueinfo") or (
+        _words(status, b"Threads") == [b"1"]
+    )
 
 
 def _may_send(sender: Process, target: bytes, signal: int) -> bool:

@@ -24,6 +24,7 @@ class Process:
         "children",
         "ended",
         "ended_at",
+        "ending_signals",
         "exits_with",
         "forks",
         "found",
@@ -53,6 +54,7 @@ class Process:
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
         # the rest of its calls that the kernel held for us
         self.exits_with: int | None = None  # the exit code that it was about to exit with
+        self.ending_signals: set[int] = set()  # that were sent to it, and had to end it
         self.forks = self.found = 0  # calls that start a child, and the children that are known
         self.vforks = False  # the last of these calls was vfork, or its like
         # the rest serves the comparison by pid, in monotonic ns

@@ -357,9 +357,8 @@ class Tree:
         running = tuple(child.number for child in _running(process.children))
         self.log.append((at, protocol.ENDED, process.number, wake, running))
         if kernel.EXIT not in kernel.offered:
-            if process.status is None and process.exits_with is not None:
-                # only a signal from outside of the run, in the last microseconds, could change it
-                process.status = process.exits_with << 8
+            if process.status is None:
+                process.status = _status_of_calls(process)
             self.note(protocol.STATUS, process, process.status)
         elif self.live:
             self.note(protocol.STATUS, process, kernel.status_of_zombie(process.handle))
@@ -621,6 +620,16 @@ def _open_started(report: Report, sender: Process) -> int | None:
         return handle
     posix.close(handle)
     return None
+
+
+def _status_of_calls(process: Process) -> int | None:
+    """The wait status that follows from the calls which were held; None if none does.
+
+    Only a signal from outside of the run, in the last microseconds, could change it.
+    """
+    followed = [] if process.exits_with is None else [process.exits_with << 8]
+    followed += process.ending_signals
+    return followed[0] if len(followed) == 1 else None
 
 
 def _names_gone_program(report: Report) -> bool:
