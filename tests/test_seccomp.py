@@ -251,7 +251,10 @@ exit 3
 
 @pytest.mark.once
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["make -j2", "git gc --quiet", "sh configure"])
+@pytest.mark.parametrize(
+    "command",
+    ["make -j2", "git gc --quiet", "sh configure", "parallel --will-cite -j2 sh -c ::: true false"],
+)
 def test_programs_that_others_wrote_are_seen_as_strace_sees_them(
     command: str, tmp_path: Path
 ) -> None:
