@@ -142,7 +142,6 @@ class MissingKind(enum.StrEnum):
     FOREIGN_FUNCTION = "foreign_function"  # it took `what`, a function of C, by ctypes or cffi
     SUBINTERPRETER = "subinterpreter"  # it made one, whose calls are not seen
     CONTRADICTED = "contradicted"  # `process` reported a signal that the kernel did not see
-    LOST_CHILDREN = "lost_children"  # `process` started `what` children that were not seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

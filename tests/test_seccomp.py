@@ -22,7 +22,6 @@ import pytest_proclife
 from pytest_proclife import (
     Cause,
     Code,
-    MissingKind,
     ProcessRecord,
     Run,
     SeccompUnavailable,
@@ -294,14 +293,27 @@ def test_a_storm_of_forks_in_c_is_seen_whole(compiled: Path, count: int) -> None
 
 
 @pytest.mark.once  # not each place with a Python has a compiler
-def test_children_that_the_kernel_reaps_are_seen_or_said_to_be_missing(compiled: Path) -> None:
+def test_children_that_the_kernel_reaps_are_seen(compiled: Path) -> None:
     run = witnessed([str(compiled / "storm"), "ignored", "200"], timeout=300)
     assert run.exitcode == 0
-    lost = [m for m in run.witness.missing if m.kind is MissingKind.LOST_CHILDREN]
-    assert len(run.descendants) + sum(int(m.what) for m in lost) == 200
+    assert [p.parent for p in run.descendants] == [run.main] * 200
 
 
 # --- nobody waits for ever, and nothing changes
+
+
+def test_a_shell_starts_its_pipelines_while_others_end() -> None:
+    script = "for i in 1 2 3 4 5 6 7 8; do true | cat; (exit 1); true | true | cat; done; exit 3"
+    run = shell(script)
+    assert (run.exitcode, run.stderr) == (3, "")
+    assert len(run.descendants) == 8 * 6
+
+
+@pytest.mark.once  # not each place with a Python has a compiler
+def test_a_program_that_is_interrupted_all_the_time_forks_and_exits(compiled: Path) -> None:
+    run = witnessed([str(compiled / "storm"), "exits", "300"], timeout=300)
+    assert (run.exitcode, run.stdout) == (0, "failed 0\n")
+    assert Counter(p.exitcode for p in run.descendants) == {3: 300, 7: 300}
 
 
 @pytest.mark.once  # not each place with a Python has a compiler

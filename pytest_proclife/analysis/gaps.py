@@ -288,9 +288,6 @@ def _missing_of_witnessed(
         yield Missing(process=id, kind=MissingKind.CONTRADICTED)
     if process.calls_unreadable:
         yield Missing(process=id, kind=MissingKind.UNOBSERVED)
-    if process.lost_children:
-        what = str(process.lost_children)
-        yield Missing(process=id, kind=MissingKind.LOST_CHILDREN, what=what)
 
 
 def _missing(

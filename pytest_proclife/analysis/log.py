@@ -148,7 +148,6 @@ class ProcessFacts:
     asked: tuple[tuple[int, str, int], ...]  # (when, call, argument) as of protocol.ASKS
     calls_unreadable: bool  # it ran a program whose calls the kernel cannot show
     contradicted: bool  # it reported that it sent a signal, which the kernel did not see
-    lost_children: int  # that it started by its calls, and that were not found
     collected: tuple[tuple[int, Report], ...]  # (sender, COLLECTED)
 
     def first(self, kind: str) -> Report | None:
@@ -231,7 +230,6 @@ class _Draft:
     asked: list[tuple[int, str, int]] = field(default_factory=list)
     calls_unreadable: bool = False
     contradicted: bool = False
-    lost_children: int = 0
     collected: list[tuple[int, Report]] = field(default_factory=list)
 
     def facts(self) -> ProcessFacts:
@@ -356,8 +354,6 @@ class _Reader:
             protocol.GROUP: self.members,
             protocol.SENDS: self.sends,
             protocol.ASKS: self.asks,
-            protocol.LOST: self.lost,
-            protocol.RAN_NOTHING: self.exits_without_program,
             protocol.UNREADABLE: self.unreadable,
             protocol.ORDERED: self.ordered,
             protocol.GROUP_ORDERED: self.group_ordered,
@@ -460,12 +456,6 @@ class _Reader:
 
     def unreadable(self, at: int, number: int) -> None:
         self.processes[number].calls_unreadable = True
-
-    def exits_without_program(self, at: int, number: int) -> None:
-        self.processes[number].ran_nothing = True
-
-    def lost(self, at: int, number: int, children: int) -> None:
-        self.processes[number].lost_children = children
 
     def ordered(self, at: int, number: int, signal: int, via: str) -> None:
         self.processes[number].sent.append(_sent_by_test(at, signal, via))

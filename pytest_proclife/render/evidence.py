@@ -294,6 +294,5 @@ _MISSING = {
         "{process} took {what}() of the C library, whose calls are not seen"
     ),
     MissingKind.CONTRADICTED: "{process} reported a signal that it did not send",
-    MissingKind.LOST_CHILDREN: "{process} started {what} more processes that were not seen",
     MissingKind.SUBINTERPRETER: "{process} made a subinterpreter, whose calls are not seen",
 }

@@ -4,7 +4,6 @@ A call is looked at when it is entered: whoever makes it is alive, its pid canno
 and what it is about to do has not happened yet. Nobody waits for us longer than that look takes.
 """
 
-import posix
 import select
 
 from pytest_proclife import wire
@@ -50,13 +49,16 @@ class HeldCalls:
             call = self.listener.receive()
             if call is None:
                 continue
-            process, entries, flags = None, [], None
+            process, entries = None, []
             self.ending = []
             try:
+                if call.name in seccomp.BEGINNING:
+                    self.tree.look_at_beginning(call.tid)
+                    self.listener.let_go_on(call)
+                    continue
                 process = self.tree.process_of_thread(call.tid)
                 if process is not None:
                     entries = self._look(process, call)
-                    flags = _flags_of_fork(call)
             except OSError:
                 # killed meanwhile, so that it cannot go on; or no descriptor is left for the look
                 entries = [entry(protocol.UNREADABLE, (process or self.tree.main).number)]
@@ -67,12 +69,7 @@ class HeldCalls:
                 self.tree.log += entries or [entry(protocol.UNREADABLE, self.tree.main.number)]
             else:
                 self.tree.log += entries
-                if flags is not None:
-                    process.forks += not flags & seccomp.CLONE_PARENT
-                    process.vforks = bool(flags & seccomp.CLONE_VFORK)
-                if call.name == "exit_group":
-                    process.exits_with = call.integer(0) & 0xFF
-                for target in (t for t in self.ending if t.exits_with is None):
+                for target in self.ending:
                     target.ending_signals.add(call.integer(seccomp.SIGNALLING[call.name]))
         return True
 
@@ -83,22 +80,10 @@ class HeldCalls:
             # what the sender reports of it, it has written before
             tree.receive_reports()
             return self._signal(process, call)
-        if name in seccomp.FORKING:
-            if process in tree.opaque:
-                tree.forking.add(process)
-        elif name in seccomp.WAITING:
-            if process in tree.opaque:
-                tree.find_children(process)  # before it collects them
-        elif name == "exit_group":
-            tree.note_orphan(process)
-            if process in tree.opaque:
-                tree.find_children(process)  # before they lose their parent
-                tree.look_at_program(process)
-                process.name_before = ""  # it executes no other program any more
-                if tree.ran_nothing(process):
-                    return [entry(protocol.RAN_NOTHING, process.number)]
-        else:
+        if name not in seccomp.WAITING:
             return self._request(process, call)
+        if process in tree.opaque:
+            tree.find_children(process)  # before it collects them
         return []
 
     def _request(self, process: Process, call: Call) -> list[Entry]:
@@ -173,36 +158,6 @@ class HeldCalls:
         running = (process.pid for process in self.tree.all_running())
         member = next((p for p in running if _named(p, b"NSpgid", depth) == group), None)
         return None if member is None else group_of(member)
-
-
-def _flags_of_fork(call: Call) -> int | None:
-    """The flags of a call that starts a process: clone(2); None if it does not."""
-    match call.name:
-        case "fork":
-            flags = 0
-        case "vfork":
-            flags = seccomp.CLONE_VFORK
-        case "clone":
-            flags = call.arguments[0]
-        case "clone3":
-            flags = _flags_of_clone3(call)
-        case _:
-            return None
-    return None if flags & seccomp.CLONE_THREAD else flags
-
-
-def _flags_of_clone3(call: Call) -> int:
-    """The flags, the first field of struct clone_args: clone(2). A thread's if unreadable."""
-    try:
-        memory = posix.open("/proc/%d/mem" % call.tid, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return seccomp.CLONE_THREAD
-    try:
-        return kernel.integer(posix.pread(memory, 8, call.arguments[0]), 0, 8)
-    except (OSError, OverflowError):
-        return seccomp.CLONE_THREAD
-    finally:
-        posix.close(memory)
 
 
 def _one(process: Process | None) -> list[Process]:

@@ -25,20 +25,18 @@ class Process:
         "ended",
         "ended_at",
         "ending_signals",
-        "exits_with",
-        "forks",
-        "found",
         "handle",
         "key",
         "last_at",
         "last_kind",
+        "last_pid",
         "name_before",
         "number",
+        "origin",
         "pid",
         "reaped",
         "reaped_at",
         "status",
-        "vforks",
     )
 
     def __init__(self, number: int, pid: int, handle: int) -> None:
@@ -52,11 +50,10 @@ class Process:
         # before an exec, which changes both
         self.name_before = ""
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
-        # the rest of its calls that the kernel held for us
-        self.exits_with: int | None = None  # the exit code that it was about to exit with
+        # of its calls that the kernel held for us
         self.ending_signals: set[int] = set()  # that were sent to it, and had to end it
-        self.forks = self.found = 0  # calls that start a child, and the children that are known
-        self.vforks = False  # the last of these calls was vfork, or its like
+        self.last_pid = 0  # that was given by the time at which its end was seen
+        self.origin: kernel.Origin | None = None  # of a process that does not report
         # the rest serves the comparison by pid, in monotonic ns
         self.after = 0  # it was not started before that: until then, another had its pid
         self.began = 0  # it reports nothing before that, and gets no signal

@@ -41,6 +41,7 @@ def used() -> list[str]:
 # struct pidfd_info of linux/pidfd.h: its size, and offsets in it, in bytes
 _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
 _PF_FORKNOEXEC, _PF_SIGNALED = 0x40, 0x400  # linux/sched.h
+_FEW_PIDS = 10_000  # two that lie further apart may lie on both sides of the highest
 _CLOCK_BOOTTIME = 7  # linux/time.h
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -211,13 +212,17 @@ def exit_status(pidfd: int) -> int | None:
     """The wait status of a process that another process has reaped; None if it is not known."""
     if EXIT not in offered:
         return None
-    for _ in range(20):  # a bound: what reaps it may be kept from the processor for long
+    for attempt in range(500):  # a bound: what reaps it may be kept from the processor for long
         try:
             info = _info(pidfd, PIDFD_INFO_EXIT)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 return None
-            posix.sched_yield()  # it is being reaped, and the status is attached at the end of that
+            # it is being reaped, and the status is attached at the end of that
+            if attempt < 20:
+                posix.sched_yield()
+            else:
+                time.sleep(0.001)
             continue
         return integer(info, _STATUS) if integer(info, _MASK, 8) & PIDFD_INFO_EXIT else None
     return None
@@ -313,10 +318,51 @@ def state(pid: int) -> str:
     return b"".join(_stat(pid)[:1]).decode()
 
 
-def has_not_executed(pid: int) -> bool:
-    """Whether a process was forked and has executed no program since: PF_FORKNOEXEC."""
+def origin(pid: int) -> "Origin | None":
+    """Of a process; None if there is none."""
     fields = _stat(pid)
-    return bool(fields) and bool(int(fields[6]) & _PF_FORKNOEXEC)
+    return Origin(pid, fields) if len(fields) > 45 else None
+
+
+class Origin:
+    """What a process may have in common with one that it was forked from: proc_pid_stat(5)."""
+
+    __slots__ = ("forked", "image", "pid", "ticks")
+
+    def __init__(self, pid: int, fields: list[bytes]) -> None:
+        self.pid = pid
+        self.ticks = int(fields[19])  # when it was started, in steps of 0.01 s
+        # where its stack and its arguments begin, which is by chance for each program that is
+        # executed; () if we may not see it
+        places = (fields[25], fields[45])
+        self.image = () if b"0" in places else places
+        self.forked = bool(int(fields[6]) & _PF_FORKNOEXEC)  # and has executed nothing since
+
+    def is_fork_of(self, parent: "Origin", last_pid: int) -> bool:
+        """Whether it may have been forked by another, and has executed nothing since.
+
+        `last_pid` was given, to whatever process, when that other had ended; 0 if not known.
+        """
+        if not self.forked or not self.image or self.image != parent.image:
+            return False
+        if self.ticks < parent.ticks:
+            return False
+        if self.ticks == parent.ticks and _is_later(parent.pid, self.pid):
+            return False
+        return not last_pid or not _is_later(self.pid, last_pid)
+
+
+def last_pid() -> int:
+    """The pid that was given last: proc_loadavg(5); 0 if that cannot be read."""
+    try:
+        return int(contents("/proc/loadavg").split()[4])
+    except (OSError, IndexError):
+        return 0
+
+
+def _is_later(pid: int, other: int) -> bool:
+    """Whether a pid was surely given after another, some time ago at most: they are in order."""
+    return 0 < pid - other < _FEW_PIDS
 
 
 def _stat(pid: int) -> list[bytes]:

@@ -65,9 +65,7 @@ SENDS = "sends"
 # the call, its argument (prctl: the signal; alarm: seconds; setitimer: which): the kernel may send
 # a signal to it later
 ASKS = "asks"
-RAN_NOTHING = "ran nothing"  # (none): it is about to exit, and could not execute a program
 UNREADABLE = "unreadable"  # (none): it runs a program whose calls are not known, as of x32
-LOST = "lost"  # how many children it started, by its calls, that were not found as such
 ORDERED = "ordered"  # signal, via: sent to it for the caller
 GROUP_ORDERED = "group ordered"  # signal, via: sent for the caller to the group that it is in
 ENDED = "ended"  # wake-up of the supervisor, numbers of processes (its children) running then

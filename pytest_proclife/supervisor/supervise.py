@@ -95,7 +95,7 @@ class Supervisor:
         tree.live = request.live
         started = time.time()
         if request.seccomp:
-            tree.forking = set()
+            tree.witnessed = True
         try:
             result = start_main(request, streams, limits, tree, self.sending)
         except seccomp.Unavailable as reason:

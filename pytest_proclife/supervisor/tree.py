@@ -47,9 +47,10 @@ class Tree:
         self.living: dict[int, Process] = {}  # by pid, until it is reaped
         self.keys: dict[bytes, Process] = {}  # by a process's own name for itself
         self.opaque: set[Process] = set()  # living; they do not report what they start
-        # Of these, those whose children are to be looked for: all, unless the kernel holds the
-        # calls by which they fork, and wait for them.
-        self.forking: set[Process] = self.opaque
+        # True if the kernel holds system calls of the run until we have looked at them
+        self.witnessed = False
+        self.images: set[tuple[bytes, ...]] = set()  # of the programs that report, if it does
+        self.ended_opaque: list[Process] = []  # the same, in this order
         # ended; if the kernel does not tell when they are reaped. In the order of the next looks
         self.zombies: list[Process] = []
         self.next_look = 0.0  # at these, monotonic s
@@ -60,11 +61,6 @@ class Tree:
         self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
         self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
         self.live = False  # the caller looks at the run before it is over
-
-    @property
-    def witnessed(self) -> bool:
-        """True if the kernel holds system calls of the run until we have looked at them."""
-        return self.forking is not self.opaque
 
     @property
     def main(self) -> Process:
@@ -95,10 +91,6 @@ class Tree:
         if handle >= 0:
             self.handles[handle] = process
             self.living[pid] = process
-            if self.witnessed:
-                parent = self.living.get(kernel.pid_and_parent(handle)[1] or 0)
-                if parent is not None:
-                    parent.found += 1
             # edge-triggered: one event when it ends, one when it is reaped
             self.epoll.register(handle, select.EPOLLIN | select.EPOLLET)
         return process
@@ -269,6 +261,7 @@ class Tree:
             self.opaque.discard(process)
             if report.field(2) == _NEW:
                 self._note_limit(process)
+                self._note_image(process)
         elif kind == wire.STARTED and about is not None:
             about.announced.add(report.announcement)
             process.children.append(about)
@@ -367,9 +360,9 @@ class Tree:
         process.children = []
         if process in self.opaque:
             self.opaque.discard(process)
-            self.forking.discard(process)
-            if process.forks > process.found:
-                self.note(protocol.LOST, process, process.forks - process.found)
+            if self.witnessed:
+                process.last_pid = kernel.last_pid()
+                self.ended_opaque.append(process)
             self._look_at_last_program(process)
             self._note_limit(process)
             self.adopt()  # what it started has become our child by now
@@ -398,6 +391,9 @@ class Tree:
                 # the pid stays its own until we reap it, below
                 arguments = kernel.command_line(pid)
                 process = self._add(pid, posix.pidfd_open(pid), "orphan", arguments)
+                parent = self._parent_of_orphan(process.handle, pid)
+                if parent is not None:
+                    self._is_child(process, parent)
             if not process.ended:
                 return True  # its end comes with the next events, in its place among them
             _, status = posix.waitpid(pid, 0)
@@ -410,8 +406,8 @@ class Tree:
         """The processes that have to be looked at now and then, since nothing else tells."""
         if not self.witnessed:
             return self.opaque
-        # the program of a fork that was found before its exec is still to be seen
-        return self.forking | {process for process in self.opaque if process.name_before}
+        # a program that its parent's fork executes, if it does not show its beginning
+        return {process for process in self.opaque if process.name_before}
 
     def scan(self) -> None:
         """Look for children of the processes that do not report what they start."""
@@ -446,7 +442,6 @@ class Tree:
 
     def find_children(self, parent: Process | None, report: bool = True) -> None:
         """Take up the children that are not known; if they `report`, young ones may do so yet."""
-        found = False
         for child in kernel.children(posix.getpid() if parent is None else parent.pid):
             known = self.living.get(child)
             if known is not None and (kernel.PIDFS in kernel.offered or known.has_pid()):
@@ -461,9 +456,6 @@ class Tree:
                 continue
             may_report_yet = report and self._may_report_yet(handle, child, arguments, parent)
             self._take_up(child, handle, arguments, parent, may_report_yet)
-            found = True
-        if found and parent is not None and self.witnessed:
-            self.forking.discard(parent)
 
     def _take_up(
         self,
@@ -475,11 +467,13 @@ class Tree:
     ) -> Process:
         """A process that was found: a child of `parent`, or an orphan."""
         process = self._add(pid, handle, "fork" if may_report_yet else "found", arguments)
+        if parent is None and not self.cleans_up and _running([process]):
+            self.note(protocol.ADOPTED, process)
+        parent = parent or self._parent_of_orphan(handle, pid)
         if parent is not None:
             self._is_child(process, parent)
-        elif not self.cleans_up and _running([process]):
-            self.note(protocol.ADOPTED, process)
         if not may_report_yet:
+            process.origin = kernel.origin(pid) if self.witnessed else None
             process.arguments = arguments
             if parent is not None:
                 name = kernel.name(parent.pid)
@@ -523,16 +517,57 @@ class Tree:
             parent = None  # it has ended meanwhile
         return self._take_up(pid, handle, kernel.command_line(pid), parent)
 
-    def ran_nothing(self, process: Process) -> bool:
-        """Whether it is the child of a vfork that could not execute its program, and exits."""
-        parent = self.living.get(kernel.pid_and_parent(process.handle)[1] or 0)
-        forked = parent is not None and parent.vforks and not process.key
-        return forked and kernel.has_not_executed(process.pid)
+    def look_at_beginning(self, tid: int) -> None:
+        """Take up the process of a thread that has just begun, or note the program that has.
 
-    def note_orphan(self, process: Process) -> None:
-        """Note if it runs at this moment as a child of ours, since its parent has ended."""
-        if process is not self.main and kernel.pid_and_parent(process.handle)[1] == posix.getpid():
-            self.note(protocol.ADOPTED, process)
+        Not if it is a fork of one that reports: then it reports itself.
+        """
+        process = self.living.get(tid)
+        if process is not None and process.has_pid():
+            if process in self.opaque:
+                process.origin = kernel.origin(tid)
+                self.look_at_program(process)
+            return
+        if kernel.process_of_thread(tid) != tid:
+            return  # a thread of one that has begun before
+        self.receive_reports()  # who forked it may have begun to start processes unseen
+        parent_pid = kernel.parent(tid)
+        if parent_pid is None:
+            return
+        if parent_pid == posix.getpid():
+            origin = kernel.origin(tid)
+            reports = origin is None or origin.image in self.images
+        else:
+            parent = self.process_with(parent_pid)
+            reports = parent is not None and parent not in self.opaque
+        if not reports:
+            self.process_with(tid)
+
+    def _note_image(self, process: Process) -> None:
+        origin = kernel.origin(process.pid) if self.witnessed else None
+        if origin is not None and origin.image and process.has_pid():
+            self.images.add(origin.image)
+
+    def _parent_of_orphan(self, handle: int, pid: int) -> Process | None:
+        """Who had started a process that is a child of ours by now; None if it is not known.
+
+        It does not report and has ended, and the process may be a fork of no other such one.
+        """
+        if not self.witnessed:
+            return None
+        began, origin = kernel.started_at(handle), kernel.origin(pid)
+        if began is None or origin is None or kernel.pid_of(handle) != pid:
+            return None
+        running = _running(list(self.opaque))
+        ended = [process for process in self.opaque if process not in running]
+        for process in reversed(self.ended_opaque):
+            if (process.ended_at or began) < began:
+                break
+            ended.append(process)
+        able = [
+            p for p in ended if p.origin is not None and origin.is_fork_of(p.origin, p.last_pid)
+        ]
+        return able[0] if len(able) == 1 else None
 
     def _may_report_yet(
         self, handle: int, pid: int, arguments: tuple[str, ...], parent: Process | None
@@ -623,13 +658,12 @@ def _open_started(report: Report, sender: Process) -> int | None:
 
 
 def _status_of_calls(process: Process) -> int | None:
-    """The wait status that follows from the calls which were held; None if none does.
+    """The wait status that follows from the signals which were sent; None if none does.
 
     Only a signal from outside of the run, in the last microseconds, could change it.
     """
-    followed = [] if process.exits_with is None else [process.exits_with << 8]
-    followed += process.ending_signals
-    return followed[0] if len(followed) == 1 else None
+    signals = process.ending_signals
+    return next(iter(signals)) if len(signals) == 1 else None
 
 
 def _names_gone_program(report: Report) -> bool:

@@ -204,16 +204,6 @@ def test_what_exited_below_python_has_exited() -> None:
     assert log.run().processes[1].cause is Cause.UNKNOWN
 
 
-def test_children_that_were_started_and_not_found_are_missing() -> None:
-    log = Log()
-    shell = log.program(None, "/bin/sh")
-    log.add(protocol.LOST, shell.number, 2)
-    shell.ends(0)
-    log.main.returns()
-    (missing,) = witnessed(log).witness.missing
-    assert str(missing) == f"sh (pid {shell.pid}) started 2 more processes that were not seen"
-
-
 def test_a_program_whose_calls_cannot_be_read_is_missing() -> None:
     log = Log()
     program = log.program()

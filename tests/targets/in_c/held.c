@@ -5,7 +5,8 @@
  *     r(...)  as f, traced by this process: ptrace(2), each system call of it a stop
  *     t(...)  a thread; it is joined at the end of the process
  *     v, p    vfork; posix_spawn of `true`
- *     w, n, i wait for each child; look for one; ask for one without collecting it
+ *     w, n, i wait for each child; look for one; ask for one without collecting it: each only for
+ *             the thread's own, or it would take a stop of a traced child from its tracer
  *     k??     kill: m itself, p who started it, c the last child, g its group; with one of
  *             0, U (is caught), I (is ignored), T, K, S (of its child alone; SIGCONT follows)
  *     a, A    a timer that interrupts it each half millisecond; no more of it
@@ -148,14 +149,15 @@ static void run(const char *at, const char *end, struct place *place) {
             break;
         }
         case 'w':
-            while (wait(0) > 0 || errno == EINTR) errno = 0;
+            while (waitpid(-1, 0, __WNOTHREAD) > 0 || errno == EINTR) errno = 0;
             place->last = 0;
             break;
         case 'n':
-            if (waitpid(-1, 0, WNOHANG) == place->last) place->last = 0;
+            if (waitpid(-1, 0, WNOHANG | __WNOTHREAD) == place->last) place->last = 0;
             break;
         case 'i':
-            while (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) continue;
+            while (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | __WNOTHREAD) < 0 && errno == EINTR)
+                continue;
             break;
         case 'k':
             send(place, at[1], number_of(at[2]));

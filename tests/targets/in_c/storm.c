@@ -1,6 +1,7 @@
 /* Bounded storms: storm WHAT COUNT. Exits with 0 if nothing went wrong that it can see itself. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,36 @@ static int interrupted(int count) {
     return 0;
 }
 
+static void *in_thread(void *argument) {
+    for (;;) pause();
+    return argument;
+}
+
+/* Processes that fork, and then exit with a thread that waits, while a timer interrupts them. */
+static int exits(int count) {
+    struct sigaction action = {.sa_handler = on_signal}; /* without SA_RESTART */
+    sigaction(SIGALRM, &action, 0);
+    int failed = 0;
+    for (int i = 0; i < count; i++) {
+        pid_t pid = fork(), child;
+        int status;
+        if (pid == 0) {
+            pthread_t thread;
+            pthread_create(&thread, 0, in_thread, 0);
+            struct itimerval every = {{0, 200}, {0, 200}};
+            setitimer(ITIMER_REAL, &every, 0);
+            if ((child = fork()) == 0) _exit(7);
+            if (child < 0) _exit(2);
+            while (waitpid(child, &status, 0) != child) continue;
+            _exit(3);
+        }
+        while (waitpid(pid, &status, 0) != pid) continue;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 3) failed++;
+    }
+    printf("failed %d\n", failed);
+    return failed;
+}
+
 /* A sender is killed, or stopped and continued, while its own calls are held. */
 static int senders(int count) {
     for (int i = 0; i < count; i++) {
@@ -69,5 +100,6 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "ignored")) return ignored(count);
     if (!strcmp(what, "interrupted")) return interrupted(count);
     if (!strcmp(what, "senders")) return senders(count);
+    if (!strcmp(what, "exits")) return exits(count);
     return 64;
 }
