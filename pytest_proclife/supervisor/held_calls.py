@@ -84,6 +84,7 @@ class HeldCalls:
             return self._request(process, call)
         if process in tree.opaque:
             tree.find_children(process)  # before it collects them
+            tree.adopt()  # what those had started, before this one ends too
         return []
 
     def _request(self, process: Process, call: Call) -> list[Entry]:

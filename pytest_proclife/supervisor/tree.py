@@ -522,6 +522,7 @@ class Tree:
 
         Not if it is a fork of one that reports: then it reports itself.
         """
+        self.adopt()  # orphans, before another that may have started them ends too
         process = self.living.get(tid)
         if process is not None and process.has_pid():
             if process in self.opaque:
