@@ -37,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     own, command = _split(arguments) if arguments[:1] == ["run"] else (arguments, [])
     namespace = parser.parse_args(own)
+    if namespace.version:
+        from importlib.metadata import version  # at first use: it takes some milliseconds
+
+        print(f"proclife {version('pytest-proclife')}")
+        return 0
     if namespace.verb is None:
         parser.print_help(sys.stderr)
         return FAILED
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a program in a real main process and say why each process of it ended.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="store_true", help="show the version, and exit")
     verbs = parser.add_subparsers(dest="verb", parser_class=_Parser)
     run = verbs.add_parser(
         "run",

@@ -16,7 +16,14 @@ from pytest_proclife.analysis.log import count_processes, process_number
 from pytest_proclife.durations import check_seconds
 from pytest_proclife.errors import RunOver, RunTimeout, SupervisorLost
 from pytest_proclife.options import Options
-from pytest_proclife.records import MULTIPROCESSING_KINDS, Ending, ProcessRecord, Role, Run
+from pytest_proclife.records import (
+    MULTIPROCESSING_KINDS,
+    Ending,
+    ProcessRecord,
+    Role,
+    Run,
+    signal_number,
+)
 from pytest_proclife.render.process import describe, waiting_for
 from pytest_proclife.render.text import plain, seconds
 from pytest_proclife.session import Session, SharedSession
@@ -60,7 +67,7 @@ class ChildrenStarted:
 
     def __post_init__(self) -> None:
         if type(self.count) is not int or self.count < 0:
-            raise ValueError(f"n is a number of children, 0 or more, not {self.count!r}")
+            raise ValueError(f"n must be a number of children, 0 or more, not {self.count!r}")
 
     @property
     def failure(self) -> str:
@@ -101,10 +108,14 @@ class OutputWritten:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise TypeError(f"pattern is a regular expression for text, not {self.pattern!r}")
-        re.compile(self.pattern)  # raises re.error
+            raise TypeError(f"pattern must be a regular expression for text, not {self.pattern!r}")
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            wrong = f"pattern is not a regular expression: {error} in {self.pattern!r}"
+            raise ValueError(f"{wrong} (re.escape() is for a text as it is)") from None
         if type(self.times) is not int or self.times < 1:
-            raise ValueError(f"times is a number, 1 or more, not {self.times!r}")
+            raise ValueError(f"times must be a number, 1 or more, not {self.times!r}")
 
     @property
     def text(self) -> str:
@@ -149,7 +160,7 @@ class PredicateHolds:
 
     def __post_init__(self) -> None:
         if not callable(self.predicate):
-            raise TypeError(f"predicate is called with a snapshot; {self.predicate!r} cannot be")
+            raise TypeError(f"predicate must be a function of a snapshot, not {self.predicate!r}")
 
     @property
     def failure(self) -> str:
@@ -282,13 +293,14 @@ class RunningMain:
     # --- signals
 
     def send_signal(
-        self, sig: int, process: ProcessRecord | None = None, group: bool = False
+        self, sig: int | str, process: ProcessRecord | None = None, group: bool = False
     ) -> None:
         """Send a signal to main, to a process of a snapshot, or to its whole process group.
 
-        It goes to this very process, never to another that has its pid by now. Raises
-        ProcessLookupError if it has ended, ValueError for a process of another run,
-        PermissionError if the system refuses, and for the group of the caller itself.
+        `sig` is a name ("SIGTERM") or a number. It goes to this very process, never to another that
+        has its pid by now. Raises ValueError for an unknown signal or a process of another run,
+        ProcessLookupError if it has ended, PermissionError if the system refuses, and for the group
+        of the caller itself.
         """
         self._send(sig, process, group, "send_signal()")
 
@@ -305,14 +317,13 @@ class RunningMain:
         self._send(signals.SIGKILL, process, group, "kill()")
 
     def _send(self, sig: object, process: ProcessRecord | None, group: bool, via: str) -> None:
-        if not isinstance(sig, int) or isinstance(sig, bool) or sig not in signals.valid_signals():
-            raise ValueError(f"{sig!r} is not a signal")
+        sent = signal_number(sig)
         self._check_owner()
         number = 0 if process is None else self._number(process)
         outcome = protocol.GONE
         if not self._session.over:
             spared = os.getpgrp() if group else None
-            outcome = self._shared.send_signal(number, int(sig), via, spared)
+            outcome = self._shared.send_signal(number, sent, via, spared)
         name = "main" if process is None else str(process)
         if outcome == protocol.GONE:
             raise ProcessLookupError(f"{via}: {name} has ended\n\n{self.snapshot()}")
@@ -323,7 +334,7 @@ class RunningMain:
     def _number(self, process: object) -> int:
         """The number in the log of a process that runs, as far as its snapshot knows."""
         if not isinstance(process, ProcessRecord):
-            expected = "process is one process of a snapshot (main.snapshot().main)"
+            expected = "process must be one process of a snapshot (main.snapshot().main)"
             raise TypeError(f"{expected}, not {process!r}")
         run = process.run
         if (run.main.pid, run.started_at) != (self.pid, self._session.started_at):

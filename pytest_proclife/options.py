@@ -38,8 +38,9 @@ class Options:
         if self.start_method is not None:
             check_start_method(self.start_method)
         check_seconds("linger", self.linger)
-        if not isinstance(self.seccomp, bool):
-            raise ValueError(f"seccomp must be True or False, not {self.seccomp!r}")
+        for name in ("seccomp", "allow_timeout"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {value!r}")
 
 
 def check_start_method(name: object) -> str:
@@ -47,4 +48,4 @@ def check_start_method(name: object) -> str:
     if name in START_METHODS:
         return str(name)
     known = ", ".join(START_METHODS)
-    raise ValueError(f"unknown start method {name!r}: this platform has {known}")
+    raise ValueError(f"unknown start method {name!r}: it must be one of {known}")

@@ -71,6 +71,7 @@ START_METHODS = ("fork", "spawn", "forkserver")
 HELPER_KINDS = frozenset({"resource_tracker", "forkserver"})
 MULTIPROCESSING_KINDS = frozenset({"process", "pool_worker", "executor_worker", "manager"})
 
+_SHOWN = 60  # characters of a wrong value in a message
 _LISTED = 20  # names or pids in the message of a KeyError
 
 
@@ -80,6 +81,20 @@ def signal_name(number: int) -> str:
         return signals.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def signal_number(given: object) -> int:
+    """The number of a signal that is given by its name or number. ValueError if it is neither."""
+    if isinstance(given, str) and given in signals.Signals.__members__:
+        return int(signals.Signals[given])
+    if isinstance(given, int) and not isinstance(given, bool) and 0 < given < signals.NSIG:
+        return int(given)
+    text = repr(given)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    raise ValueError(
+        f"unknown signal {shown}: pass a name such as 'SIGTERM', or a number from 1 to "
+        f"{signals.NSIG - 1}"
+    )
 
 
 # --- why a cause is unknown, and what was not seen
@@ -746,6 +761,31 @@ class Run:
             pids += ", ..."
         raise KeyError(f"{len(found)} processes are named {name!r} (pids {pids})")
 
+    def find(
+        self,
+        name: str | None = None,
+        *,
+        kind: str | None = None,
+        cause: Cause | str | None = None,
+        daemon: bool | None = None,
+    ) -> tuple[ProcessRecord, ...]:
+        """All processes with this name, kind, cause and daemon flag, in start order.
+
+        None stands for any. Main and helpers count. There may be none: an empty tuple. ValueError
+        for a kind or a cause that there is not.
+        """
+        for what, value, known in (("kind", kind, KINDS), ("cause", cause, tuple(Cause))):
+            if value is not None and value not in known:
+                raise ValueError(f"unknown {what} {value!r}: it must be one of {', '.join(known)}")
+        return tuple(
+            process
+            for process in self.processes
+            if name in (None, process.name)
+            and kind in (None, process.kind)
+            and cause in (None, process.cause)
+            and (daemon is None or process.daemon is daemon)
+        )
+
     def __iter__(self) -> Iterator[ProcessRecord]:
         return iter(self.processes)
 
@@ -758,6 +798,12 @@ class Run:
         from pytest_proclife.render.timeline import render
 
         return render(self)
+
+    def _repr_html_(self) -> str:
+        """The picture of the run, which a notebook shows if it is the value of a cell."""
+        from pytest_proclife.render.picture import image
+
+        return image(self)
 
     def timeline(
         self, *, rows: int | None = 40, columns: int = 80, color: bool = False, ascii: bool = False

@@ -15,7 +15,7 @@ from pytest_proclife.options import Options
 from pytest_proclife.records import MissingKind, Run
 from pytest_proclife.render.process import waiting_for
 from pytest_proclife.session import Session, opened_input, request_for
-from pytest_proclife.target import Program, Target, resolve
+from pytest_proclife.target import Program, Target, environment_of, input_of, resolve
 
 
 def run(
@@ -72,6 +72,7 @@ def start(
     kwargs: Mapping[str, Any] | None = None,
     *,
     start_method: str | None = None,
+    timeout: float | None = TIMEOUT,
     linger: float = LINGER,
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
@@ -80,15 +81,20 @@ def start(
 ) -> RunningMain:
     """Start a target in a real main process, to act on it while it runs.
 
-    The arguments are those of `run()`. Main runs until it exits or is killed; leaving the
-    context of the RunningMain ends every process of the run. The default timeout of its waits is
-    30 seconds.
+    The arguments are those of `run()`, but for `timeout`, which is the default timeout of the
+    waits, in seconds, None for no limit. Main runs until it exits or is killed; leaving the context
+    of the RunningMain ends every process of the run.
 
     Raises TargetError, ValueError, SeccompUnavailable and SupervisorLost as `run()` does.
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
     options = Options(
-        program=program, start_method=start_method, linger=linger, seccomp=seccomp, live=True
+        program=program,
+        start_method=start_method,
+        timeout=timeout,
+        linger=linger,
+        seccomp=seccomp,
+        live=True,
     )
     _warn_of_polling()
     return observe_running(options)
@@ -124,9 +130,9 @@ def open_session(options: Options) -> Session:
     if options.seccomp and backend.name != "pidfd":
         why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
         raise SeccompUnavailable(f"the second witness cannot be had here: {why}")
-    with opened_input(options.program.input) as stdin:
-        # first, since it may raise TypeError, and the launch of a notebook has a folder to remove
-        env = {os.fsencode(k): os.fsencode(v) for k, v in options.program.environment.items()}
+    # first, since they may raise, and the launch of a notebook has a folder to remove
+    env, input = environment_of(options.program), input_of(options.program)
+    with opened_input(input) as stdin:
         launch = resolve(options.program)
         request = request_for(launch, options, env)
         return Session(backend, launch, request, options.streams or (stdin.fileno(),))

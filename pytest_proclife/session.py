@@ -79,7 +79,7 @@ def _umask() -> int:
     return int(umask.split()[0], 8) if umask else 0o022
 
 
-def opened_input(input: str | bytes | None) -> IO[bytes]:
+def opened_input(input: bytes | None) -> IO[bytes]:
     """A file to read the input from; an empty one for None."""
     if input is None:
         return open(os.devnull, "rb")
@@ -88,7 +88,7 @@ def opened_input(input: str | bytes | None) -> IO[bytes]:
         file = os.fdopen(os.memfd_create("proclife-input"), "w+b")
     else:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(input.encode() if isinstance(input, str) else input)
+    file.write(input)
     file.flush()
     file.seek(0)
     return file

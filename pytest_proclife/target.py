@@ -79,12 +79,17 @@ class Launch:
 
 def resolve(program: Program) -> Launch:
     """Decide how the target is executed. TargetError if it cannot be."""
-    target, cwd = program.target, program.folder
+    target = program.target
+    if program.cwd is not None and not isinstance(program.cwd, str | os.PathLike):
+        raise TargetError(f"cwd must be the path of a folder, or None, not {program.cwd!r}")
+    cwd = program.folder
     if not os.path.isdir(cwd):
         raise TargetError(f"cwd is not a folder: {cwd!r}")
     args, kwargs = _given_args(program.args), _given_kwargs(program.kwargs)
     if kwargs and not callable(target):
-        raise TargetError("kwargs are for a callable; a program takes strings in args")
+        raise TargetError(
+            "kwargs are for a callable: pass a program's arguments as strings in args"
+        )
     if isinstance(target, Module):
         _check_module(target.name, cwd, program.environment)
         return _python("module", target.name, ["-m", target.name], args)
@@ -103,15 +108,47 @@ def resolve(program: Program) -> Launch:
     )
 
 
+def environment_of(program: Program) -> dict[bytes, bytes]:
+    """Main's environment, but for what the recorder needs. TargetError if it cannot be one."""
+    given: object = program.environment
+    if not isinstance(given, Mapping):
+        raise TargetError(
+            "env must be a dict with strings as its keys and values, such as "
+            f"{{**os.environ, 'DEBUG': '1'}}, not {given!r}"
+        )
+    encoded = {}
+    for name, value in given.items():
+        if not isinstance(name, str | bytes) or {*b"=\0"} & {*os.fsencode(name)}:
+            raise TargetError(
+                f"a name in env must be a string without '=' and NUL characters, not {name!r}"
+            )
+        if not isinstance(value, str | bytes | os.PathLike):
+            raise TargetError(f"env[{name!r}] must be a string, not {value!r}: pass str() of it")
+        if b"\0" in os.fsencode(value):
+            raise TargetError(f"env[{name!r}] cannot hold a NUL character: {value!r}")
+        encoded[os.fsencode(name)] = os.fsencode(value)
+    return encoded
+
+
+def input_of(program: Program) -> bytes | None:
+    """Main's standard input, None for an empty one. TargetError if it is not text or bytes."""
+    given: object = program.input
+    if isinstance(given, str):
+        return given.encode()
+    if given is None or isinstance(given, bytes | bytearray | memoryview):
+        return given if given is None else bytes(given)
+    raise TargetError(f"input must be a string, bytes or None, not {given!r}")
+
+
 _ANY_VALUES = ": pass str() of it, or run a callable, which takes any values that can be pickled"
 
 
 def _given_args(args: object) -> tuple[Any, ...]:
     """The arguments, one by one. A string would be taken apart into its characters."""
     if isinstance(args, str | bytes | bytearray | memoryview | os.PathLike):
-        raise TargetError(f"args is a list or a tuple: pass [{args!r}], not {args!r}")
+        raise TargetError(f"args must be a list or a tuple, not {args!r}: pass [{args!r}]")
     if isinstance(args, Mapping | Set) or not isinstance(args, Iterable):
-        raise TargetError(f"args is a list or a tuple, not {args!r}")
+        raise TargetError(f"args must be a list or a tuple, not {args!r}")
     return tuple(args)
 
 
@@ -119,7 +156,7 @@ def _given_kwargs(kwargs: object) -> Mapping[str, Any]:
     if kwargs is None:
         return {}
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise TargetError(f"kwargs is a dict with strings as its keys, not {kwargs!r}")
+        raise TargetError(f"kwargs must be a dict with strings as its keys, not {kwargs!r}")
     return kwargs
 
 
@@ -243,11 +280,20 @@ def _importable(function: Callable[..., Any]) -> tuple[str, str]:
         raise TargetError(
             f"{function!r} has no name to import it by: pass a function at the top of a module"
         )
-    if "<lambda>" in name or "<locals>" in name:
-        what = "a lambda" if "<lambda>" in name else f"the local function {name}"
+    if "<lambda>" in name:
         raise TargetError(
-            f"{what} of {module} cannot be imported by another process: "
+            f"the target is a lambda of {module}, which another process cannot import by its name: "
+            "write it as a function (`def`) at the top level of a module"
+        )
+    if "<locals>" in name:
+        raise TargetError(
+            f"the local function {name} of {module} cannot be imported by another process: "
             "move it to the top level of its module"
+        )
+    if inspect.ismethod(function) and not isinstance(function.__self__, type):
+        raise TargetError(
+            f"the target is the method {name} of an object of {module}, which main does not have: "
+            "pass a function that makes the object and calls the method"
         )
     if module == "__main__":
         raise TargetError(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import lives
@@ -29,6 +30,11 @@ def proclife(*words: str, input: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROCLIFE, *words], input=input, capture_output=True, text=True, timeout=60
     )
+
+
+def test_it_has_a_version() -> None:
+    done = proclife("--version")
+    assert (done.returncode, done.stdout) == (0, f"proclife {version('pytest-proclife')}\n")
 
 
 def test_the_streams_are_passed_through_and_the_timeline_goes_to_standard_error(

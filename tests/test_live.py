@@ -228,20 +228,36 @@ def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
             one.terminate(stranger)
 
 
-@pytest.mark.parametrize("sig", [0, 1000, -15, True, 15.0, "SIGTERM", None, []])
+@pytest.mark.parametrize("sig", [0, 1000, -15, True, 15.0, "TERM", None, []])
 def test_what_is_no_signal_is_not_sent(sig: Any) -> None:
     with pytest_proclife.start(blocking.block) as main:
-        with pytest.raises(ValueError, match="is not a signal"):
+        with pytest.raises(ValueError, match="unknown signal"):
             main.send_signal(sig)
         assert main.snapshot().main.requests == ()
+
+
+def test_a_signal_can_be_given_by_its_name() -> None:
+    with pytest_proclife.start(blocking.block, timeout=20) as main:
+        main.send_signal("SIGTERM")
+        run = main.wait()
+    assert [request.signal for request in run.main.requests] == ["SIGTERM"]
+    assert run.main.cause == "terminated"
+
+
+def test_the_default_timeout_of_the_waits_is_that_of_start() -> None:
+    with pytest_proclife.start(blocking.block, timeout=0.05) as main:
+        with pytest.raises(RunTimeout, match=r"main did not end within 0\.05 s"):
+            main.wait()
+        with pytest.raises(RunTimeout, match=r"within 0\.01 s"):
+            main.wait_for_children(3, timeout=0.01)
 
 
 @pytest.mark.parametrize("process", [4711, "MainProcess", [], (None,)])
 def test_what_is_no_process_gets_no_signal(process: Any) -> None:
     with pytest_proclife.start(blocking.block) as main:
-        with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not "):
+        with pytest.raises(TypeError, match=r"must be one process of a snapshot .*, not "):
             main.terminate(process)
-        with pytest.raises(TypeError, match=r"is one process of a snapshot .*, not <Run of"):
+        with pytest.raises(TypeError, match=r"must be one process of a snapshot .*, not <Run of"):
             main.terminate(main.snapshot())  # type: ignore[arg-type]
         assert main.snapshot().main.requests == ()
 

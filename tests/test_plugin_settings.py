@@ -130,8 +130,8 @@ def test_a_marker_of_none_leaves_the_method_to_the_program(suite: pytest.Pyteste
         ("timeout", "-1", "timeout must be a number of seconds, 0 or more, not -1.0"),
         ("timeout", "nan", "timeout must be a number of seconds, 0 or more, not nan"),
         ("linger", "inf", "linger must be a number of seconds, 0 or more, not inf"),
-        ("start_methods", "thread", "unknown start method 'thread': this platform has fork, *"),
-        ("start_methods", "all,fork", "unknown start method 'all': this platform has fork, *"),
+        ("start_methods", "thread", "unknown start method 'thread': it must be one of fork, *"),
+        ("start_methods", "all,fork", "unknown start method 'all': it must be one of fork, *"),
     ],
 )
 def test_a_bad_value_is_a_usage_error(
@@ -155,8 +155,8 @@ def test_a_bad_value_is_a_usage_error(
         ("timeout=True", "timeout must be a number of seconds, 0 or more, not True"),
         ("linger=None", "linger must be a number of seconds, 0 or more, not None"),
         ("linger=-0.1", "linger must be a number of seconds, 0 or more, not -0.1"),
-        ("start_methods='thread'", "unknown start method 'thread': this platform has fork, *"),
-        ("start_methods=['fork', 3]", "unknown start method 3: this platform has fork, *"),
+        ("start_methods='thread'", "unknown start method 'thread': it must be one of fork, *"),
+        ("start_methods=['fork', 3]", "unknown start method 3: it must be one of fork, *"),
         ("start_methods=()", 'start_methods must be "all", a name or several names, not ()'),
         ("start_methods=3", 'start_methods must be "all", a name or several names, not 3'),
         ("5", "the marker proclife takes keyword arguments only, not 5"),
@@ -201,8 +201,79 @@ def test_a_marker_on_a_test_without_the_fixture_is_an_error(suite: pytest.Pytest
     result = suite.runpytest("-Werror")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["test_bad.py::test_it: it has the marker proclife and does not use the fixture proclife"]
+        ["test_bad.py::test_it: it has the marker proclife, but no argument proclife: *"]
     )
+
+
+def test_a_marker_is_too_late_for_a_fixture_that_the_test_asks_for_itself(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        test_bad="""
+        import pytest
+
+        @pytest.mark.proclife(timeout=5)
+        def test_it(request):
+            request.getfixturevalue("proclife")
+        """
+    )
+    result = suite.runpytest("-Werror")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*but no argument proclife: *getfixturevalue() would get it too *"]
+    )
+
+
+def test_the_markers_and_fixtures_are_listed(suite: pytest.Pytester) -> None:
+    markers = suite.runpytest("--markers").outlines
+    assert [line.partition("(")[0] for line in markers if "proclife" in line] == [
+        "@pytest.mark.proclife",
+        "@pytest.mark.proclife_guard",
+        "@pytest.mark.proclife_points",
+    ]
+    suite.runpytest("--fixtures").stdout.fnmatch_lines(
+        [
+            "proclife -- *",
+            "proclife_module [[]module scope[]] -- *",
+            "proclife_session [[]session scope[]] -- *",
+        ]
+    )
+
+
+def test_an_exercise_that_pytest_runs_names_the_commands_for_it(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        exercise="""
+        import pytest
+
+        @pytest.mark.proclife_points(1)
+        def test_it(submission):
+            assert submission.run().exitcode == 0
+        """
+    )
+    result = suite.runpytest("-Werror", "exercise.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["exercise.py is an exercise, *: run `proclife check exercise.py ANSWER`, *"]
+    )
+
+
+def test_a_fixture_submission_of_another_suite_is_its_own(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+        import pytest
+
+        @pytest.fixture
+        def submission():
+            return 5
+
+        @pytest.mark.proclife_points(1)
+        def test_it(submission):
+            assert submission == 5
+
+        @pytest.mark.parametrize("submission", [6])
+        def test_parameter(submission):
+            assert submission == 6
+    """)
+    suite.runpytest("-Werror", "--strict-markers").assert_outcomes(passed=2)
 
 
 def test_a_modules_marker_is_for_those_that_use_the_fixture(suite: pytest.Pytester) -> None:
@@ -236,7 +307,7 @@ UNITTEST = """
 @pytest.mark.parametrize(
     ("fixtures", "arguments", "words"),
     [
-        ("", "timeout=5", "it has the marker proclife and does not use the fixture proclife"),
+        ("", "timeout=5", "it has the marker proclife, but no argument proclife: *"),
         ("@pytest.mark.usefixtures('proclife')", "timeout='x'", "*timeout must be a number*"),
         ("@pytest.mark.usefixtures('proclife')", "start_methods='all'", "start_methods is for *"),
     ],

@@ -445,7 +445,9 @@ def local() -> Callable[[], None]:
     [
         ("no_such_script.py", (), {}, "no such script: 'no_such_script.py' (looked in "),
         ("gunicorn app:app", (), {}, "a command is a list of strings"),
-        (lambda: None, (), {}, "a lambda of test_run cannot be imported by another process"),
+        (lambda: None, (), {}, "the target is a lambda of test_run, which another process cannot"),
+        (Path.cwd, (), {"env": {"A": 1}}, "env['A'] must be a string, not 1: pass str() of it"),
+        (Path().exists, (), {}, "the target is the method Path.exists of an object of pathlib"),
         (local(), (), {}, "move it to the top level of its module"),
         (importable.original, (), {}, "a decorator replaced it?"),
         (importable.show, (threading.Lock(),), {}, "cannot be pickled"),
@@ -458,17 +460,28 @@ def local() -> Callable[[], None]:
         (Code("pass"), (1,), {}, "an argument of a program must be a string, not 1: pass str()"),
         (Code("pass"), (b"a",), {}, "an argument of a program must be a string, not b'a'"),
         (Code("pass"), ("\ud800",), {}, "an argument of a program cannot be encoded"),
-        (Code("pass"), "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
-        (Code("pass"), b"abc", {}, "args is a list or a tuple: pass [b'abc'], not b'abc'"),
-        (Code("pass"), Path("abc"), {}, "args is a list or a tuple: pass "),
-        (importable.show, "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
-        (["true"], "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
-        (Module("platform"), "abc", {}, "args is a list or a tuple: pass ['abc'], not 'abc'"),
-        (importable.show, 5, {}, "args is a list or a tuple, not 5"),
-        (importable.show, None, {}, "args is a list or a tuple, not None"),
-        (importable.show, {"a": 1}, {}, "args is a list or a tuple, not {'a': 1}"),
-        (importable.show, (), {"kwargs": ["a"]}, "kwargs is a dict with strings as its keys"),
-        (importable.show, (), {"kwargs": {5: 1}}, "kwargs is a dict with strings as its keys"),
+        (Code("pass"), "abc", {}, "args must be a list or a tuple, not 'abc': pass ['abc']"),
+        (Code("pass"), b"abc", {}, "args must be a list or a tuple, not b'abc': pass [b'abc']"),
+        (Code("pass"), Path("abc"), {}, "args must be a list or a tuple, not "),
+        (importable.show, "abc", {}, "args must be a list or a tuple, not 'abc': pass ['abc']"),
+        (["true"], "abc", {}, "args must be a list or a tuple, not 'abc': pass ['abc']"),
+        (Module("platform"), "abc", {}, "args must be a list or a tuple, not 'abc': pass ['abc']"),
+        (importable.show, 5, {}, "args must be a list or a tuple, not 5"),
+        (importable.show, None, {}, "args must be a list or a tuple, not None"),
+        (importable.show, {"a": 1}, {}, "args must be a list or a tuple, not {'a': 1}"),
+        (importable.show, (), {"kwargs": ["a"]}, "kwargs must be a dict with strings as its keys"),
+        (importable.show, (), {"kwargs": {5: 1}}, "kwargs must be a dict with strings as its keys"),
+        (
+            Code("pass"),
+            (),
+            {"env": ["A=1"]},
+            "env must be a dict with strings as its keys and values",
+        ),
+        (Code("pass"), (), {"env": {5: "1"}}, "a name in env must be a string without '=' and NUL"),
+        (Code("pass"), (), {"env": {"A=B": "1"}}, "not 'A=B'"),
+        (Code("pass"), (), {"env": {"A": "\0"}}, "env['A'] cannot hold a NUL character: '\\x00'"),
+        (Code("pass"), (), {"input": 5}, "input must be a string, bytes or None, not 5"),
+        (Code("pass"), (), {"cwd": 5}, "cwd must be the path of a folder, or None, not 5"),
         (b"ok.py", (), {}, "a target must be a callable, a path, a list of strings"),
         ("a\0.py", (), {}, "the path of a script cannot hold a NUL"),
         (Code("a\0"), (), {}, "the text of Code cannot hold a NUL"),
@@ -514,18 +527,20 @@ def test_a_script_whose_name_looks_like_an_option_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start_method": "thread"}, "unknown start method 'thread': this platform has fork"),
+        ({"start_method": "thread"}, "unknown start method 'thread': it must be one of fork"),
         ({"timeout": -1}, "timeout must be a number of seconds, 0 or more, or None, not -1"),
         ({"timeout": float("nan")}, "timeout must be a number of seconds"),
         ({"timeout": "5"}, "timeout must be a number of seconds, 0 or more, or None, not '5'"),
         ({"linger": None}, "linger must be a number of seconds, 0 or more, not None"),
         ({"linger": -0.5}, "linger must be a number of seconds, 0 or more, not -0.5"),
+        ({"seccomp": 1}, "seccomp must be True or False, not 1"),
+        ({"allow_timeout": "yes"}, "allow_timeout must be True or False, not 'yes'"),
     ],
 )
 def test_an_argument_that_makes_no_sense_is_a_value_error(
     options: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"number|method") as caught:
+    with pytest.raises(ValueError, match=r"must be") as caught:
         pytest_proclife.run(Code("pass"), **options)
     assert words in str(caught.value)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal as signals
 from collections.abc import Iterable
 
 from pytest_proclife.errors import LifecycleError
-from pytest_proclife.records import Joined, ProcessRecord, Run, signal_name
+from pytest_proclife.records import Joined, ProcessRecord, Run, signal_name, signal_number
 
 _REPR = 60  # characters of what was given instead
 
@@ -28,7 +27,10 @@ def records(given: object) -> tuple[ProcessRecord, ...]:
         if not isinstance(process, ProcessRecord):
             raise TypeError(f"{_PASS}, not {_shown(process)}")
     if not found:
-        raise LifecycleError("no processes given: the assertion would prove nothing")
+        raise LifecycleError(
+            "no processes given: the assertion would prove nothing; "
+            f"p must be a process, or several, not {_shown(given)}"
+        )
     for process in found[1:]:
         _of_one_run(found[0], process)
     return tuple({process.id: process for process in found}.values())
@@ -96,16 +98,7 @@ def exit_code(code: object, name: str = "code", least: int = 0) -> int | None:
 def signal_named(signal: object) -> str | None:
     """The name of a signal that is given by its name or number."""
     __tracebackhide__ = True
-    if signal is None:
-        return None
-    if isinstance(signal, str) and signal in signals.Signals.__members__:
-        return signal_name(signals.Signals[signal])
-    if isinstance(signal, int) and not isinstance(signal, bool) and 0 < signal < signals.NSIG:
-        return signal_name(signal)
-    raise ValueError(
-        f"unknown signal {_shown(signal)}: pass a name such as 'SIGTERM', or a number from 1 to "
-        f"{signals.NSIG - 1}"
-    )
+    return None if signal is None else signal_name(signal_number(signal))
 
 
 def pattern(match: object) -> re.Pattern[str] | None:

@@ -113,10 +113,6 @@ class _Plugin:
         self.root = root
         self.reporter = reporter
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        text = f"{MARKER}(n, name=, visibility=, tags=): what the test is worth"
-        config.addinivalue_line("markers", text)
-
     @pytest.fixture(scope="session", name="submission")
     def submitted(self) -> Iterator[submission.Submission]:
         """The student's program: a target for proclife.run and start, its source, its functions."""

@@ -27,6 +27,10 @@ _POLLING = pytest.StashKey[bool]()  # a worker's line was written
 _GUARD = ("guard", "guard_wait", "guard_keep", "guard_baseline", "guard_write_baseline")
 _NO_SETTING = "proclife_guard_write_baseline"  # an option alone
 _GUARD_MARKER = "proclife_guard(allow=..., reason=...): processes that the test may leak"
+_POINTS_MARKER = (
+    "proclife_points(n, name=, visibility=, tags=): what a test of an exercise is worth; "
+    "`proclife check` and `proclife grade` run exercises"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,6 +101,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.addinivalue_line("markers", _GUARD_MARKER)
+    config.addinivalue_line("markers", _POINTS_MARKER)
     if any(_is_given(config, name) for name in _DEFAULTS):
         from pytest_proclife.plugin import settings
 
@@ -146,6 +151,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from pytest_proclife.plugin import settings
 
         settings.parametrize(metafunc)
+    elif "submission" in metafunc.fixturenames:
+        from pytest_proclife.plugin import settings
+
+        settings.check_exercise(metafunc)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -177,13 +186,29 @@ def pytest_testnodedown(node: Any) -> None:
 @pytest.fixture
 def proclife(request: pytest.FixtureRequest) -> Iterator[Proclife]:
     """Run programs in real main processes, with the test's defaults; ends them with the test."""
+    yield from _proclife_of(request)
+
+
+@pytest.fixture(scope="module")
+def proclife_module(request: pytest.FixtureRequest) -> Iterator[Proclife]:
+    """As `proclife`, for fixtures of module scope; ends its programs with the module's tests."""
+    yield from _proclife_of(request)
+
+
+@pytest.fixture(scope="session")
+def proclife_session(request: pytest.FixtureRequest) -> Iterator[Proclife]:
+    """As `proclife`, for fixtures of session scope; ends its programs with the session."""
+    yield from _proclife_of(request)
+
+
+def _proclife_of(request: pytest.FixtureRequest) -> Iterator[Proclife]:
     from pytest_proclife.plugin import fixture, report
 
     manager = request.config.pluginmanager
     if not manager.has_plugin(report.__name__):  # its hooks cost nothing before the first use
         manager.register(report, report.__name__)
     runner = fixture.Proclife(request.node, start_method=getattr(request, "param", None))
-    report.show_on_failure(request.node, runner)
+    report.show_on_failure(request.node, str(request.fixturename), runner)
     yield runner
     runner.close()
 
@@ -195,7 +220,8 @@ class Hooks:
     def pytest_proclife_run_finished(self, run: Run, item: pytest.Item) -> None:
         """A run of the fixture is over, after a timeout too; none of its processes is left.
 
-        For a main that `proclife.start` started, pytest calls this when the test is over.
+        For a main that `proclife.start` started, pytest calls this when the test is over. Of the
+        fixtures `proclife_module` and `proclife_session`, `item` is the module or the session.
         """
 
     @pytest.hookspec(firstresult=True)

@@ -1,4 +1,4 @@
-"""The fixture `proclife`: runs that end with the test."""
+"""The fixtures `proclife`, `proclife_module` and `proclife_session`: runs that end with them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,22 @@ _ENDING = 15.0  # s to wait for active runs to end; more than a session waits fo
 class Proclife:
     """Runs programs for one test, with the test's defaults, and ends them with the test.
 
+    Those of the fixtures `proclife_module` and `proclife_session` are for a module or the session.
     An argument that is left at `...` is the marker's, else that of the command line, else that
     of the settings file, else as for `pytest_proclife.run`. `start_method` is the start method
     of the test if it runs once for each of several, else None.
     """
 
     def __init__(self, item: pytest.Item, *, start_method: str | None = None) -> None:
+        # for a wider scope `item` is a pytest.Module or the pytest.Session
         self.start_method = start_method
         self._item = item
         self._defaults = defaults_of(item)
         self._finished: list[Run] = []
-        self._active = ActiveRuns(item.nodeid)
+        self._active = ActiveRuns(item.nodeid or "the session")
 
     def __repr__(self) -> str:
-        return f"<Proclife of {self._item.nodeid}>"
+        return f"<Proclife of {self._item.nodeid or 'the session'}>"
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -109,6 +111,7 @@ class Proclife:
         kwargs: Mapping[str, Any] | None = None,
         *,
         start_method: str | EllipsisType | None = ...,
+        timeout: float | EllipsisType | None = ...,
         linger: float | EllipsisType = ...,
         seccomp: bool | EllipsisType = ...,
         cwd: str | os.PathLike[str] | None = None,
@@ -117,7 +120,7 @@ class Proclife:
     ) -> RunningMain:
         """Start a target, to act on it while it runs: `pytest_proclife.start`.
 
-        The test's timeout is the default timeout of its waits. It need not be used as a context
+        `timeout` is the default timeout of its waits. It need not be used as a context
         manager: the fixture ends it with the test. Raises what `start` raises, and RuntimeError
         if the test is over.
         """
@@ -128,7 +131,7 @@ class Proclife:
             options = Options(
                 program=program,
                 start_method=self.start_method if start_method is ... else start_method,
-                timeout=self._defaults.timeout,
+                timeout=self._defaults.timeout if timeout is ... else timeout,
                 linger=self._defaults.linger if linger is ... else linger,
                 seccomp=self._defaults.seccomp if seccomp is ... else seccomp,
                 live=True,

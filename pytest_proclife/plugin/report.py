@@ -18,8 +18,10 @@ _RUNS = 3  # the last runs of a test that are shown
 _ROWS = 12  # processes of each run
 _LINES, _COLUMNS = 20, 200  # of the end of main's standard error
 
-# the fixture, and the keys of its runs that have been shown
-_FIXTURE = pytest.StashKey[tuple[Proclife, set[tuple[int, float]]]]()
+# of a test, or of the module or session of a wider fixture
+_FIXTURE = pytest.StashKey[tuple[str, Proclife]]()
+# the keys of the runs that the reports of a test have shown
+_SHOWN = pytest.StashKey[set[tuple[int, float]]]()
 # the text of a run, and the same with colours
 _COLORED = pytest.StashKey[dict[str, str]]()
 _NOUNS: dict[type[enum.StrEnum], str] = {
@@ -29,9 +31,9 @@ _NOUNS: dict[type[enum.StrEnum], str] = {
 }
 
 
-def show_on_failure(item: pytest.Item, proclife: Proclife) -> None:
-    """Show the runs of the fixture if the test fails."""
-    item.stash[_FIXTURE] = proclife, set()
+def show_on_failure(node: pytest.Item, name: str, proclife: Proclife) -> None:
+    """Show the runs of the fixture `name` if the test fails, or one that uses it."""
+    node.stash[_FIXTURE] = name, proclife
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,12 +41,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and _FIXTURE in item.stash:
-        proclife, shown = item.stash[_FIXTURE]
+    if report.failed and (fixtures := _fixtures_of(item)):
+        shown = item.stash.setdefault(_SHOWN, set())
         failed = getattr(call.excinfo.value, "run", None) if call.excinfo is not None else None
         if isinstance(failed, Run):
             shown.add(_key(failed))  # the message of the exception has it
-        runs = proclife.runs
+        runs = [run for proclife in fixtures for run in proclife.runs]
         for number, run in list(enumerate(runs, 1))[-_RUNS:]:
             if _key(run) not in shown:
                 shown.add(_key(run))
@@ -69,8 +71,15 @@ def pytest_terminal_summary(
 
 
 def runs_of(item: pytest.Item) -> tuple[Run, ...]:
-    """The runs of a test's fixture so far."""
-    return item.stash[_FIXTURE][0].runs if _FIXTURE in item.stash else ()
+    """The runs of a test's fixtures so far."""
+    return tuple(run for proclife in _fixtures_of(item) for run in proclife.runs)
+
+
+def _fixtures_of(item: pytest.Item) -> list[Proclife]:
+    """The fixtures that a test uses, the widest first."""
+    found = (node.stash[_FIXTURE] for node in item.listchain() if _FIXTURE in node.stash)
+    names = getattr(item, "fixturenames", ())
+    return [proclife for name, proclife in found if name in names or name == "proclife"]
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -89,6 +89,19 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("proclife", methods, ids=methods, indirect=True)
 
 
+def check_exercise(metafunc: pytest.Metafunc) -> None:
+    """CollectError for a test of an exercise that pytest itself runs, without a submission."""
+    found = getattr(metafunc.definition, "_fixtureinfo", None)
+    if found is None or "submission" in found.name2fixturedefs:
+        return  # `proclife check` and `proclife grade` have the fixture, or the suite its own
+    if metafunc.definition.get_closest_marker("proclife_points") is not None:
+        name = metafunc.definition.path.name
+        raise pytest.Collector.CollectError(
+            f"{name} is an exercise, whose fixture `submission` pytest alone does not have: "
+            f"run `proclife check {name} ANSWER`, or `proclife grade {name} ANSWERS...`"
+        )
+
+
 def defaults_of(item: pytest.Item) -> Defaults:
     """The defaults of a test: from the nearest marker that has one, else as configured."""
     values = configured(item.config)
@@ -138,7 +151,11 @@ def _fault_of(mark: pytest.Mark) -> str | None:
 def _misplaced(item: pytest.Item, mark: pytest.Mark) -> str | None:
     """Why a test's own marker is wrong there; that of its class or module may be for others."""
     if "proclife" not in getattr(item, "fixturenames", ()):
-        return "it has the marker proclife and does not use the fixture proclife"
+        return (
+            "it has the marker proclife, but no argument proclife: the marker is for the fixture "
+            "of that name (request.getfixturevalue() would get it too late, and proclife_module "
+            "and proclife_session have the marker of their module)"
+        )
     callspec = getattr(item, "callspec", None)
     if mark.kwargs.get("start_methods") and (callspec is None or "proclife" not in callspec.params):
         return (

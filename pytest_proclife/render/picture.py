@@ -6,6 +6,7 @@ dark colours of the page that it is in.
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -72,6 +73,12 @@ def render(runs: Sequence[Run]) -> str:
         parts += _panel(run, left, longest)
     parts += _legend(_EDGE, height - 22)
     return "\n".join([*parts, "</svg>\n"])
+
+
+def image(run: Run) -> str:
+    """The picture of one run as an element of a page, whose styles and ids it leaves alone."""
+    data = base64.b64encode(render([run]).encode()).decode()
+    return f'<img alt="{_text(_words([run]))}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _words(runs: Sequence[Run]) -> str:

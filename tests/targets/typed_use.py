@@ -63,7 +63,9 @@ def test_acting_on_it(proclife: Proclife) -> None:
         main.send_signal(signal.SIGHUP, process=main.snapshot().children[0])
         main.interrupt(group=True)
         assert_type(main.wait(), Run)
-    proclife.start(work, timeout=1.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        main.send_signal("SIGTERM")
+    assert_type(proclife.start(work, timeout=None), RunningMain)
+    proclife.start(work, timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_without_the_fixture() -> None:
@@ -83,6 +85,8 @@ def look(run: Run) -> None:
     assert_type(run.main, ProcessRecord)
     assert_type(run["Process-1"], ProcessRecord)
     assert_type(run.orphans, tuple[ProcessRecord, ...])
+    assert_type(run.find("worker", kind="process", daemon=True), tuple[ProcessRecord, ...])
+    run.find(cause=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(run.exitcode, int | None)
     assert_type(run.stdout, str | None)
     assert_type(Run.from_json(run.to_json()), Run)

@@ -49,6 +49,7 @@ AT_FIRST_USE = {
     ("records", "run_json"),
     ("records", "render.evidence"),
     ("records", "render.screen"),
+    ("records", "render.picture"),
     ("records", "render.timeline"),
 }
 # Which modules know pytest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from xml.etree import ElementTree
 
@@ -32,6 +33,15 @@ def test_the_runs_have_one_scale() -> None:
     main = short.main.ended_at
     assert main is not None
     assert abs(widths[0] - 440 * main / long.duration) < 0.1
+
+
+def test_a_notebook_shows_the_picture_of_a_run() -> None:
+    run = hostile_run()
+    image = ElementTree.fromstring(run._repr_html_().replace('">', '"/>'))
+    data = image.attrib["src"].partition("data:image/svg+xml;base64,")[2]
+    assert base64.b64decode(data).decode() == picture.render([run])
+    assert image.tag == "img"
+    assert image.attrib["alt"].endswith("and left by sys.exit, exit code 7, joined.")
 
 
 def test_it_says_what_the_timeline_says() -> None:

@@ -71,6 +71,22 @@ def test_an_ambiguous_name_says_so(run: Run) -> None:
     assert caught.value.args[0] == "2 processes are named 'twin' (pids 103, 104)"
 
 
+def test_processes_are_found_by_what_they_are(run: Run) -> None:
+    assert run.find() == run.processes
+    assert [p.name for p in run.find("twin")] == ["twin", "twin"]
+    assert run.find(kind="forkserver") == run.helpers
+    assert run.find("inner", cause="returned") == ()
+    for process in run:
+        assert process in run.find(process.name, kind=process.kind, cause=process.cause)
+        assert process in run.find(daemon=process.daemon)
+
+
+@pytest.mark.parametrize("field", ["kind", "cause"])
+def test_a_kind_or_a_cause_that_there_is_not_is_an_error(run: Run, field: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown {field} 'worker': it must be one of "):
+        run.find(**{field: "worker"})  # type: ignore[arg-type]
+
+
 def test_of_very_many_names_some_are_told() -> None:
     log = Log()
     for _ in range(100):
