@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 class TargetError(ValueError):
     """The target cannot be found, resolved or handed over; the message says what to do."""
 
+    __module__ = "pytest_proclife"
+
 
 class SupervisorLost(RuntimeError):
     """The process that watched a run is gone; what it watched has been ended.
 
     Or no run can be watched here, and the message says why: without a /proc, say.
     """
+
+    __module__ = "pytest_proclife"
 
 
 class SeccompUnavailable(RuntimeError):
@@ -31,6 +35,8 @@ class RunTimeout(TimeoutError):
     snapshot.
     """
 
+    __module__ = "pytest_proclife"
+
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
@@ -41,6 +47,8 @@ class RunTimeout(TimeoutError):
 
 class RunOver(RuntimeError):
     """What was waited for can no longer come: nothing of the run is left. `run` is the account."""
+
+    __module__ = "pytest_proclife"
 
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
@@ -54,7 +62,8 @@ class LifecycleError(AssertionError):
     """Processes did not live as an assertion says.
 
     `offenders` are their records; there are none if the run itself lacks something. `run` is the
-    account, None if no process was given. `assertion` is the name of the assertion.
+    account, None if no process was given. `assertion` is the name of the assertion. `brief` names
+    the process and the fact in a few words, for pytest's short summary.
     """
 
     __module__ = "pytest_proclife"
@@ -65,14 +74,16 @@ class LifecycleError(AssertionError):
         offenders: tuple[ProcessRecord, ...] = (),
         run: Run | None = None,
         assertion: str = "",
+        brief: str = "",
     ) -> None:
         super().__init__(text)
         self.offenders = offenders
         self.run = run
         self.assertion = assertion
+        self.brief = brief
 
     def __reduce__(self) -> tuple[type[LifecycleError], tuple[object, ...]]:
-        return type(self), (*self.args, self.offenders, self.run, self.assertion)
+        return type(self), (*self.args, self.offenders, self.run, self.assertion, self.brief)
 
 
 class PollingWarning(UserWarning):
@@ -87,3 +98,5 @@ class PollingWarning(UserWarning):
 
 class ProcessLeakWarning(UserWarning):
     """A test, or a fixture that ended with it, left processes behind."""
+
+    __module__ = "pytest_proclife"

@@ -26,11 +26,13 @@ from pytest_proclife.records import (
 )
 from pytest_proclife.render.process import describe, waiting_for
 from pytest_proclife.render.text import plain, seconds
+from pytest_proclife.render.timeline import render
 from pytest_proclife.session import Session, SharedSession
 from pytest_proclife.supervisor import protocol
 
 _NAMED = 8  # processes named in a sentence
 _LINES = 15  # of the end of each stream
+_ROWS = 12  # processes in the timeline
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,6 +49,12 @@ class Condition(Protocol[T_co]):
 
     def actual(self, run: Run) -> str:
         """What there was instead, in words."""
+
+
+def _timeline(run: Run) -> str:
+    """Main and what still runs; all processes if nothing does."""
+    running = [p for p in run if p.ending is Ending.RUNNING]
+    return render(run, rows=_ROWS, about=running or None)
 
 
 def _output(run: Run) -> str:
@@ -262,6 +270,7 @@ class RunningMain:
         once they have reached their target; a child that was forked this very moment is not known
         as such yet. If that matters, wait for what it does.
         """
+        __tracebackhide__ = True
         return self._wait(ChildrenStarted(n), timeout)
 
     def wait_for_output(
@@ -272,6 +281,7 @@ class RunningMain:
         Both streams count, standard output first. A match at the very end of the output, with no
         end of line behind it, counts if it is the pattern to the letter: any other may go on.
         """
+        __tracebackhide__ = True
         return self._wait(OutputWritten(pattern, times), timeout)
 
     def wait_for(self, predicate: Callable[[Run], object], timeout: Timeout = ...) -> Run:
@@ -280,6 +290,7 @@ class RunningMain:
         It is called at each event. What it raises goes on to the caller: a KeyError if
         `run["name"]` has not been started yet.
         """
+        __tracebackhide__ = True
         return self._wait(PredicateHolds(predicate), timeout)
 
     def wait(self, timeout: Timeout = ...) -> Run:
@@ -288,6 +299,7 @@ class RunningMain:
         A RunTimeout says what main was waiting for; the run goes on then. Once it is over, all
         further calls return the same `Run`.
         """
+        __tracebackhide__ = True
         return self._wait(NothingLeft(), timeout)
 
     # --- signals
@@ -302,21 +314,26 @@ class RunningMain:
         ProcessLookupError if it has ended, PermissionError if the system refuses, and for the group
         of the caller itself.
         """
+        __tracebackhide__ = True
         self._send(sig, process, group, "send_signal()")
 
     def interrupt(self, process: ProcessRecord | None = None, group: bool = False) -> None:
         """`send_signal(SIGINT)`; with `group` it is what Ctrl-C does."""
+        __tracebackhide__ = True
         self._send(signals.SIGINT, process, group, "interrupt()")
 
     def terminate(self, process: ProcessRecord | None = None, group: bool = False) -> None:
         """`send_signal(SIGTERM)`."""
+        __tracebackhide__ = True
         self._send(signals.SIGTERM, process, group, "terminate()")
 
     def kill(self, process: ProcessRecord | None = None, group: bool = False) -> None:
         """`send_signal(SIGKILL)`."""
+        __tracebackhide__ = True
         self._send(signals.SIGKILL, process, group, "kill()")
 
     def _send(self, sig: object, process: ProcessRecord | None, group: bool, via: str) -> None:
+        __tracebackhide__ = True
         sent = signal_number(sig)
         self._check_owner()
         number = 0 if process is None else self._number(process)
@@ -333,6 +350,7 @@ class RunningMain:
 
     def _number(self, process: object) -> int:
         """The number in the log of a process that runs, as far as its snapshot knows."""
+        __tracebackhide__ = True
         if not isinstance(process, ProcessRecord):
             expected = "process must be one process of a snapshot (main.snapshot().main)"
             raise TypeError(f"{expected}, not {process!r}")
@@ -365,6 +383,7 @@ class RunningMain:
             return self._final
 
     def _wait(self, condition: Condition[T], timeout: Timeout) -> T:
+        __tracebackhide__ = True
         limit = self._options.timeout if isinstance(timeout, EllipsisType) else timeout
         check_seconds("timeout", limit, or_none=True)
         self._catch_up()
@@ -379,7 +398,7 @@ class RunningMain:
         if found is not None:
             return found
         run = self._snapshot()
-        details = f"{condition.actual(run)}\n\n{run}{_output(run)}"
+        details = f"{condition.actual(run)}\n\n{_timeline(run)}{_output(run)}"
         if not self._session.over:
             raise RunTimeout(f"{condition.failure} within {limit} s: {details}", run)
         end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"

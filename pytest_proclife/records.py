@@ -85,6 +85,7 @@ def signal_name(number: int) -> str:
 
 def signal_number(given: object) -> int:
     """The number of a signal that is given by its name or number. ValueError if it is neither."""
+    __tracebackhide__ = True
     if isinstance(given, str) and given in signals.Signals.__members__:
         return int(signals.Signals[given])
     if isinstance(given, int) and not isinstance(given, bool) and 0 < given < signals.NSIG:
@@ -672,7 +673,8 @@ class ProcessRecord:
 class Run:
     """One main with every process that it started, until nothing of it is left.
 
-    `str(run)` is the timeline, without colours, and in 76 columns; `timeline()` takes others.
+    `str(run)` is the timeline without colours, in 72 columns, so that it fits into a failure of
+    pytest in 80 (or as wide as pytest's terminal allows); `timeline()` takes others.
 
     | field | value |
     | --- | --- |

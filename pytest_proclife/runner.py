@@ -9,13 +9,21 @@ from typing import Any
 
 from pytest_proclife.backend import POLLING, asked_for_polling, choose_backend
 from pytest_proclife.durations import LINGER, TIMEOUT
-from pytest_proclife.errors import PollingWarning, RunTimeout, SeccompUnavailable
+from pytest_proclife.errors import (
+    PollingWarning,
+    RunTimeout,
+    SeccompUnavailable,
+    SupervisorLost,
+)
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
-from pytest_proclife.records import MissingKind, Run
+from pytest_proclife.records import Cause, MissingKind, Run
 from pytest_proclife.render.process import waiting_for
+from pytest_proclife.render.timeline import render
 from pytest_proclife.session import Session, opened_input, request_for
 from pytest_proclife.target import Program, Target, environment_of, input_of, resolve
+
+_ROWS = 12  # processes in the timeline of a timeout
 
 
 def run(
@@ -53,17 +61,22 @@ def run(
     and SupervisorLost if the supervisor was killed or none can be had here. That the program fails
     is a result: see `run.main.cause` and `run.exitcode`.
     """
+    __tracebackhide__ = True
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
-    options = Options(
-        program=program,
-        start_method=start_method,
-        timeout=timeout,
-        linger=linger,
-        allow_timeout=allow_timeout,
-        seccomp=seccomp,
-    )
-    _warn_of_polling()
-    return observe(options)
+    try:
+        options = Options(
+            program=program,
+            start_method=start_method,
+            timeout=timeout,
+            linger=linger,
+            allow_timeout=allow_timeout,
+            seccomp=seccomp,
+        )
+        _warn_of_polling()
+        return observe(options)
+    except (RunTimeout, ValueError, SupervisorLost, SeccompUnavailable) as error:
+        error.__traceback__ = None  # the caller's line is shown, and none of ours
+        raise
 
 
 def start(
@@ -87,17 +100,22 @@ def start(
 
     Raises TargetError, ValueError, SeccompUnavailable and SupervisorLost as `run()` does.
     """
+    __tracebackhide__ = True
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
-    options = Options(
-        program=program,
-        start_method=start_method,
-        timeout=timeout,
-        linger=linger,
-        seccomp=seccomp,
-        live=True,
-    )
-    _warn_of_polling()
-    return observe_running(options)
+    try:
+        options = Options(
+            program=program,
+            start_method=start_method,
+            timeout=timeout,
+            linger=linger,
+            seccomp=seccomp,
+            live=True,
+        )
+        _warn_of_polling()
+        return observe_running(options)
+    except (ValueError, SupervisorLost, SeccompUnavailable) as error:
+        error.__traceback__ = None  # as above
+        raise
 
 
 def _warn_of_polling() -> None:
@@ -144,5 +162,9 @@ def finish(session: Session, options: Options) -> Run:
     run = session.assemble(options.cause_hook, last=True)
     if run.timed_out and not options.allow_timeout:
         reason = waiting_for(run)
-        raise RunTimeout(f"main did not end within {options.timeout} s: {reason}\n\n{run}", run)
+        left = [p for p in run if p.cause is Cause.CLEANED_UP]
+        timeline = render(run, rows=_ROWS, about=left or None)
+        raise RunTimeout(
+            f"main did not end within {options.timeout} s: {reason}\n\n{timeline}", run
+        )
     return run

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_proclife.records import Run
+from pytest_proclife.render import screen
 
 TARGETS = Path(__file__).parent / "targets"
 INSTALLED = bool(entry_points(group="pytest11", name="proclife"))
@@ -132,6 +133,7 @@ def words_as_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests, what another pytest or a program prints is the same."""
     for name in _WORDS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(screen, "_of_pytest", [])
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,7 @@ def test_it_adds_nothing_to_what_runs_with_a_test(suite: pytest.Pytester) -> Non
         "pytest_addhooks",
         "pytest_addoption",
         "pytest_configure",
+        "pytest_exception_interact",  # of a failure
         "pytest_generate_tests",
         "pytest_make_collect_report",
         "pytest_testnodedown",  # of a session with pytest-xdist

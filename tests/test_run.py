@@ -440,6 +440,10 @@ def local() -> Callable[[], None]:
     return inner
 
 
+class Greeter:
+    def greet(self) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("target", "args", "options", "words"),
     [
@@ -447,7 +451,13 @@ def local() -> Callable[[], None]:
         ("gunicorn app:app", (), {}, "a command is a list of strings"),
         (lambda: None, (), {}, "the target is a lambda of test_run, which another process cannot"),
         (Path.cwd, (), {"env": {"A": 1}}, "env['A'] must be a string, not 1: pass str() of it"),
-        (Path().exists, (), {}, "the target is the method Path.exists of an object of pathlib"),
+        ([].append, (), {}, "has no name to import it by"),
+        (
+            Greeter().greet,
+            (),
+            {},
+            "the target is the method Greeter.greet of an object of test_run",
+        ),
         (local(), (), {}, "move it to the top level of its module"),
         (importable.original, (), {}, "a decorator replaced it?"),
         (importable.show, (threading.Lock(),), {}, "cannot be pickled"),

@@ -17,6 +17,7 @@ from pytest_proclife.records import (
     AlarmDue,
     Cause,
     CpuLimit,
+    Disposition,
     Ending,
     ExceptionInfo,
     HandlerRan,
@@ -26,7 +27,7 @@ from pytest_proclife.records import (
     SignalTaken,
 )
 from pytest_proclife.render.process import describe, request_that_ended, waiting_for
-from pytest_proclife.render.text import plain
+from pytest_proclife.render.text import plain, shortened
 
 
 def no_exit_path(process: ProcessRecord) -> bool:
@@ -158,11 +159,28 @@ def _about_no_abandonment(process: ProcessRecord) -> str:
             f"its parent had no exit path, which terminates daemons: the code of {parent.name} did "
             f"not finish ({describe(parent)})"
         )
-    if any(r.by == process.parent_id and r.via == "exit path" for r in process.requests):
-        return "its parent's exit path asked it to end, but it did not end of that"
+    asked = _asked_by_exit_path(process)
+    if asked is not None and parent is not None:
+        met = _MET.get(asked.disposition, "but it did not end of that")
+        name = shortened(parent.name)
+        return f"{name}'s exit path told it to end ({asked.signal}), {met}"
     if process.cause is Cause.SIGNALED:
         return about_signal(process)
     return "no exit path asked it to end: a daemon that has finished by then is not abandoned"
+
+
+_MET: dict[Disposition | None, str] = {
+    Disposition.CAUGHT: "which it caught, and it ran on",
+    Disposition.IGNORED: "which it ignored",
+    Disposition.BLOCKED: "which it had blocked",
+}
+
+
+def _asked_by_exit_path(process: ProcessRecord) -> SignalSent | None:
+    """The signal by which its parent's exit path asked it to end, if it did."""
+    sent = (fact for fact in process.evidence if isinstance(fact, SignalSent))
+    asked = (s for s in sent if s.about == process.parent_id and s.via == "exit path")
+    return next((s for s in asked if s.alive is not False), None)
 
 
 def _about_request(process: ProcessRecord, wanted: Cause | None) -> str:

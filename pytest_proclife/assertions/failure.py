@@ -8,15 +8,17 @@ from pytest_proclife.assertions.violation import Offence, Violation, named
 from pytest_proclife.errors import LifecycleError
 from pytest_proclife.records import ProcessRecord
 from pytest_proclife.render.evidence import fact_words, source_words
-from pytest_proclife.render.text import plain
+from pytest_proclife.render.screen import plain_screen
+from pytest_proclife.render.text import plain, shortened, wrapped
 from pytest_proclife.render.timeline import render
 
 OFFENDERS = 10  # shown, each on a line
 WITNESSES = 4  # processes whose evidence is shown
 _FACTS = 12  # lines of evidence of one process: the first and the last ones
 _FACT = 300  # characters of a line
-_ROWS = 20  # of the timeline
+_ROWS = 12  # of the timeline
 _HINTS = 3
+_NARROW = 24  # columns of words at least
 
 
 def hold(assertion: str, violation: Violation | None) -> None:
@@ -24,21 +26,34 @@ def hold(assertion: str, violation: Violation | None) -> None:
     __tracebackhide__ = True
     if violation is not None:
         offenders = tuple(offence.process for offence in violation.offences)
-        raise LifecycleError(explain(violation), offenders, violation.run, assertion)
+        brief = _brief(violation)
+        raise LifecycleError(explain(violation), offenders, violation.run, assertion, brief)
+
+
+def _brief(violation: Violation) -> str:
+    """The first offender and its fact, in a line; without one, the sentence."""
+    if not violation.offences:
+        return violation.sentence
+    first, *others = violation.offences
+    more = f" and {len(others)} more" if others else ""
+    return f"{shortened(first.process.name)}{more}: {first.actual}"
 
 
 def explain(violation: Violation) -> str:
-    """The sentence, a line for each offender, the timeline, the evidence, what to look at."""
+    """The sentence, a line for each offender, the hint; then the timeline and the evidence.
+
+    The sentence is one line, however long, since tests search for parts of it.
+    """
     concerned = _concerned(violation.offences)
     parts = [
-        "\n".join([violation.sentence, *_lines(violation.offences)]),
+        "\n".join([violation.sentence, *_lines(violation.offences), *_hints(violation)]),
         render(violation.run, rows=_ROWS, about=concerned),
         *(_evidence(process) for process in concerned[:WITNESSES]),
     ]
     if len(concerned) > WITNESSES:
         left_out = len(concerned) - WITNESSES
         parts.append(f"evidence of {left_out} more: process.evidence of the error's .offenders")
-    return "\n\n".join([*parts, *_next(violation)])
+    return "\n\n".join(parts)
 
 
 def _lines(offences: tuple[Offence, ...]) -> Iterator[str]:
@@ -71,13 +86,25 @@ def _evidence(process: ProcessRecord) -> str:
             at = "" if fact.at is None else f"{fact.at:.3f} s"
             text = plain(fact_words(fact, run))
             text = text if len(text) <= _FACT else f"{text[:_FACT]}..."
-            yield f"  {at:>9}  {plain(source_words(fact, run)):<{width}}  {text}"
+            left = f"  {at:>9}  {plain(source_words(fact, run)):<{width}}  "
+            yield from _indented(left, text)
 
     return "\n".join([f"evidence of {named(process)}:", *(lines() if facts else ["  none"])])
 
 
-def _next(violation: Violation) -> Iterator[str]:
+def _indented(left: str, text: str) -> Iterator[str]:
+    """A text to the right of `left`, broken into lines."""
+    columns = plain_screen().columns
+    if columns - len(left) < _NARROW:
+        columns = len(left) + _NARROW
+    first, *others = wrapped(text, columns - len(left))
+    yield left + first
+    for line in others:
+        yield " " * len(left) + line
+
+
+def _hints(violation: Violation) -> Iterator[str]:
     hints = dict.fromkeys(o.hint for o in violation.offences if o.hint)
     shown = [violation.hint] if violation.hint else list(hints)[:_HINTS]
-    if shown:
-        yield "\n".join(f"look at: {hint}" for hint in shown)
+    for hint in shown:
+        yield from _indented("hint: ", hint)

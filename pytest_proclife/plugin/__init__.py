@@ -172,6 +172,17 @@ def pytest_make_collect_report(
     return report
 
 
+def pytest_exception_interact(
+    call: pytest.CallInfo[Any], report: pytest.CollectReport | pytest.TestReport
+) -> None:
+    """Name the process and the fact in the short summary, for tests without the fixture too."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if error is not None and type(error).__module__ == "pytest_proclife":
+        from pytest_proclife.plugin import report as ours
+
+        ours.shorten(report, error)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A worker of pytest-xdist has ended: show once what it could not."""
@@ -207,6 +218,7 @@ def _proclife_of(request: pytest.FixtureRequest) -> Iterator[Proclife]:
     manager = request.config.pluginmanager
     if not manager.has_plugin(report.__name__):  # its hooks cost nothing before the first use
         manager.register(report, report.__name__)
+        report.fit_into_terminal(request.config)
     runner = fixture.Proclife(request.node, start_method=getattr(request, "param", None))
     report.show_on_failure(request.node, str(request.fixturename), runner)
     yield runner

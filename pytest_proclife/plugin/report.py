@@ -8,9 +8,22 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_proclife.errors import (
+    LifecycleError,
+    RunOver,
+    RunTimeout,
+    SeccompUnavailable,
+    SupervisorLost,
+    TargetError,
+)
 from pytest_proclife.plugin.fixture import Proclife
 from pytest_proclife.records import Cause, Ending, Joined, Run
-from pytest_proclife.render.screen import NARROWEST, Screen, can_show_lines
+from pytest_proclife.render.screen import (
+    NARROWEST,
+    Screen,
+    can_show_lines,
+    set_columns_of_pytest,
+)
 from pytest_proclife.render.text import plain
 from pytest_proclife.render.timeline import render
 
@@ -24,11 +37,18 @@ _FIXTURE = pytest.StashKey[tuple[str, Proclife]]()
 _SHOWN = pytest.StashKey[set[tuple[int, float]]]()
 # the text of a run, and the same with colours
 _COLORED = pytest.StashKey[dict[str, str]]()
+# Exceptions whose text says all; their types are of no use in the short summary.
+_OURS = (LifecycleError, RunTimeout, RunOver, TargetError, SupervisorLost, SeccompUnavailable)
 _NOUNS: dict[type[enum.StrEnum], str] = {
     Cause: "a cause",
     Ending: "an ending",
     Joined: "a way to join",
 }
+
+
+def fit_into_terminal(config: pytest.Config) -> None:
+    """Have failures fit into pytest's terminal."""
+    set_columns_of_pytest(_screen(config).columns)
 
 
 def show_on_failure(node: pytest.Item, name: str, proclife: Proclife) -> None:
@@ -43,7 +63,10 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and (fixtures := _fixtures_of(item)):
         shown = item.stash.setdefault(_SHOWN, set())
-        failed = getattr(call.excinfo.value, "run", None) if call.excinfo is not None else None
+        error = call.excinfo.value if call.excinfo is not None else None
+        if error is not None:
+            shorten(report, error)  # here, since a worker of pytest-xdist sends the report next
+        failed = getattr(error, "run", None)
         if isinstance(failed, Run):
             shown.add(_key(failed))  # the message of the exception has it
         runs = [run for proclife in fixtures for run in proclife.runs]
@@ -68,6 +91,16 @@ def pytest_terminal_summary(
                     (title, colored.get(text, text)) for title, text in report.sections
                 ]
     return (yield)
+
+
+def shorten(report: pytest.TestReport | pytest.CollectReport, error: BaseException) -> None:
+    """Have the line of a failure in the short summary begin with the process and the fact.
+
+    It has 80 columns, the name of the test included.
+    """
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and isinstance(error, _OURS):
+        crash.message = getattr(error, "brief", "") or str(error).partition("\n")[0]
 
 
 def runs_of(item: pytest.Item) -> tuple[Run, ...]:

@@ -65,9 +65,16 @@ def _wants_color(stream: TextIO | None) -> bool:
     return is_terminal and environ.get("TERM") != "dumb"
 
 
-def plain_screen() -> Screen:
-    """For the text of an object or of an exception: nobody knows where it will be shown.
+_MARGIN = 8  # columns that pytest puts before each line of an exception, in a test function
+_of_pytest: list[int] = []  # the columns of its terminal, once they are known
 
-    pytest puts four columns before each line of an exception.
-    """
-    return Screen(columns=COLUMNS - 4, lines=can_show_lines(sys.__stdout__))
+
+def set_columns_of_pytest(columns: int) -> None:
+    """Have the texts of exceptions fit into pytest's terminal, which has so many columns."""
+    _of_pytest[:] = [columns]
+
+
+def plain_screen() -> Screen:
+    """For the text of an object or of an exception, which pytest shows with a margin."""
+    columns = _of_pytest[-1] if _of_pytest else columns_of(None)
+    return Screen(columns=max(columns - _MARGIN, NARROWEST), lines=can_show_lines(sys.__stdout__))

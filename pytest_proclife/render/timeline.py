@@ -241,7 +241,7 @@ class _Table:
 
 def title_of(run: Run) -> str:
     """The target, in one line."""
-    lines = run.target.text.splitlines() or [""]
+    lines = [line for line in run.target.text.splitlines() if line.strip()] or [""]
     text = plain(lines[0])
     cut = len(lines) > 1 or len(text) > _TITLE
     return f"{run.target.kind} {text[:_TITLE]}" + ("..." if cut else "")

@@ -1,4 +1,4 @@
-"""What the text of a failure says to look at next is what the evidence says."""
+"""The hint of a failure is what the evidence says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from pytest_proclife.records import Run
 def hint(check: Callable[[], None]) -> str:
     with pytest.raises(LifecycleError) as caught:
         check()
-    return str(caught.value).rpartition("look at: ")[2]
+    lines = str(caught.value).partition("\n\n")[0].partition("\nhint: ")[2].splitlines()
+    return " ".join(line.strip() for line in lines)
 
 
 def run_with_a_self_kill(*, daemon: bool = False) -> Run:
