@@ -47,8 +47,9 @@ def run(
     - `args`: a list or tuple of a callable's arguments, or of the strings that follow a program.
     - `kwargs`: the keyword arguments of a callable.
     - `start_method`: the default start method of `multiprocessing` in main; None: Python's.
-    - `timeout`: seconds that main may take, None for no limit.
-    - `linger`: seconds to keep watching processes that outlive main, before killing them.
+    - `timeout`: seconds that main may take (30 by default), None for no limit.
+    - `linger`: seconds to keep watching processes that outlive main, before killing them (1 by
+      default).
     - `allow_timeout`: return the run after a timeout too, instead of raising RunTimeout.
     - `cwd`, `env`: main's working directory and environment; None: the caller's.
     - `input`: main's standard input; None: empty.
@@ -95,8 +96,8 @@ def start(
     """Start a target in a real main process, to act on it while it runs.
 
     The arguments are those of `run()`, but for `timeout`, which is the default timeout of the
-    waits, in seconds, None for no limit. Main runs until it exits or is killed; leaving the context
-    of the RunningMain ends every process of the run.
+    waits (30 seconds, None for no limit). Main runs until it exits or is killed; leaving the
+    context of the RunningMain ends every process of the run.
 
     Raises TargetError, ValueError, SeccompUnavailable and SupervisorLost as `run()` does.
     """

@@ -22,41 +22,59 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
 EXAMS = ("daemon", "nondaemon")
-# An exercise needs a submission: test_grade.py holds it.
-EXAMPLES = [block for block in BLOCKS if "(submission)" not in block]
+SUITE = ["-p", "proclife" if INSTALLED else "pytest_proclife.plugin", "-p", "no:cacheprovider"]
+
+
+def pytest_of(folder: Path, *words: str) -> str:
+    """What a pytest prints, in 80 columns, for the files of the README."""
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "80"}
+    command = [sys.executable, "-W", "error", "-m", "pytest", *SUITE, *words]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_an_example_of_the_readme_runs(number: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error"]
-    if "\ndef test_" in EXAMPLES[number]:
-        path = tmp_path / "test_example.py"
-        path.write_text(EXAMPLES[number])
-        plugin = "proclife" if INSTALLED else "pytest_proclife.plugin"
-        command += ["-m", "pytest", "--rootdir", str(tmp_path), "-p", plugin, str(path)]
-    else:
-        command += ["-c", EXAMPLES[number]]
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_first_test_fails_as_it_says(tmp_path: Path) -> None:
+    failure = README.partition("<!-- failure -->\n```\n")[2].partition("```\n<!-- end")[0]
+    told = pytest_of(tmp_path, "test_report.py")
+    begin = told.index(">       assert_returned")
+    end = told.index("\n", told.index("FAILED test_report.py"))
+    assert _shape(_without_path(failure)) == _shape(_without_path(told[begin:end]))
+    assert max(map(len, failure.splitlines()[2:])) <= 80
 
 
-def test_the_quick_start_has_two_commands_of_one_line_each() -> None:
-    quick_start = README.partition("## Quick start")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+@pytest.mark.slow
+def test_the_guard_finds_the_leak_that_it_says(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```\n(test_server.py::.*?)```", README, re.DOTALL)
+    told = pytest_of(tmp_path, "--proclife-guard", "test_server.py")
+    begin = told.index("test_server.py::test_the_server_answers leaked")
+    account = told[begin:].partition("\n\n  The guard has killed")[0]
+    assert _shape(account) == _shape(shown)
+
+
+def test_the_two_set_up_commands_stand_at_the_end() -> None:
+    part = README.partition("## From a clone")[2]
+    blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
     assert len(blocks) == 2
-    assert all(block.count("\n") == 1 and block in quick_start for block in blocks)
+    assert all(block.count("\n") == 1 for block in blocks)
 
 
-def test_the_picture_is_what_the_terminal_shows() -> None:
-    picture = README.partition("<!-- picture -->\n```\n")[2].partition("```\n<!-- end")[0]
-    options = ["--start-method", "fork"]  # the other methods would add their helpers
-    command = [sys.executable, "-m", "pytest_proclife", "run", *options, "examples/exam_daemon.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert _shape(done.stderr.lstrip("\n")) == _shape(picture)
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_its_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)", README):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def _without_path(text: str) -> str:
+    """Without the line that started a process, whose folder may break it into several."""
+    return re.sub(r"started it at.*?<module>", "started it", text, flags=re.DOTALL)
 
 
 def _shape(text: str) -> str:

@@ -31,6 +31,7 @@ _PANEL, _GAP, _EDGE = 440, 36, 16  # pixels: of a run, between two, around all
 _TOP, _ROW, _LINE = 74, 66, 15  # of the heading, of a process, of a line of words
 _COLUMNS = 66  # of the words below a bar
 _LEVELS = 5
+_LETTER = 7  # pixels of a letter in the legend, which fits below one run
 
 _LIGHT = {
     Group.RETURNED: "#1a7f37",
@@ -200,11 +201,11 @@ def _legend(left: int, y: int) -> Iterator[str]:
             case PhaseKind.ZOMBIE:
                 yield _zombie(x, x + 26, bar)
         yield f'<text class="faint" x="{x + 32}" y="{y}">{words}</text>'
-        x += 120
+        x += 46 + _LETTER * len(words)
     for event, words in EVENT_WORDS.items():
         yield _mark(event, x + 6, bar)
         yield f'<text class="faint" x="{x + 18}" y="{y}">{words}</text>'
-        x += 90
+        x += 32 + _LETTER * len(words)
     yield "</g>"
 
 
