@@ -144,11 +144,11 @@ def _without() -> str:
     unknown = [name for name in names.split(",") if name and name not in kernel.FEATURES]
     if unknown:
         known = ", ".join(kernel.FEATURES)
-        raise ValueError(f"{kernel.WITHOUT} names features ({known}), not {unknown[0]!r}")
+        raise ValueError(f"{kernel.WITHOUT} must name features ({known}), not {unknown[0]!r}")
     return names
 
 
-POLLING = "proclife: polling, which can miss processes that live shorter than 10 ms"
+POLLING = "proclife: polling, which can miss processes that live for less than 10 ms"
 
 
 def asked_for_polling() -> bool:
@@ -160,7 +160,7 @@ def choose_backend() -> Backend:
     """The zygote if the platform has all that it needs, else polling."""
     wanted = os.environ.get("PROCLIFE_BACKEND", "")
     if wanted not in ("", "pidfd", "polling"):
-        raise ValueError(f"PROCLIFE_BACKEND is 'pidfd' or 'polling', not {wanted!r}")
+        raise ValueError(f"PROCLIFE_BACKEND must be 'pidfd' or 'polling', not {wanted!r}")
     lacking = ("PROCLIFE_BACKEND=polling",) if asked_for_polling() else _zygote.lacking()
     if not lacking:
         return Backend("pidfd", _zygote.ask, features=_zygote.features)

@@ -21,7 +21,7 @@ TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
 FEEDBACK = ("friendly", "message", "all")
 DEADLINE = 600.0  # s
-_SECCOMP = "have the kernel show what processes do to each other, whatever language they are in"
+_SECCOMP = "have the kernel report what processes do to each other, in whatever language (seccomp)"
 
 _EPILOG = """\
 TARGET is a script, a notebook or -m MODULE; all arguments after it are passed to it.
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option = run.add_argument
     option("--json", metavar="FILE", help="write the run as JSON (-: to stdout)")
-    option("--capture", action="store_true", help="include the output in the JSON")
+    option("--capture", action="store_true", help="include the program's output in the JSON")
     option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
     option("--seccomp", action="store_true", help=_SECCOMP)
     option("--timeout", type=_seconds, metavar="S", help="kill every process after S seconds")
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_show(verbs: argparse._SubParsersAction[_Parser]) -> None:
     text = "show runs that were written as JSON"
     show = verbs.add_parser("show", help=text, allow_abbrev=False)
-    text = "a document of proclife run --json or of pytest --proclife-report (-: stdin)"
+    text = "a JSON document of proclife run --json or pytest --proclife-report (-: stdin)"
     show.add_argument("files", metavar="FILE", nargs="+", help=text)
     _add_pictures(show)
     show.add_argument("--svg", metavar="FILE", help="write a picture of the runs side by side")
@@ -102,7 +102,9 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--html", metavar="FILE", help="write an HTML page to explore (-: to stdout)")
     option("--trace", metavar="FILE", help="write a trace for Perfetto (-: to stdout)")
-    text = "processes in the timeline, or all; beyond that, those that are alike share a line "
+    text = (
+        "number of processes in the timeline, or all; if there are more, similar ones share a line "
+    )
     text += f"(default: {timeline.ROWS})"
     option("--rows", type=_rows, default=timeline.ROWS, metavar="N", help=text)
     text = "colors in the timeline (default: auto)"
@@ -113,13 +115,13 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
     grade = verbs.add_parser("grade", help="grade submissions", allow_abbrev=False)
     option = grade.add_argument
     option("exercise", metavar="EXERCISE", help="a file of pytest tests")
-    text = "a script, a notebook, a folder, a folder of folders"
+    text = "a script, a notebook, a folder, or a folder of these"
     option("submissions", metavar="SUBMISSION", nargs="+", help=text)
     text = "number of parallel jobs (default: 1)"
     option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
     text = "folder for the results (default: results)"
     option("-o", "--output", default="results", metavar="DIR", help=text)
-    text = "write the results in this format too"
+    text = "also write the results in this format"
     option("--format", action="append", default=[], choices=FORMATS, help=text)
     check = verbs.add_parser("check", help="show what a submission would get", allow_abbrev=False)
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
@@ -279,7 +281,7 @@ def _write(text: str, path: str) -> bool:
 
 def _show(namespace: argparse.Namespace) -> int:
     if namespace.trace and len(namespace.files) > 1:
-        print("proclife: a trace is of one run: name one FILE", file=sys.stderr)
+        print("proclife: --trace takes one FILE, since a trace shows one run", file=sys.stderr)
         return FAILED
     runs = []
     for path in namespace.files:

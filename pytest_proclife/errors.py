@@ -31,8 +31,8 @@ class SeccompUnavailable(RuntimeError):
 class RunTimeout(TimeoutError):
     """What was waited for did not come in time. `run` is the account.
 
-    Of `run()`, whose main did not end: everything was ended. Of a RunningMain, which goes on: a
-    snapshot.
+    If `run()` raises it, main did not end, and every process of the run was killed. If a
+    RunningMain raises it, the run goes on, and `run` is a snapshot.
     """
 
     __module__ = "pytest_proclife"
@@ -87,10 +87,10 @@ class LifecycleError(AssertionError):
 
 
 class PollingWarning(UserWarning):
-    """Runs are polled, which sees less; it says why, at the first run of a process.
+    """Runs are polled, which shows less. The message says why.
 
-    Not if that was asked for, by PROCLIFE_BACKEND. In tests the fixture `proclife` writes a line to
-    the terminal instead.
+    It comes once in a process, with the first run, unless PROCLIFE_BACKEND asks for polling. The
+    fixture `proclife` writes a line to the terminal instead.
     """
 
     __module__ = "pytest_proclife"

@@ -154,7 +154,7 @@ class OutputWritten:
         times = "1 time" if len(found) == 1 else f"{len(found)} times"
         words = f"it was there {times}" if found else "it never was"
         if any(m.end() == len(m.string) for m in found) and len(found) >= self.times:
-            words += " (at the very end, where it may still go on: write it out to the letter)"
+            words += " (at the very end of the output, where the line may still go on)"
         if run.output_truncated:
             words += "; the middle of the output was not kept"
         return words
@@ -204,7 +204,7 @@ class NothingLeft:
 def _running(run: Run) -> str:
     running = [str(p) for p in run if p.ending is Ending.RUNNING and p.role is not Role.HELPER]
     if not running:
-        return "nothing runs"
+        return "no process is running"
     more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
     return f"running: {', '.join(running[:_NAMED])}{more}"
 
@@ -238,7 +238,7 @@ class RunningMain:
         return f"<RunningMain pid {self.pid}: {self._session.launch.target.text!r}, {state}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a running main cannot be copied nor pickled; its snapshot() can")
+        raise TypeError("a running main cannot be copied or pickled; its snapshot() can")
 
     def __enter__(self) -> RunningMain:
         return self
@@ -346,7 +346,7 @@ class RunningMain:
             raise ProcessLookupError(f"{via}: {name} has ended\n\n{self.snapshot()}")
         if outcome == protocol.REFUSED:
             target = f"the process group of {name}" if group else name
-            raise PermissionError(f"{via}: {target} must not be sent signals from here")
+            raise PermissionError(f"{via}: {target} may not be sent a signal from here")
 
     def _number(self, process: object) -> int:
         """The number in the log of a process that runs, as far as its snapshot knows."""
@@ -356,7 +356,7 @@ class RunningMain:
             raise TypeError(f"{expected}, not {process!r}")
         run = process.run
         if (run.main.pid, run.started_at) != (self.pid, self._session.started_at):
-            raise ValueError(f"{process} is of another run: {run.target.text!r}")
+            raise ValueError(f"{process} belongs to another run: {run.target.text!r}")
         if process.ending is not Ending.RUNNING:
             raise ProcessLookupError(f"{process} has ended: {describe(process)}\n\n{run}")
         # of all that had its pid, it is the last one before the snapshot

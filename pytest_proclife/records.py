@@ -773,8 +773,8 @@ class Run:
     ) -> tuple[ProcessRecord, ...]:
         """All processes with this name, kind, cause and daemon flag, in start order.
 
-        None stands for any. Main and helpers count. There may be none: an empty tuple. ValueError
-        for a kind or a cause that there is not.
+        None stands for any. Main and helpers count. If there are none, the tuple is
+        empty. ValueError for an unknown kind or cause.
         """
         for what, value, known in (("kind", kind, KINDS), ("cause", cause, tuple(Cause))):
             if value is not None and value not in known:
@@ -813,8 +813,8 @@ class Run:
         """The timeline as text: a line for each process, and what was not seen.
 
         If there are more than `rows` processes (None: no limit), those that are alike share a
-        line, and of more lines than that the most unusual are shown. It is made for a terminal of
-        so many `columns` (40 at least). `ascii` avoids all other characters in the bars.
+        line, and of more lines than that the most unusual are shown. It fits into a terminal of
+        `columns` columns (at least 40). With `ascii` the bars are drawn in ASCII.
         """
         from pytest_proclife.render.screen import NARROWEST, Screen
         from pytest_proclife.render.timeline import render

@@ -59,8 +59,8 @@ def run(
 
     Raises TargetError if the target cannot be run, ValueError if another argument makes no
     sense, RunTimeout at the timeout, SeccompUnavailable if the kernel refuses the second witness,
-    and SupervisorLost if the supervisor was killed or none can be had here. That the program fails
-    is a result: see `run.main.cause` and `run.exitcode`.
+    and SupervisorLost if the supervisor was killed, or if processes cannot be watched here. A
+    program that fails is a result: see `run.main.cause` and `run.exitcode`.
     """
     __tracebackhide__ = True
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)

@@ -333,7 +333,7 @@ def _refuse_suspending(function: object) -> None:
         what, made, hint = found
         name = getattr(function, "__qualname__", None) or repr(function)
         raise TargetError(
-            f"{name} is {what}: to call it only makes {made}, and runs none of its code; "
+            f"{name} is {what}: calling it only makes {made}, and runs none of its code: "
             f"pass a function that {hint}"
         )
 
@@ -404,7 +404,7 @@ _Found = tuple[str | None, list[str] | None, str]  # file, folders if it is a pa
 def _check_module(name: object, cwd: str, env: Mapping[str, str]) -> None:
     """TargetError if `python -m` would find no such module. No code of the program is run."""
     if not isinstance(name, str) or "\0" in name or not all(name.split(".")):
-        raise TargetError(f"a Module has the dotted name of a module, not {name!r}")
+        raise TargetError(f"the name of a Module must be the dotted name of a module, not {name!r}")
     if _missing(name, _find_nearby(name, cwd, env)) is None:
         return
     found, known = _ask_python(name.partition(".")[0], cwd, env)
@@ -412,7 +412,7 @@ def _check_module(name: object, cwd: str, env: Mapping[str, str]) -> None:
     if reason is not None:
         hint = ""
         if name.endswith(".py"):
-            hint = f"; Module({name[:-3]!r}) is the module, {name!r} as it is the script"
+            hint = f"; Module({name[:-3]!r}) is the module, and {name!r} the script"
         raise TargetError(f"{reason} (looked from {cwd}){hint}")
 
 

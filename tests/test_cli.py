@@ -221,7 +221,10 @@ def test_a_terminal_without_lines_has_ascii(documents: list[str], tmp_path: Path
     [
         (["show", "nowhere.json"], "'nowhere.json' could not be read: [Errno 2]"),
         (["show", os.devnull], "could not be read: Expecting value"),
-        (["show", "a.json", "b.json", "--trace", "t"], "a trace is of one run: name one FILE"),
+        (
+            ["show", "a.json", "b.json", "--trace", "t"],
+            "--trace takes one FILE, since a trace shows one run",
+        ),
         (["show", "--rows", "0", "a.json"], "N must be all or a number of processes, not '0'"),
         (["show"], "the following arguments are required: FILE"),
     ],

@@ -15,7 +15,8 @@ import pytest_proclife
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("test_*.py"))
 LONG = {"test_exams", "test_executor", "test_main_process", "test_pool", "test_proper_exit"} | {
-    "test_synchronization"
+    *("test_background_daemons", "test_daemon_rules", "test_exit_paths", "test_stopped_service"),
+    "test_synchronization",
 }
 
 

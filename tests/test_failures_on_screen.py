@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import copy_into
+from conftest import copy_into, mostly_slow
 
 from pytest_proclife.render.text import width
 
@@ -19,7 +19,7 @@ SUMMARIES = {
 }
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", mostly_slow([80, 120]))
 def test_a_failure_fits_and_shows_no_line_of_ours(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
@@ -52,8 +52,9 @@ def test_what_decides_stands_in_the_first_lines(suite: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_bear_on_a_failure_are_counted(suite: pytest.Pytester) -> None:
     copy_into(suite, "failing_at_80_columns.py")
-    lines = suite.runpytest("-Werror", "-k", "cleaned_up or too_long or waits").outlines
-    assert sum("... and 20 more: 20 returned" in line for line in lines) == 3
+    lines = suite.runpytest("-Werror", "-k", "cleaned_up or waits").outlines
+    assert sum("... and 5 more: 5 returned" in line for line in lines) == 2
     assert not any("worker-0" in line for line in lines if line.startswith("E"))

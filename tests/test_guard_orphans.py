@@ -40,6 +40,7 @@ def work(monkeypatch: pytest.MonkeyPatch, tools: Path, *command: str) -> None:
     monkeypatch.setenv("TOOLS", str(tools))
 
 
+@pytest.mark.slow
 def test_the_child_of_a_program_that_is_gone_is_a_leak_however_it_was_started(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tools: Path
 ) -> None:

@@ -79,7 +79,7 @@ def test_what_is_written_to_standard_error_is_output_too() -> None:
 def test_a_match_at_the_very_end_waits_for_what_follows(fifo: Any) -> None:
     with pytest_proclife.start(blocking.say, ("port 80", str(fifo), "42")) as main:
         assert main.wait_for_output("port 80").end() == 7  # to the letter
-        with pytest.raises(RunTimeout, match="at the very end, where it may still go on"):
+        with pytest.raises(RunTimeout, match="at the very end of the output"):
             main.wait_for_output(r"port \d+", timeout=0.1)
         fifo.write_text("go on")
         assert main.wait_for_output(r"port \d+")[0] == "port 8042"
@@ -224,7 +224,7 @@ def test_a_signal_to_a_process_of_another_run_is_an_error() -> None:
         pytest_proclife.start(blocking.block) as other,
     ):
         stranger = other.snapshot().main
-        with pytest.raises(ValueError, match="of another run"):
+        with pytest.raises(ValueError, match="belongs to another run"):
             one.terminate(stranger)
 
 

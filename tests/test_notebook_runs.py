@@ -139,7 +139,7 @@ def test_a_wrong_environment_leaves_no_program_behind(
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     env: dict[str, str] = {"A": 1}  # type: ignore[dict-item]
-    with pytest.raises(TypeError):
+    with pytest.raises(TargetError, match="must be a string, not 1"):
         run(write_notebook(tmp_path / "it.ipynb", "pass"), env=env)
     assert os.listdir(scratch) == []
 

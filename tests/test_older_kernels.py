@@ -324,6 +324,7 @@ def test_the_schema_has_the_features() -> None:
 # --- as it is here
 
 
+@pytest.mark.slow
 def test_the_examples_tell_the_same_on_this_real_kernel() -> None:
     run = pytest_proclife.run(str(EXAMPLES / "exam_daemon.py"), timeout=120)
     (session,) = run.children

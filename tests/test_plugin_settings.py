@@ -157,8 +157,14 @@ def test_a_bad_value_is_a_usage_error(
         ("linger=-0.1", "linger must be a number of seconds, 0 or more, not -0.1"),
         ("start_methods='thread'", "unknown start method 'thread': it must be one of fork, *"),
         ("start_methods=['fork', 3]", "unknown start method 3: it must be one of fork, *"),
-        ("start_methods=()", 'start_methods must be "all", a name or several names, not ()'),
-        ("start_methods=3", 'start_methods must be "all", a name or several names, not 3'),
+        (
+            "start_methods=()",
+            'start_methods must be "all", the name of a start method, or several names, not ()',
+        ),
+        (
+            "start_methods=3",
+            'start_methods must be "all", the name of a start method, or several names, not 3',
+        ),
         ("5", "the marker proclife takes keyword arguments only, not 5"),
         (
             "timeouts=5",

@@ -238,7 +238,7 @@ def test_an_account_by_polling_is_never_complete_and_says_why() -> None:
     witness = pytest_proclife.run(Code("pass")).witness
     assert (witness.backend, witness.complete) == ("polling", False)
     assert "processes were polled: PROCLIFE_BACKEND=polling" in map(str, witness.missing)
-    assert "processes that live shorter than 10 ms can be missed" in map(str, witness.missing)
+    assert "processes that live for less than 10 ms can be missed" in map(str, witness.missing)
 
 
 @pytest.mark.usefixtures("refusing_kernel")
@@ -278,7 +278,7 @@ def test_the_first_run_of_a_process_that_is_polled_warns_of_it_in_one_line(
     (warning,) = warned
     assert warning.filename == __file__
     assert "\n" not in str(warning.message)
-    assert str(warning.message).endswith(f"shorter than 10 ms: {REFUSED}")
+    assert str(warning.message).endswith(f"for less than 10 ms: {REFUSED}")
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def modules(tmp_path: Path) -> Path:
         ("headless.part.deep", "no module named 'headless.part.deep'"),
         ("folder", "'folder' is a package without a __main__"),
         ("single.nope", "no module named 'single.nope'"),
-        ("single.py", "'single.py' as it is the script"),
+        ("single.py", "and 'single.py' the script"),
         ("sys", "'sys' has no code in Python"),
         ("", "dotted name of a module, not ''"),
         (".single", "dotted name of a module, not '.single'"),

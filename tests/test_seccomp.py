@@ -392,6 +392,7 @@ def test_a_value_that_is_no_truth_value_is_an_error(value: object) -> None:
 # --- how it is asked for
 
 
+@pytest.mark.slow
 def test_the_fixture_takes_it_from_the_call_the_marker_the_option_or_the_settings(
     pytester: pytest.Pytester,
 ) -> None:
@@ -430,6 +431,7 @@ def test_the_fixture_takes_it_from_the_call_the_marker_the_option_or_the_setting
         pytester.runpytest_subprocess().assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 def test_a_wrong_value_in_a_marker_is_an_error_of_the_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

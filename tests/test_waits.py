@@ -105,7 +105,7 @@ def test_a_call_that_only_looks_does_not_join(name: str) -> None:
 
     assert (child.joined, child.joined_at) == (None, None)
     assert collected == [LOOKS[name]]
-    with pytest.raises(pp.LifecycleError, match=r"by .*, which does not wait"):
+    with pytest.raises(pp.LifecycleError, match=r"by\s.*,\s+which\s+does\s+not\s+wait"):
         pp.assert_joined(child)
 
 

@@ -72,7 +72,7 @@ def how_joined(how: object) -> Joined | None:
         return None if how is None else Joined(str(how))
     except ValueError:
         ways = ", ".join(repr(str(way)) for way in Joined)
-        raise ValueError(f"unknown how {_shown(how)}: it is one of {ways}, or None") from None
+        raise ValueError(f"how must be one of {ways}, or None, not {_shown(how)}") from None
 
 
 def sender(by: object, processes: tuple[ProcessRecord, ...]) -> ProcessRecord | str | None:
@@ -81,7 +81,7 @@ def sender(by: object, processes: tuple[ProcessRecord, ...]) -> ProcessRecord | 
     if by is None or by == "test":
         return "test" if by == "test" else None
     if not isinstance(by, ProcessRecord):
-        raise ValueError(f'by is a process of the run or "test", not {_shown(by)}')
+        raise ValueError(f'by must be a process of the run or "test", not {_shown(by)}')
     _of_one_run(processes[0], by)
     return by
 
@@ -91,7 +91,7 @@ def exit_code(code: object, name: str = "code", least: int = 0) -> int | None:
     if code is None:
         return None
     if not isinstance(code, int) or isinstance(code, bool) or not least <= code <= 255:
-        raise ValueError(f"{name} is an exit code from {least} to 255, not {_shown(code)}")
+        raise ValueError(f"{name} must be an exit code from {least} to 255, not {_shown(code)}")
     return code
 
 
@@ -108,7 +108,7 @@ def pattern(match: object) -> re.Pattern[str] | None:
     if isinstance(match, re.Pattern) and isinstance(match.pattern, str):
         return match
     if not isinstance(match, str):
-        raise ValueError(f"match is a regular expression, not {_shown(match)}")
+        raise ValueError(f"match must be a regular expression, not {_shown(match)}")
     try:
         return re.compile(match)
     except re.error as error:
@@ -121,7 +121,7 @@ def exception_type(given: object) -> str | type[BaseException] | None:
         return given
     if isinstance(given, type) and issubclass(given, BaseException):
         return given
-    raise ValueError(f"type is an exception class or the name of one, not {_shown(given)}")
+    raise ValueError(f"type must be an exception class or the name of one, not {_shown(given)}")
 
 
 def _of_one_run(process: ProcessRecord, other: ProcessRecord) -> None:

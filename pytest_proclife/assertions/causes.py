@@ -73,8 +73,8 @@ def _about_no_such_request(process: ProcessRecord) -> str:
     met = next(iter(met_by_nobody(process)), None)
     if met is not None:
         return (
-            f"{met.signal} came at {met.at or 0:.3f} s, and it did not end of that: nobody who "
-            "reports sent it"
+            f"{met.signal} came at {met.at or 0:.3f} s, and it did not end of that: no process "
+            "that reports sent it"
         )
     if not process.requests:
         return "no signal to it was seen (process.requests is empty)"
@@ -185,7 +185,7 @@ def _asked_by_exit_path(process: ProcessRecord) -> SignalSent | None:
 
 def _about_request(process: ProcessRecord, wanted: Cause | None) -> str:
     if wanted is not None and wanted is not Cause.SIGNALED and str(process.ending) == str(wanted):
-        return f"the cause says why it ended, process.ending how: that is {str(wanted)!r}"
+        return f"the cause says why it ended; process.ending says how, and is {str(wanted)!r}"
     if process.cause is Cause.ABANDONED:
         return (
             "its parent's exit path terminates daemons: join() it before its parent's code "

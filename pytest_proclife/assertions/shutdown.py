@@ -99,7 +99,7 @@ def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
     met = next((fact for fact in met_by_nobody(process) if fact.signal in (wanted, *_ASKING)), None)
     if met is not None:
         it = "its handler of {} ran" if isinstance(met, records.HandlerRan) else "it took {}"
-        actual = f"{it.format(met.signal)}, and who sent that is not known ({describe(process)})"
+        actual = f"{it.format(met.signal)}, and its sender is not known ({describe(process)})"
         return Offence(process, actual, hint, known=False)
     reason = unseen(process) or _may_have_been_asked(process)
     if reason is not None:
@@ -107,7 +107,7 @@ def _not_asked(process: ProcessRecord, who: str, wanted: str) -> Offence:
         return Offence(process, actual, hint, known=False)
     own = own_signal(process)
     if own is not None and own.signal in (wanted, *_ASKING):
-        hint = f"{about_signal(process)}: that is no request of another process"
+        hint = f"{about_signal(process)}: that is not a request of another process"
     sent = f"{who} sent it {'a' if who == 'nobody' else 'no'} {wanted}"
     return Offence(process, f"{sent} ({describe(process)})", hint)
 

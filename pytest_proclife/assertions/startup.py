@@ -19,8 +19,8 @@ _MESSAGE = 200  # characters of an exception's message in a sentence
 _NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
 
 _ABOUT_THE_FLAG = (
-    "the flag counts as it is when start() is called; a new Process inherits it from the process "
-    "that creates it, and Pool sets it"
+    "the flag counts that a Process has when start() is called; a new Process inherits it from "
+    "the process that creates it, and Pool sets it"
 )
 
 

@@ -70,7 +70,7 @@ def read(data: bytes, token: str) -> Messages:
     for line in filter(None, data.split(b"\n")):
         first, _, rest = line.partition(b" ")
         if first != token.encode():
-            problems.insert(0, (Status.TAMPERED, "something else than the grader wrote results"))
+            problems.insert(0, (Status.TAMPERED, "something other than the grader wrote results"))
             break
         try:
             message = json.loads(rest)

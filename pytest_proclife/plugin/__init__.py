@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pytest_proclife.records import Cause, ProcessRecord, Run
 
 _MARKER = (
-    "proclife(start_methods=..., timeout=..., linger=..., seccomp=...): defaults for the fixture"
+    "proclife(start_methods=..., timeout=..., linger=..., seccomp=...): "
+    "set the defaults of the fixture"
 )
 _DEFAULTS = ("timeout", "linger", "start_methods", "seccomp")
 _POLLING = pytest.StashKey[bool]()  # a worker's line was written
@@ -44,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "start methods to run each test with: all, or some of fork,spawn,forkserver"
     option("--proclife-start-methods", metavar="NAMES", help=text)
     parser.addini("proclife_start_methods", text, type="args", default=None)
-    text = "have the kernel show what processes do to each other, whatever language they are in"
+    text = "have the kernel report what processes do to each other, in whatever language (seccomp)"
     option("--proclife-seccomp", action="store_const", const=True, default=None, help=text)
     parser.addini("proclife_seccomp", text, type="bool", default=None)
     _add_archive(parser)
@@ -71,9 +72,13 @@ def _start_archive(config: pytest.Config) -> None:
 def _add_guard(parser: pytest.Parser) -> None:
     option = parser.getgroup("proclife").addoption
     for name, mode, text in (
-        ("--proclife-guard", "error", "fail tests that leak processes, and kill these"),
-        ("--proclife-guard-warn", "warn", "warn of leaked processes, and leave these alone"),
-        ("--no-proclife-guard", "off", "do not look for leaks, whatever is set"),
+        (
+            "--proclife-guard",
+            "error",
+            "fail tests that leak processes, and kill the leaked processes",
+        ),
+        ("--proclife-guard-warn", "warn", "warn of leaked processes, and let them run"),
+        ("--no-proclife-guard", "off", "do not look for leaks, whatever the settings say"),
     ):
         option(name, action="store_const", dest="proclife_guard", const=mode, help=text)
     text = "what to do about leaked processes: error, warn or off (default: off)"

@@ -267,7 +267,7 @@ def cause_hook(item: pytest.Item) -> CauseHook | None:
                 name = _plugin_name(impl, item)
                 if str(answer) not in list(Cause):
                     wrong = f"{name} answered {_HOOK} with {answer!r}, which is not a cause"
-                    raise ValueError(f"{wrong}: these are {', '.join(Cause)}")
+                    raise ValueError(f"{wrong}; the causes are {', '.join(Cause)}")
                 return Cause(str(answer)), name
         return None
 

@@ -73,7 +73,10 @@ def _start_methods(value: object) -> tuple[str, ...]:
 
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names:
-        raise ValueError(f'start_methods must be "all", a name or several names, not {value!r}')
+        raise ValueError(
+            'start_methods must be "all", the name of a start method, or several names, '
+            f"not {value!r}"
+        )
     if list(names) == ["all"]:
         return tuple(sorted(START_METHODS))
     return tuple(dict.fromkeys(map(check_start_method, names)))

@@ -276,7 +276,7 @@ def missing_words(missing: records.Missing) -> str:
 
 _MISSING = {
     MissingKind.BACKEND: "processes were polled: {what}",
-    MissingKind.SHORT_LIVED: "processes that live shorter than {what} can be missed",
+    MissingKind.SHORT_LIVED: "processes that live for less than {what} can be missed",
     MissingKind.EXIT_CODES: (
         "the exit codes of processes other than main are only those that their parents collected "
         "and reported"

@@ -1284,6 +1284,7 @@ def storm(count: int) -> Log:
     return log
 
 
+@pytest.mark.slow
 def test_ten_thousand_processes_are_assembled_within_seconds() -> None:
     log = storm(10_000)
     begun = time.process_time()
@@ -1295,6 +1296,7 @@ def test_ten_thousand_processes_are_assembled_within_seconds() -> None:
     assert len(text) < 10_000
 
 
+@pytest.mark.slow
 def test_a_record_takes_at_most_four_kilobytes() -> None:
     log = storm(2000)
     log.run()  # what is cached once is no record's

@@ -432,8 +432,8 @@ WRONG: list[tuple[Failure, type[Exception], str]] = [
     ),
     (lambda: pp.assert_outlived(exam.main, other), ValueError, "of different runs"),
     (lambda: pp.assert_killed(exam.main, by=other), ValueError, "of different runs"),
-    (lambda: pp.assert_killed(exam.main, by="main"), ValueError, "by is a process of the run or"),  # type: ignore[arg-type]
-    (lambda: pp.assert_joined(exam.main, "early"), ValueError, "unknown how 'early': it is one"),  # type: ignore[arg-type]
+    (lambda: pp.assert_killed(exam.main, by="main"), ValueError, "by must be a process of the"),  # type: ignore[arg-type]
+    (lambda: pp.assert_joined(exam.main, "early"), ValueError, "or None, not 'early'"),  # type: ignore[arg-type]
     (lambda: pp.assert_sys_exit(exam.main, 256), ValueError, "from 0 to 255, not 256"),
     (lambda: pp.assert_os_exit(exam.main, True), ValueError, "from 0 to 255, not True"),
     (lambda: pp.assert_signaled(exam.main, "TERM"), ValueError, "unknown signal 'TERM'"),
@@ -444,7 +444,7 @@ WRONG: list[tuple[Failure, type[Exception], str]] = [
         "match is not a regular expression",
     ),
     (lambda: pp.assert_raised(exam.main, match=5), ValueError, "expression, not 5"),  # type: ignore[arg-type]
-    (lambda: pp.assert_raised(exam.main, int), ValueError, "type is an exception class or the"),  # type: ignore[arg-type]
+    (lambda: pp.assert_raised(exam.main, int), ValueError, "type must be an exception class"),  # type: ignore[arg-type]
     (lambda: pp.assert_raised(exam.main, ""), ValueError, "the name of one, not ''"),
     (lambda: pp.assert_no_orphans(exam, -1), ValueError, "0 or more, not -1"),
     (lambda: pp.assert_no_orphans(exam, float("nan")), ValueError, "0 or more, not nan"),

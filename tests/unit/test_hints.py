@@ -154,7 +154,7 @@ def run_with_a_shell(*, catches: bool) -> Run:
 @pytest.mark.parametrize(
     ("catches", "words"),
     [
-        (True, "its handler of SIGTERM ran, and who sent that is not known"),
+        (True, "its handler of SIGTERM ran, and its sender is not known"),
         (False, "whether it was sent any request to end is not known: a program that does not"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_request_whose_sender_is_not_known_was_sent_all_the_same(
 def test_a_signal_that_it_caught_was_seen() -> None:
     run = run_with_a_shell(catches=True)
     words = hint(lambda: assert_terminated(run["job"]))
-    assert "and it did not end of that: nobody who reports sent it" in words
+    assert "and it did not end of that: no process that reports sent it" in words
 
 
 def run_with_a_death(signal: int, tell: Callable[[Process], None], *, orphan: bool = False) -> Run:

@@ -223,7 +223,7 @@ def test_the_filters_are_the_causes_and_the_tests_that_there_are() -> None:
 def test_what_was_not_seen_is_said() -> None:
     page = page_of(lives.polled(lives.ends()))
 
-    assert "processes that live shorter than 10 ms can be missed" in page.texts["li"]
+    assert "processes that live for less than 10 ms can be missed" in page.texts["li"]
 
 
 def test_each_cause_has_a_group_with_its_colour() -> None:

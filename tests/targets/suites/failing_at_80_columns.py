@@ -13,12 +13,12 @@ def log(ready):
 
 context = multiprocessing.get_context("fork")
 ready = context.Event()
-for number in range(20):
+context.Process(target=log, args=(ready,), name="logger", daemon=True).start()
+ready.wait()
+for number in range(5):
     worker = context.Process(target=str, name=f"worker-{number}")
     worker.start()
     worker.join()
-context.Process(target=log, args=(ready,), name="logger", daemon=True).start()
-ready.wait()
 """)
 CATCHES = Code("""
 import multiprocessing, signal, time
@@ -38,8 +38,10 @@ ready.wait()
 
 
 def test_cleaned_up(proclife):
-    run = proclife.run(FOREVER, timeout=1, allow_timeout=True)
-    pytest_proclife.assert_returned(run["logger"])
+    main = proclife.start(FOREVER, linger=0.0)
+    main.wait_for(lambda run: run.main.finished_at)
+    main.kill()
+    pytest_proclife.assert_returned(main.wait()["logger"])
 
 
 def test_caught(proclife):
@@ -48,7 +50,7 @@ def test_caught(proclife):
 
 def test_waits(proclife):
     main = proclife.start(FOREVER)
-    main.wait_for(lambda run: run.find("logger"))
+    main.wait_for(lambda run: run.main.finished_at)
     main.wait_for_output("never", timeout=0.1)
 
 
