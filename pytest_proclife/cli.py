@@ -13,7 +13,7 @@ from pytest_proclife.durations import LINGER, parse_seconds
 from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetError
 from pytest_proclife.options import Options
 from pytest_proclife.records import START_METHODS, LeftOut, Run
-from pytest_proclife.render import screen, timeline
+from pytest_proclife.render import hang, screen, timeline
 from pytest_proclife.target import Module, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
@@ -224,13 +224,19 @@ def _watch(
     except (TargetError, SupervisorLost, SeccompUnavailable, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
-    print(f"\n{_timeline(run, namespace, sys.stderr)}", file=sys.stderr)
+    print(f"\n{_timeline(run, namespace, sys.stderr)}{_hang(run)}", file=sys.stderr)
     for fact in run.main.evidence:
         if isinstance(fact, LeftOut):
             print(fact, file=sys.stderr)
     if namespace.json and not _write(run.to_json() + "\n", namespace.json):
         return FAILED
     return _exit_status(run) if _write_pictures([run], namespace) else FAILED
+
+
+def _hang(run: Run) -> str:
+    """Why it did not end in time, and where each process stood; "" if it has ended."""
+    text = f"\n\nmain did not end in time: {hang.why(run)}{hang.block(run)}"
+    return text if run.timed_out else ""
 
 
 def _exit_status(run: Run) -> int:
@@ -300,7 +306,7 @@ def _show(namespace: argparse.Namespace) -> int:
     if not (namespace.html or namespace.trace or namespace.svg):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a name may be in any alphabet
-        texts = [_timeline(run, namespace, sys.stdout) for run in runs]
+        texts = [_timeline(run, namespace, sys.stdout) + _hang(run) for run in runs]
         return 0 if _write("\n\n".join(texts) + "\n", "-") else FAILED
     return 0
 

@@ -24,7 +24,8 @@ from pytest_proclife.records import (
     Run,
     signal_number,
 )
-from pytest_proclife.render.process import describe, waiting_for
+from pytest_proclife.render import hang
+from pytest_proclife.render.process import describe
 from pytest_proclife.render.text import plain, seconds
 from pytest_proclife.render.timeline import render
 from pytest_proclife.session import Session, SharedSession
@@ -196,7 +197,7 @@ class NothingLeft:
 
     def actual(self, run: Run) -> str:
         if run.main.ending is Ending.RUNNING:
-            return waiting_for(run)
+            return hang.why(run)
         end = f"it did at {seconds(run.main.ended_at or 0.0)}"
         return f"{end}, but the run is not over; {_running(run)}"
 
@@ -259,6 +260,16 @@ class RunningMain:
         Once the run is over, the final `Run`.
         """
         self._catch_up()
+        return self._snapshot()
+
+    def stacks(self) -> Run:
+        """A snapshot whose running processes say where each of their threads stands.
+
+        That is in `process.stacks`, and why a thread does not go on in `process.hangs`. The frames
+        of Python are read by py-spy if that is installed (the extra `stacks`), else by CPython
+        3.14 and later itself; without either there is the system call alone.
+        """
+        self._look()
         return self._snapshot()
 
     # --- waiting
@@ -374,6 +385,11 @@ class RunningMain:
         if not self._session.over:
             self._shared.catch_up()
 
+    def _look(self) -> None:
+        self._check_owner()
+        if not self._session.over:
+            self._shared.look()
+
     def _snapshot(self) -> Run:
         if not self._session.over:
             return self._session.assemble()
@@ -393,12 +409,13 @@ class RunningMain:
 
         found = self._shared.wait_until(check, limit)
         if found is None and not self._session.over:
-            self._catch_up()  # so that the message is of this moment
+            self._look()  # so that the message is of this moment
             found = check()
         if found is not None:
             return found
         run = self._snapshot()
-        details = f"{condition.actual(run)}\n\n{_timeline(run)}{_output(run)}"
+        timeline = f"{_timeline(run)}{hang.block(run)}"
+        details = f"{condition.actual(run)}\n\n{timeline}{_output(run)}"
         if not self._session.over:
             raise RunTimeout(f"{condition.failure} within {limit} s: {details}", run)
         end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"

@@ -516,6 +516,139 @@ class Foreign(Evidence, kind=EvidenceKind.FOREIGN):
 EVIDENCE = {kind.kind: kind for kind in Evidence.__subclasses__()}
 
 
+# --- where a process stood
+
+
+class StackSource(enum.StrEnum):
+    """What has read the frames of a stack."""
+
+    PY_SPY = "py-spy"
+    REMOTE_DEBUGGING = "_remote_debugging"  # of CPython 3.14 and later
+    KERNEL = "kernel"  # there are no frames: only the system call is known
+
+
+class NoStackKind(enum.StrEnum):
+    """Why there are no frames of a process."""
+
+    NOT_PYTHON = "not_python"
+    NO_READER = "no_reader"  # py-spy is not installed
+    PTRACE_SCOPE = "ptrace_scope"  # Yama lets only an ancestor look
+    OTHER_USER = "other_user"
+    REFUSED = "refused"  # a capability is missing, a filter of seccomp(2) is there, ...
+    FAILED = "failed"  # the reader did; `details` says why
+    TOO_MANY = "too_many"  # processes
+
+
+class AwaitedKind(enum.StrEnum):
+    """What a system call waits for."""
+
+    FILE = "file"  # a descriptor: a pipe, a socket, a terminal, ...
+    CHILD = "child"  # the end of a child
+    LOCK = "lock"  # one of its own process, or the end of a thread
+    SEMAPHORE = "semaphore"  # or a lock, in memory that processes share
+    TIME = "time"
+    SIGNAL = "signal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A line of Python on a stack. `function` has its class, if the reader knows that."""
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIn:
+    """A process that has something open. `ways` are "r", "w" and "rw", one for each descriptor."""
+
+    process: int
+    ways: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """One thing that a system call waits for.
+
+    `pid` is that of a child, None for any. `descriptor` is that of a file, and `way` is "r" if it
+    is waited for to be readable, "w" for writable. `name` is the file's, as in /proc/PID/fd, or
+    that of shared memory; `open_in` are the processes of the run that have it open, itself too.
+    """
+
+    kind: AwaitedKind
+    pid: int | None
+    descriptor: int | None
+    way: str
+    name: str
+    open_in: tuple[OpenIn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Where a thread of a process stood, at a time in seconds since main's start.
+
+    `thread` is its id for the kernel; the first one has the pid of its process. `name` is Python's
+    if that is known, else the kernel's. `state` is a letter of proc_pid_stat(5): R runs, S and D
+    wait, T is stopped. `call` is the system call that it was in, "" if it was in none or if that is
+    not known, and `wchan` the function of the kernel. `frames` are of Python, from the innermost
+    on; if there are none, `missing` says why, and `details` why the reader failed.
+    """
+
+    at: float
+    thread: int
+    name: str
+    state: str
+    call: str
+    wchan: str
+    awaited: tuple[Awaited, ...]
+    source: StackSource
+    frames: tuple[Frame, ...]
+    missing: NoStackKind | None
+    details: str
+
+
+class HangKind(enum.StrEnum):
+    """Why a thread did not go on."""
+
+    CHILD = "child"  # it waits for the end of `others`
+    THREAD = "thread"  # it waits for a thread of its own process: `other_thread`
+    WORKERS = "workers"  # it waits for the workers of a Pool or executor, `others`
+    TASK_LOST = "task_lost"  # it waits for a task of a Pool whose worker, of `others`, has ended
+    DATA = "data"  # it waits for data, which `others` could write
+    END_OF_FILE = "end_of_file"  # it reads until nobody can write any more, and `others` still can
+    ROOM = "room"  # it writes to what only `others` could read
+    HELD = "held"  # it waits for a semaphore or lock that `others` could release
+    NOBODY = "nobody"  # nobody is left that could end the wait; `others` have ended
+    FORKED = "forked"  # it waits for a lock that was held in another thread as it was forked
+    OUTSIDE = "outside"  # what it waits for comes from outside of the run
+    SLEEP = "sleep"  # it sleeps
+    SIGNAL = "signal"  # it waits for a signal
+    RUNS = "runs"  # it runs
+    STOPPED = "stopped"  # its process is stopped
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hang:
+    """Why a thread did not go on: a verdict, from where all processes stood at that time.
+
+    `where` is the innermost line of the program's own code, None if there is none or if it is not
+    known; `call` is the function that this line had called, "" if it is not known. `others` are
+    ids of processes, `other_thread` is a thread of the same process; `kind` says which these are.
+    `exit_path`: it was in the exit path of its process.
+    """
+
+    thread: int
+    kind: HangKind
+    where: Frame | None
+    call: str
+    exit_path: bool
+    awaited: AwaitedKind | None
+    others: tuple[int, ...]
+    other_thread: int | None
+
+
 # --- the account
 
 
@@ -619,6 +752,8 @@ class ProcessRecord:
     | `exception` | the exception that left its target |
     | `waiting_for` | its waits that began and did not end, in the order of their times |
     | `unknown_reason` | the fact that is missing, if its cause is unknown |
+    | `stacks` | where each thread stood at the last look, the first thread first; see `Stack` |
+    | `hangs` | why each thread with code of the program did not go on, the most telling first |
     | `evidence` | the facts that the values above rest on, in the order of their times |
     """
 
@@ -647,6 +782,8 @@ class ProcessRecord:
     exception: ExceptionInfo | None
     waiting_for: tuple[Wait, ...]
     unknown_reason: UnknownReason | None
+    stacks: tuple[Stack, ...] = ()
+    hangs: tuple[Hang, ...] = ()
     evidence: tuple[Evidence, ...]
     run: Run = field(init=False, compare=False, repr=False, hash=False)
 

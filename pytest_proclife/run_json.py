@@ -134,6 +134,8 @@ def _check_ids(processes: tuple[ProcessRecord, ...], witness: Witness) -> None:
         others += [request.by for request in process.requests]
         others += [wait.process for wait in process.waiting_for]
         others += [fact.about for fact in process.evidence]
+        others += [o.process for s in process.stacks for a in s.awaited for o in a.open_in]
+        others += [other for hang in process.hangs for other in hang.others]
     if any(isinstance(other, int) and other not in ids for other in others):
         raise ValueError("the document names a process that is not in it")
 

@@ -18,7 +18,7 @@ from pytest_proclife.errors import (
 from pytest_proclife.live import RunningMain
 from pytest_proclife.options import Options
 from pytest_proclife.records import Cause, MissingKind, Run
-from pytest_proclife.render.process import waiting_for
+from pytest_proclife.render import hang
 from pytest_proclife.render.timeline import render
 from pytest_proclife.session import Session, opened_input, request_for
 from pytest_proclife.target import Program, Target, environment_of, input_of, resolve
@@ -162,10 +162,8 @@ def finish(session: Session, options: Options) -> Run:
     session.wait()
     run = session.assemble(options.cause_hook, last=True)
     if run.timed_out and not options.allow_timeout:
-        reason = waiting_for(run)
         left = [p for p in run if p.cause is Cause.CLEANED_UP]
         timeline = render(run, rows=_ROWS, about=left or None)
-        raise RunTimeout(
-            f"main did not end within {options.timeout} s: {reason}\n\n{timeline}", run
-        )
+        details = f"{hang.why(run)}\n\n{timeline}{hang.block(run)}"
+        raise RunTimeout(f"main did not end within {options.timeout} s: {details}", run)
     return run

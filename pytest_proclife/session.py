@@ -25,6 +25,7 @@ from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetErr
 from pytest_proclife.inside.launch import plan, search_path
 from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
+from pytest_proclife.stacks import read as read_stacks
 from pytest_proclife.supervisor import kernel, protocol
 from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Request
 from pytest_proclife.target import Launch
@@ -32,6 +33,7 @@ from pytest_proclife.target import Launch
 _ENDING = 10.0  # s that an interrupted caller waits for the run to be ended
 _CHUNK = 1 << 18  # bytes
 _PROMPT = 10.0  # s within which a supervisor answers, even on a machine that is very busy
+_LOOKING = 60.0  # s for the stacks of all processes
 _LONGEST = 86400.0  # s of one wait: poll(2) takes no more than 24 days
 
 # Signals that main ignores if its caller does. Every Python ignores SIGPIPE and SIGXFSZ, and
@@ -116,6 +118,10 @@ class Session:
         self.timed_out = False
         self.answered = 0  # the ticket of the last request for news
         self.outcomes: dict[int, str] = {}  # of signals, by ticket
+        self.sending = threading.Lock()  # held by the thread that sends
+        self.on_look: Callable[[Run], None] | None = None  # gets what `look` has found
+        self._shows = False  # it is called as soon as all of that is in the log
+        self.looked = 0  # the ticket of the last look that is in the log once news arrives
         self._connect(streams)
         try:
             if self.connection.receive() is None:
@@ -179,6 +185,11 @@ class Session:
             raise
         return True
 
+    def look(self) -> None:
+        """Have `on_look` called with where each process stands; by the thread that waits."""
+        with self.sending:
+            self.connection.send(protocol.LOOK, 1)
+
     def end(self) -> None:
         """Have the run ended, and wait for that. What the supervisor still sends is lost."""
         self.connection.send(protocol.END)
@@ -240,8 +251,19 @@ class Session:
                 self.log += entries
                 self.outputs = self.outputs if outputs is None else outputs
                 self.known_until, self.answered = at, ticket
+                if self._shows and self.on_look is not None:
+                    self._shows = False
+                    self.on_look(self.assemble())
             case (protocol.SIGNALED, ticket, outcome):
                 self.outcomes[ticket] = outcome
+            case (protocol.STANDING, ticket, processes):
+                stacks = read_stacks(processes)
+                self._shows = ticket > 0 and self.on_look is not None
+                with self.sending:
+                    self.connection.send(protocol.STACKS, stacks)
+                    if self._shows:
+                        self.connection.send(protocol.ASK, self.answered + 1, True)
+                self.looked = ticket
             case (protocol.OVER, entries, duration, timed_out, outputs):
                 self.log += entries
                 self.known_until = self.epoch + duration
@@ -281,7 +303,7 @@ class SharedSession:
         self._received = threading.Condition()
         self._version = 0  # counts the messages that were received
         self._receiver: int | None = None  # the thread that receives
-        self._sending = threading.Lock()
+        self._sending = session.sending
         self._asked = 0  # the ticket of the last request for news
         self._tickets = itertools.count(1)  # of signals
 
@@ -307,6 +329,14 @@ class SharedSession:
         """Receive all that has happened up to now."""
         ticket = self._ask(at_once=True)
         self._wait_for_answer(lambda: self.session.answered >= ticket or None)
+
+    def look(self) -> None:
+        """Have the log say where each process stands at this moment, and receive that."""
+        ticket = next(self._tickets)
+        with self._sending:
+            self.session.connection.send(protocol.LOOK, ticket)
+        self.wait_until(lambda: self.session.looked >= ticket or None, _LOOKING)
+        self.catch_up()
 
     def send_signal(self, number: int, signal: int, via: str, spared: int | None) -> str:
         """Have a signal sent, as `protocol.SIGNAL` says; returns its outcome."""

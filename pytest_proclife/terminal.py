@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from pytest_proclife.options import Options
 from pytest_proclife.records import Run
+from pytest_proclife.render import hang
 from pytest_proclife.runner import finish, open_session
 from pytest_proclife.session import Session
 from pytest_proclife.supervisor import kernel, protocol
@@ -39,6 +40,25 @@ def has_terminal() -> bool:
     return True
 
 
+# --- where the run stands
+
+
+def _show_at_quit(session: Session) -> None:
+    """Have a SIGQUIT to this process print where each process of the run stands."""
+
+    def ask(number: int, frame: object) -> None:
+        # by another thread: this one may be sending at this moment
+        threading.Thread(target=session.look, daemon=True).start()
+
+    session.on_look = _show
+    if signal.getsignal(signal.SIGQUIT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, ask)
+
+
+def _show(run: Run) -> None:
+    print(f"\nproclife: {hang.why(run)}{hang.block(run)}", file=sys.stderr, flush=True)
+
+
 # --- without a terminal
 
 
@@ -55,16 +75,19 @@ def observe_in_own_group(options: Options) -> Run:
                 os.killpg(session.pid, signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
+    quit_before = signal.getsignal(signal.SIGQUIT)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     try:
         session = open_session(options)
         session.wait(until_started=True)
+        _show_at_quit(session)
         if interrupted:
             interrupt(signal.SIGINT, None)
         return finish(session, options)
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGQUIT, quit_before)
 
 
 # --- with a terminal
@@ -89,6 +112,8 @@ def run_beside(run: Callable[[int, int, int], int]) -> int:
             for descriptor in (ours, told):
                 os.close(descriptor)
             os.setpgid(0, 0)
+            if signal.getsignal(signal.SIGQUIT) is not signal.SIG_IGN:  # main would inherit that
+                signal.signal(signal.SIGQUIT, lambda number, frame: None)  # there is no run yet
             status = run(group, end, news)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -112,10 +137,10 @@ def observe_beside(options: Options, end: int, news: int) -> Run:
         session.connection.send(protocol.END)
 
     threading.Thread(target=end_with_first, daemon=True).start()
-    run = finish(session, options)
-    # it may be in the background by now, and `stty tostop` would stop what writes from there
+    # it may come to be in the background, and `stty tostop` would stop what writes from there
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
-    return run
+    _show_at_quit(session)
+    return finish(session, options)
 
 
 def _wait(pid: int, ours: int, told: int) -> int:
@@ -140,6 +165,9 @@ def _wait(pid: int, ours: int, told: int) -> int:
         supervisor, main = pids
         # main may have ended since, and then has no parent any more
         if info.si_pid == main or kernel.is_pid_below(info.si_pid, supervisor):
+            continue
+        if info.si_signo == signal.SIGQUIT:
+            os.kill(pid, signal.SIGQUIT)  # it shows where the run stands
             continue
         os.close(ours)  # it ends the run, and writes the account
         os.waitpid(pid, 0)

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_proclife import records, wire
-from pytest_proclife.analysis import cause, evidence, family, gaps, history, joins, log
+from pytest_proclife.analysis import (
+    cause,
+    evidence,
+    family,
+    gaps,
+    hangs,
+    history,
+    joins,
+    log,
+    stacks,
+)
 from pytest_proclife.records import HELPER_KINDS, MULTIPROCESSING_KINDS, Cause, ProcessRecord, Run
 from pytest_proclife.supervisor.protocol import Entry
 
@@ -54,6 +64,7 @@ def assemble(
         gaps=found,
         joins=joins.find(processes, relatives, found, backend),
         histories=history.build(processes, relatives, found, seccomp),
+        opened=stacks.Opened(processes, relatives),
         clock=evidence.Clock(epoch),
     )
     missing = (*missing, *found.missing)
@@ -74,6 +85,7 @@ def assemble(
         output_truncated=output_truncated,
         processes=tuple(map(stages.record, relatives.order)),
     )
+    run = hangs.judge(run)
     return run if cause_hook is None else _ask_hook(run, cause_hook)
 
 
@@ -86,6 +98,7 @@ class _Stages:
     gaps: gaps.Gaps
     joins: Sequence[joins.Join]
     histories: Sequence[history.History]
+    opened: stacks.Opened
     clock: evidence.Clock
     arguments: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # one copy each
 
@@ -124,6 +137,7 @@ class _Stages:
             exception=_exception(finish),
             waiting_for=waits,
             unknown_reason=None if verdict is None else verdict.unknown,
+            stacks=stacks.read(process, self.opened, clock),
             evidence=evidence.collect(
                 process,
                 self.processes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_proclife import wire
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Disposition, Holder
@@ -116,6 +116,19 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Where a process stood: the fields of protocol.THREADS, OPEN and STACK as they are there."""
+
+    at: int  # monotonic ns
+    state: str
+    python: bool
+    threads: tuple[tuple[Any, ...], ...]
+    opened: tuple[tuple[str, int, str], ...] = ()
+    # source, why not, details, threads; None if nobody tried to read it
+    stack: tuple[str, str, str, tuple[tuple[Any, ...], ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFacts:
     """What the log says of one process. Times are monotonic ns; numbers are those of the log."""
 
@@ -149,6 +162,7 @@ class ProcessFacts:
     calls_unreadable: bool  # it ran a program whose calls the kernel cannot show
     contradicted: bool  # it reported that it sent a signal, which the kernel did not see
     collected: tuple[tuple[int, Report], ...]  # (sender, COLLECTED)
+    look: Look | None  # the last one
 
     def first(self, kind: str) -> Report | None:
         return next((r for r in self.reports if r.kind == kind), None)
@@ -231,6 +245,7 @@ class _Draft:
     calls_unreadable: bool = False
     contradicted: bool = False
     collected: list[tuple[int, Report]] = field(default_factory=list)
+    look: Look | None = None
 
     def facts(self) -> ProcessFacts:
         values = {name: getattr(self, name) for name in self.__slots__ if name != "killed"}
@@ -360,6 +375,9 @@ class _Reader:
             protocol.ENDED: self.ended,
             protocol.STATUS: self.status,
             protocol.REAPED: self.reaped,
+            protocol.THREADS: self.threads,
+            protocol.OPEN: self.opened,
+            protocol.STACK: self.stack,
             protocol.CLEANUP_BEGAN: self.cleanup_began,
             protocol.CLEANUP: self.cleanup,
         }
@@ -379,6 +397,22 @@ class _Reader:
 
     def program(self, at: int, number: int, argv: Iterable[str]) -> None:
         self.processes[number].argv = _words(argv)
+
+    # --- where they stand
+
+    def threads(self, at: int, number: int, state: str, python: bool, threads: Any) -> None:
+        look = Look(at=at, state=state, python=python, threads=threads)
+        self.processes[number].look = look
+
+    def opened(self, at: int, number: int, opened: Any) -> None:
+        look = self.processes[number].look
+        if look is not None:
+            self.processes[number].look = replace(look, opened=opened)
+
+    def stack(self, at: int, number: int, *fields: Any) -> None:
+        look = self.processes[number].look
+        if look is not None:
+            self.processes[number].look = replace(look, stack=fields)
 
     # --- what they report
 

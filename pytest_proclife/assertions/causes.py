@@ -26,7 +26,8 @@ from pytest_proclife.records import (
     SignalSent,
     SignalTaken,
 )
-from pytest_proclife.render.process import describe, request_that_ended, waiting_for
+from pytest_proclife.render import hang
+from pytest_proclife.render.process import describe, request_that_ended
 from pytest_proclife.render.text import plain, shortened
 
 
@@ -129,7 +130,7 @@ def met_by_nobody(process: ProcessRecord) -> list[HandlerRan | SignalTaken]:
 
 def _about_clean_up(process: ProcessRecord) -> str:
     if process.run.timed_out:
-        return f"main had not ended at the timeout: {waiting_for(process.run)}"
+        return f"main had not ended at the timeout: {hang.why(process.run)}"
     return (
         "it was still running when proclife ended the run, after the linger or with the test: "
         "end it in the program, or raise linger="

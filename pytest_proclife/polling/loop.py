@@ -29,6 +29,7 @@ from pytest_proclife.supervisor.protocol import OPEN_PAYLOAD, PAYLOAD, Connectio
 
 PERIOD = 0.01  # s between two looks
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
+_LOOKING = 20.0  # s for the caller to read the stacks of what has not ended in time
 _PATIENCE = 10.0  # s after which a process that outlives SIGKILL is given up
 _STRAGGLERS = 0.5  # s to wait for a process that holds a connection but is not found
 
@@ -98,6 +99,7 @@ class Watch:
         self._lingers = False  # main has ended, and `_until` is the end of the linger
         self._ending_since: float | None = None
         self._timed_out = False
+        self._is_late = False  # main has not ended in time, and `_until` is the end of a last look
 
     def run(self) -> None:
         """The whole run. Whatever happens, nothing stays."""
@@ -213,10 +215,16 @@ class Watch:
 
     def _look_at_the_clock(self, tree: Tree, linger: float) -> None:
         now = time.monotonic()
-        if tree.main.ended_at is not None and not self._lingers:
+        if tree.main.ended_at is not None and not (self._lingers or self._is_late):
             self._lingers, self._until = True, now + linger
-        if not self.ending and self._until is not None and now >= self._until:
-            self.ending, self._timed_out = True, not self._lingers
+        is_due = self._until is not None and now >= self._until
+        if not self.ending and (is_due or (self._is_late and self._caller.has_looked)):
+            if not (self._lingers or self._is_late):
+                self._is_late = self._timed_out = True
+                self._until = now + _LOOKING
+                self._caller.send_standing()  # before anything is ended
+                return
+            self.ending = True
         if not self.ending:
             return
         if self._ending_since is None:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from pytest_proclife.records import Cause, ProcessRecord, Run
 from pytest_proclife.render.evidence import fact_words, source_words
+from pytest_proclife.render.hang import process_stacks
 from pytest_proclife.render.phases import (
     EVENT_WORDS,
     GROUPS,
@@ -300,6 +301,9 @@ def _sections(process: ProcessRecord) -> Iterator[tuple[str, str, object]]:
     ]
     if facts:
         yield "Evidence", "facts", facts
+    if process.hangs:
+        text = "\n".join(process_stacks(process))
+        yield f"Where it stood at {seconds(process.stacks[0].at)}", "text", _lines(text)
     if process.exception is not None and process.exception.traceback:
         yield "Exception", "text", _lines(process.exception.traceback)
 

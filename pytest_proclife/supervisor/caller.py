@@ -7,7 +7,7 @@ not read, and the supervisor need not wait for it.
 import _socket
 import select
 
-from pytest_proclife.supervisor import protocol, signals
+from pytest_proclife.supervisor import protocol, signals, system_calls
 from pytest_proclife.supervisor.output import Output
 from pytest_proclife.supervisor.protocol import Connection, pack
 
@@ -24,6 +24,7 @@ class Caller:
         self.at_once = False
         self.sent = 0  # entries of the log
         self.has_ended_run = False
+        self.has_looked = False  # since the last STANDING of the supervisor's own
 
     def execute_order(self) -> bool:
         """Receive an order and execute it; False if the run is to end."""
@@ -33,9 +34,27 @@ class Caller:
             case (protocol.SIGNAL, ticket, number, signal, via, spared):
                 outcome = signals.send(self.tree, number, signal, via, spared)
                 self._send(protocol.SIGNALED, ticket, outcome)
+            case (protocol.LOOK, ticket):
+                self.send_standing(ticket)
+            case (protocol.STACKS, stacks):
+                self._note_stacks(stacks)
             case _:  # END, or the end of the file
                 self.has_ended_run = True
         return not self.has_ended_run
+
+    def send_standing(self, ticket: int = 0) -> None:
+        """Note where each process stands, and let the caller read their stacks."""
+        self.has_looked = False
+        self._send(protocol.STANDING, ticket, system_calls.note(self.tree))
+
+    def _note_stacks(self, stacks: "tuple[tuple[object, ...], ...]") -> None:
+        running = {process.number: process for process in self.tree.all_running()}
+        for number, *fields in stacks:
+            process = running.get(number)  # type: ignore[call-overload]
+            # if it still has its pid, what was read by that is of no other process
+            if process is not None and process.has_pid():
+                self.tree.log.append(protocol.entry(protocol.STACK, process.number, *fields))
+        self.has_looked = True
 
     def send_news(self, now: int) -> None:
         """Send what is new, if the caller has asked for that; `now` in monotonic ns."""

@@ -29,6 +29,10 @@ else:
 
 REQUEST = "request"  # the fields of a Request; descriptors come beside it
 ASK = "ask"  # ticket, at once: send NEWS, at once or when there is some
+LOOK = "look"  # ticket: note where each process stands, and send STANDING
+# what it has read of the processes that STANDING named: ((number, source, why not, details,
+# ((tid, name, ((file, line, function), ...) from the innermost on), ...)), ...)
+STACKS = "stacks"
 SIGNAL = "signal"  # ticket, process, signal, via, the caller's group or None: see `signals.send`
 END = "end"  # (none): end the run. The end of the file means the same
 
@@ -40,6 +44,9 @@ FAILED = "failed"  # path, errno: main could not be executed; nothing follows
 NO_WITNESS = "no witness"  # why the kernel does not hold calls for us; nothing follows
 NEWS = "news"  # ticket, time, entries, outputs or None: the log is complete up to that time
 SIGNALED = "signaled"  # ticket, outcome
+# ticket (0: at the timeout; the run goes on to be ended once STACKS has come, or after some time),
+# ((number, pid, whether it is a Python), ...): the log says where these stand
+STANDING = "standing"
 OVER = "over"  # entries, duration (ns), timed out, outputs: nothing of the run is left
 
 # Entries are those that were not sent yet. Outputs are of standard output and standard error, if
@@ -71,6 +78,12 @@ GROUP_ORDERED = "group ordered"  # signal, via: sent for the caller to the group
 ENDED = "ended"  # wake-up of the supervisor, numbers of processes (its children) running then
 STATUS = "status"  # wait status of a zombie or None if unknown
 REAPED = "reaped"  # wait status or None if unknown, whether the supervisor has reaped it
+# where it stands: its state (proc_pid_stat(5)), whether it is a Python, ((tid, name, state, call,
+# wchan, ((kind, number, way, name), ...)), ...). The call is NOT_SHOWN if the kernel refuses that,
+# "" if it is in none. `way` is r or w
+THREADS = "threads"
+OPEN = "open"  # ((name, descriptor or -1, r|w|rw), ...): what it has open of what others wait for
+STACK = "stack"  # the fields of STACKS, but for the number
 CLEANUP_BEGAN = "clean-up began"  # (of main) numbers of all processes that were running then
 CLEANUP = "cleanup"  # (none): SIGKILL was sent to it, to end the run
 
@@ -79,6 +92,15 @@ CLEANUP = "cleanup"  # (none): SIGKILL was sent to it, to end the run
 # GROUP_ORDERED. All that a wake-up finds ended share its number: their order is not known. A half
 # more is for those that are known to have ended after the others. What had ended when the clean-up
 # began has its ENDED before CLEANUP_BEGAN, whose time is that of the look that found the others.
+
+# what a thread waits for
+FILE = "file"  # number: a descriptor; name: that of its file, as of a link in /proc/PID/fd
+CHILD_ENDS = "child"  # number: its pid, 0 for any child
+LOCK = "lock"  # of its process
+SEMAPHORE = "semaphore"  # or another lock in memory that is shared; name: that of the memory
+TIME = "time"
+ANY_SIGNAL = "signal"
+NOT_SHOWN = "?"
 
 
 def entry(kind: str, process: int, *fields: object) -> Entry:

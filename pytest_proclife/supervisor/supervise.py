@@ -22,6 +22,7 @@ _GATHER = 0.002  # s for which wake-ups are gathered once they come faster than 
 _FEW = 8  # living processes up to which nothing is gathered if the caller waits for news
 _LONGEST = 86400.0  # s of one wait: epoll_wait(2) takes no more than 24 days
 _MOST = 1023  # events of one look
+_LOOKING = 20.0  # s for the caller to read the stacks of what has not ended in time
 _ROUNDS = 100  # a bound: all pidfds are readable by then, so one round is enough
 
 
@@ -67,6 +68,7 @@ class Supervisor:
         self.until: float | None = None  # monotonic s; then the run is ended
         self.lingers = False  # main has ended, and `until` is the end of the linger
         self.ending = self.timed_out = False
+        self.is_late = False  # main has not ended in time, and `until` is the end of a last look
         self.held: HeldCalls | None = None  # the calls that the kernel holds for us
 
     def _wake_on_child(self) -> int:
@@ -229,20 +231,27 @@ class Supervisor:
         tree = self.tree
         tree.scan()
         self._begin_linger(linger)
-        is_late = self.until is not None and time.monotonic() >= self.until
-        if not tree.cleans_up and (self.ending or is_late):
+        is_due = self.until is not None and time.monotonic() >= self.until
+        is_due = is_due or (self.is_late and self.caller.has_looked)
+        if not tree.cleans_up and (self.ending or is_due):
             at = tree.look_at_all()
-            if not self.ending and self._begin_linger(linger):
-                return  # main has ended in time
-            if not self.ending:
-                self.ending, self.timed_out = True, not self.lingers
+            if not (self.ending or self.is_late):
+                if self._begin_linger(linger):
+                    return  # main has ended in time
+                if not self.lingers:
+                    # before anything is ended
+                    self.is_late = self.timed_out = True
+                    self.until = time.monotonic() + _LOOKING
+                    self.caller.send_standing()
+                    return
+            self.ending = True
             tree.begin_cleanup(at)
         if tree.cleans_up:
             tree.kill_all()
 
     def _begin_linger(self, linger: float) -> bool:
         """Begin to wait for what has outlived main; False if main still runs, or it has begun."""
-        if self.lingers or not self.tree.main.ended:
+        if self.lingers or self.is_late or not self.tree.main.ended:
             return False
         self.lingers, self.until = True, time.monotonic() + linger
         self.tree.adopt()
