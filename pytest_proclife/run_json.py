@@ -16,6 +16,8 @@ from typing import Any
 from pytest_proclife.records import EVIDENCE, Evidence, EvidenceKind, ProcessRecord, Run, Witness
 
 FORMAT = "proclife-run"
+# Fields that a document need not have: those that came later.
+_OPTIONAL: dict[type, tuple[str, ...]] = {ProcessRecord: ("stacks", "hangs")}
 VERSION = 1
 
 
@@ -80,7 +82,12 @@ def _plain(value: Any) -> Any:
 def _read_record(kind: type, values: dict[str, Any]) -> Any:
     if kind is Evidence:
         kind = EVIDENCE[EvidenceKind(values["kind"])]
-    given = {name: _read(wanted, values[key]) for name, key, wanted in _fields(kind)}
+    optional = _OPTIONAL.get(kind, ())
+    given = {
+        name: _read(wanted, values[key])
+        for name, key, wanted in _fields(kind)
+        if key in values or name not in optional
+    }
     if kind is Run:
         _check_ids(given["processes"], given["witness"])
     return kind(**given)

@@ -13,7 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ Asked = tuple[int, int, bool]  # number, pid, whether it is a Python
 
 PROCESSES = 48  # whose stacks are read at most, main first
 _AT_ONCE = 4  # readers that run at a time
-_PATIENCE = 8.0  # s for one of them
+_PATIENCE = 10.0  # s for all of them; the supervisor waits somewhat longer
 _FRAMES = 200  # of a thread
 _SCOPE = "/proc/sys/kernel/yama/ptrace_scope"
 
@@ -64,14 +65,20 @@ def read(asked: Sequence[Asked]) -> tuple[Found, ...]:
             allowed.append((number, pid))
         else:
             found.append(_without(number, refused))
+    try:
+        found += _read(allowed)
+    except OSError as error:  # no process or no descriptor is left for a reader
+        found = [_without(number, NoStackKind.FAILED, str(error)) for number, _ in pythons]
+    return tuple(found)
+
+
+def _read(asked: Sequence[tuple[int, int]]) -> Iterable[Found]:
     program = _py_spy()
     if program:
-        found += _by_py_spy(program, allowed)
-    elif sys.version_info >= (3, 14):
-        found += _by_remote_debugging(allowed)
-    else:
-        found += [_without(number, NoStackKind.NO_READER) for number, _ in allowed]
-    return tuple(found)
+        return list(_by_py_spy(program, asked))
+    if sys.version_info >= (3, 14):
+        return list(_by_remote_debugging(asked))
+    return [_without(number, NoStackKind.NO_READER) for number, _ in asked]
 
 
 def _without(number: int, why: NoStackKind, details: str = "") -> Found:
@@ -89,17 +96,19 @@ def _refused(pid: int) -> NoStackKind | None:
         return None  # it has ended; or this kernel has no such file, and the reader will see
     else:
         return None
+    if os.geteuid() != 0 and _uids(pid) != _uids("self"):
+        return NoStackKind.OTHER_USER
     with contextlib.suppress(OSError):
-        uids = {line for line in _status(pid) if line.startswith("Uid:")}
-        if os.geteuid() != 0 and uids != {line for line in _status("self") if line[:4] == "Uid:"}:
-            return NoStackKind.OTHER_USER
         if Path(_SCOPE).read_text().strip() != "0":
             return NoStackKind.PTRACE_SCOPE
     return NoStackKind.REFUSED
 
 
-def _status(pid: int | str) -> list[str]:
-    return Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+def _uids(pid: int | str) -> list[str]:
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        return [line for line in lines if line.startswith("Uid:")]
+    return []
 
 
 def _py_spy() -> str:
@@ -109,14 +118,13 @@ def _py_spy() -> str:
 
 
 def _by_py_spy(program: str, asked: Sequence[tuple[int, int]]) -> Iterable[Found]:
-    # it does not stop the process; with --locals it would say more than is needed
     command = [program, "dump", "--json", "--nonblocking", "--full-filenames", "--pid"]
+    until = time.monotonic() + _PATIENCE
     for start in range(0, len(asked), _AT_ONCE):
         group = asked[start : start + _AT_ONCE]
-        with contextlib.ExitStack() as stack:
-            readers = [stack.enter_context(_start([*command, str(pid)])) for _, pid in group]
+        with _started([[*command, str(pid)] for _, pid in group]) as readers:
             for (number, _), reader in zip(group, readers, strict=True):
-                output, errors = _result(reader)
+                output, errors = _result(reader, until)
                 try:
                     threads = tuple(_threads_of_py_spy(json.loads(output)))
                 except (ValueError, TypeError, KeyError, AttributeError):
@@ -125,24 +133,34 @@ def _by_py_spy(program: str, asked: Sequence[tuple[int, int]]) -> Iterable[Found
                     yield number, StackSource.PY_SPY.value, "", "", threads
 
 
-def _start(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="backslashreplace",
-        start_new_session=True,  # a Ctrl-C is not for it
-    )
-
-
-def _result(reader: subprocess.Popen[str]) -> tuple[str, str]:
+@contextlib.contextmanager
+def _started(commands: Iterable[list[str]]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Readers that run; none is left, whatever happens."""
+    readers: list[subprocess.Popen[str]] = []
     try:
-        return reader.communicate(timeout=_PATIENCE)
+        for command in commands:
+            reader = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="backslashreplace",
+                start_new_session=True,  # a Ctrl-C is not for it
+            )
+            readers.append(reader)
+        yield readers
+    finally:
+        for reader in readers:
+            with reader:  # closes its pipes, and waits
+                reader.kill()
+
+
+def _result(reader: subprocess.Popen[str], until: float) -> tuple[str, str]:
+    try:
+        return reader.communicate(timeout=max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:
-        reader.kill()
-        return "", f"it took longer than {_PATIENCE:g} s"
+        return "", f"not within {_PATIENCE:g} s"
 
 
 def _threads_of_py_spy(values: Any) -> Iterable[Thread]:
@@ -155,9 +173,12 @@ def _by_remote_debugging(asked: Sequence[tuple[int, int]]) -> Iterable[Found]:
     if not asked:
         return
     numbers = {pid: number for number, pid in asked}
-    with _start([sys.executable, "-I", "-S", "-c", _UNWIND, *map(str, numbers)]) as reader:
-        output, errors = _result(reader)
+    command = [sys.executable, "-I", "-S", "-c", _UNWIND, *map(str, numbers)]
+    with _started([command]) as (reader,):
+        output, errors = _result(reader, time.monotonic() + _PATIENCE)
     for line in output.splitlines():
+        if not line.endswith("]"):
+            break  # it was cut off
         pid, problem, threads = json.loads(line)
         number = numbers.pop(pid)
         if problem:

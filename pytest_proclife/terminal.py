@@ -43,16 +43,27 @@ def has_terminal() -> bool:
 # --- where the run stands
 
 
-def _show_at_quit(session: Session) -> None:
-    """Have a SIGQUIT to this process print where each process of the run stands."""
+class _Quit:
+    """Has a SIGQUIT to this process print where each process of the run stands."""
 
-    def ask(number: int, frame: object) -> None:
-        # by another thread: this one may be sending at this moment
-        threading.Thread(target=session.look, daemon=True).start()
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._asked = False  # before there was a run
+        self.before = signal.getsignal(signal.SIGQUIT)
+        if self.before is not signal.SIG_IGN:  # main inherits that
+            signal.signal(signal.SIGQUIT, self._ask)
 
-    session.on_look = _show
-    if signal.getsignal(signal.SIGQUIT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGQUIT, ask)
+    def _ask(self, number: int, frame: object) -> None:
+        if self._session is None:
+            self._asked = True
+        else:  # by another thread: this one may be sending at this moment
+            threading.Thread(target=self._session.look, daemon=True).start()
+
+    def watch(self, session: Session) -> None:
+        session.on_look = _show
+        self._session = session
+        if self._asked:
+            session.look()
 
 
 def _show(run: Run) -> None:
@@ -75,19 +86,19 @@ def observe_in_own_group(options: Options) -> Run:
                 os.killpg(session.pid, signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    quit_before = signal.getsignal(signal.SIGQUIT)
+    quit = _Quit()
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
     try:
         session = open_session(options)
         session.wait(until_started=True)
-        _show_at_quit(session)
+        quit.watch(session)
         if interrupted:
             interrupt(signal.SIGINT, None)
         return finish(session, options)
     finally:
         signal.signal(signal.SIGINT, before)
-        signal.signal(signal.SIGQUIT, quit_before)
+        signal.signal(signal.SIGQUIT, quit.before)
 
 
 # --- with a terminal
@@ -126,6 +137,7 @@ def run_beside(run: Callable[[int, int, int], int]) -> int:
 
 def observe_beside(options: Options, end: int, news: int) -> Run:
     """Watch a main of the first process's group; the run is ended once that process is gone."""
+    quit = _Quit()
     session = open_session(options)
     session.wait(until_started=True)
     parent = kernel.parent(session.pid)
@@ -139,7 +151,7 @@ def observe_beside(options: Options, end: int, news: int) -> Run:
     threading.Thread(target=end_with_first, daemon=True).start()
     # it may come to be in the background, and `stty tostop` would stop what writes from there
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
-    _show_at_quit(session)
+    quit.watch(session)
     return finish(session, options)
 
 

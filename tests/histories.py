@@ -123,6 +123,11 @@ class Log:
         return assemble(self.entries, **values)
 
 
+def _frames(texts: Any) -> Any:
+    split = [(text.partition(" ")[0], text.partition(" ")[2].rpartition(":")) for text in texts]
+    return tuple((file, int(line), function) for function, (file, _, line) in split)
+
+
 class Process:
     """One process of a log, and what it says and does."""
 
@@ -331,6 +336,31 @@ class Process:
         """Its code returns, and it ends."""
         self.leaves()
         self.exits(0)
+
+    def stands(
+        self,
+        *frames: str,
+        call: str = "",
+        awaits: Any = (),
+        opened: Any = (),
+        state: str = "S",
+        missing: str = "",
+        others: Any = (),
+    ) -> None:
+        """It is looked at: frames as "function file:line", the innermost first.
+
+        `others` are threads beside the first: (frames, what each awaits).
+        """
+        threads = [(self.pid, frames, tuple(awaits))]
+        threads += [(self.pid + 5000 + n, f, tuple(a)) for n, (f, a) in enumerate(others)]
+        seen = tuple((tid, f"t{tid}", state, call, "", a) for tid, _, a in threads)
+        self.log.add(protocol.THREADS, self.number, state, missing != "not_python", seen)
+        if opened:
+            self.log.add(protocol.OPEN, self.number, tuple(opened))
+        stacks = tuple((tid, f"thread-{n}", _frames(f)) for n, (tid, f, _) in enumerate(threads))
+        read = ("kernel", missing, "", ()) if missing else ("py-spy", "", "", stacks)
+        if missing != "not_python":
+            self.log.add(protocol.STACK, self.number, *read)
 
     def cleaned_up(self) -> None:
         if not self.log.is_cleaned_up:

@@ -74,7 +74,7 @@ class _Thread:
         return None if self.own is None else self.frames[self.own]
 
     def calls(self, files: Sequence[str], *names: str) -> bool:
-        """Whether a function of one of these files is on its stack, or one of these."""
+        """Whether code of one of these files is on its stack, with one of these names if given."""
         return any(
             frame.file.endswith(tuple(files)) and (not names or _last(frame) in names)
             for frame in self.frames
@@ -85,7 +85,10 @@ class _Thread:
         """The function that the program's own code has called; in an exit path, what that calls."""
         if self.own is not None:
             return self.frames[self.own - 1].function if self.own else ""
-        inner = [frame for frame in self.frames if not _is_frame_of_start(frame)]
+        inner = self.frames
+        if self.calls(_UTIL, "_exit_function"):
+            inner = inner[: [_last(frame) for frame in inner].index("_exit_function")]
+        inner = tuple(frame for frame in inner if not _is_frame_of_start(frame))
         return inner[-1].function if inner else ""
 
 
@@ -103,9 +106,8 @@ class _Scene:
                     self.waiters.setdefault(item.name, set()).add(process.id)
 
     def stands(self, process: ProcessRecord) -> bool:
-        """Whether a process still stood there when the run was ended, or the snapshot was made."""
-        left = process.ending is Ending.RUNNING or process.cause is Cause.CLEANED_UP
-        return left and bool(process.stacks)
+        """Whether a process that was looked at did not go on to its end."""
+        return _is_left(process) and bool(process.stacks)
 
     def hangs(self, process: ProcessRecord) -> Iterator[Hang]:
         """The first thread's, then those of the others that run code of the program."""
@@ -154,7 +156,7 @@ class _Scene:
 
     def _children(self, process: ProcessRecord, pid: int | None) -> list[int]:
         """The processes that had not ended, with a pid, or that are its children."""
-        running = [p for p in self.run.processes if self.stands(p)]
+        running = [p for p in self.run.processes if _is_left(p)]
         if pid is not None:
             return [p.id for p in running if p.pid == pid]
         return [p.id for p in running if p.parent_id == process.id and p.role is not Role.HELPER]
@@ -311,6 +313,11 @@ def _serves(thread: _Thread) -> bool:
 def _has_two_ends(name: str) -> bool:
     """Whether it is a pipe, whose ends are known by the ways that it is open."""
     return name.startswith("pipe:") or (name.startswith("/") and not name.startswith("/dev/"))
+
+
+def _is_left(process: ProcessRecord) -> bool:
+    """Whether it had not ended when the run was ended, or the snapshot was made."""
+    return process.ending is Ending.RUNNING or process.cause is Cause.CLEANED_UP
 
 
 def _is_fork(process: ProcessRecord) -> bool:

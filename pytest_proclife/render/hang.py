@@ -83,8 +83,11 @@ def _thread(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> 
 
 
 def _end_of_file(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> str:
-    have = "has" if len(others) == 1 else "have"
-    return f", reading until the other end is closed, which {_whose(others)} {have} open"
+    return f", waiting for the end of data from {_whose(others)}, {_open_in(others)}"
+
+
+def _open_in(others: list[ProcessRecord]) -> str:
+    return f"which {'has' if len(others) == 1 else 'have'} the other end open"
 
 
 def _room(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> str:
@@ -242,14 +245,14 @@ def _ends(processes: list[ProcessRecord]) -> str:
 
 
 def _whose(processes: list[ProcessRecord]) -> str:
-    """Their names, and whose parent has ended."""
+    """Their names, and which are orphans."""
     words = []
     for process in processes[:_NAMED]:
         parent = process.parent
         alone = parent is None and process.role is not Role.MAIN
         if parent is not None and not _was_running(parent):
             alone = True
-        words.append(_names([process]) + (", whose parent has ended," if alone else ""))
+        words.append(_names([process]) + (" (an orphan)" if alone else ""))
     return _and(words)
 
 
@@ -268,7 +271,7 @@ _REASONS: dict[HangKind, str | Words] = {
         f", waiting for a task that is lost: {_ends(others)}"
     ),
     HangKind.DATA: lambda process, hang, others: (
-        f", waiting for data, which {_names(others)} could write"
+        f", waiting for data or its end from {_names(others)}, {_open_in(others)}"
     ),
     HangKind.END_OF_FILE: _end_of_file,
     HangKind.ROOM: _room,

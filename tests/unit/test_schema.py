@@ -11,7 +11,18 @@ import pytest
 from histories import Log
 
 from pytest_proclife import wire
-from pytest_proclife.records import KINDS, Cause, Ending, Joined, Role
+from pytest_proclife.records import (
+    KINDS,
+    AwaitedKind,
+    Cause,
+    Ending,
+    HangKind,
+    Joined,
+    NoStackKind,
+    Role,
+    StackSource,
+)
+from pytest_proclife.supervisor import protocol
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema, to read a JSON Schema")
 
@@ -76,7 +87,18 @@ def deaths() -> Log:
     return log
 
 
-@pytest.mark.parametrize("build", [busy_log, snapshot, lost, deaths])
+def hung() -> Log:
+    """Main waits for a child that waits for data, and a program sleeps."""
+    log = Log()
+    child, sleeper = log.child(), log.program()
+    log.main.stands("f job.py:1", awaits=((protocol.CHILD_ENDS, child.pid, "", ""),), call="wait4")
+    reads = ((protocol.FILE, 3, "r", "pipe:[1]"),)
+    child.stands("g job.py:2", awaits=reads, opened=(("pipe:[1]", 3, "r"),), call="read")
+    sleeper.stands(missing="not_python", awaits=((protocol.TIME, 0, "", ""),))
+    return log
+
+
+@pytest.mark.parametrize("build", [busy_log, snapshot, lost, deaths, hung])
 def test_a_document_is_as_the_schema_says(validator: Any, build: Callable[[], Log]) -> None:
     validator.validate(json.loads(build().run().to_json()))
 
@@ -146,6 +168,11 @@ def test_the_schema_lists_the_closed_sets_whole(schema: Any) -> None:
     assert set(process["joined"]["enum"]) == {*Joined, None}
     assert process["role"]["enum"] == list(Role)
     assert schema["$defs"]["kind"]["enum"] == list(KINDS)
+    stack, hang = (schema["$defs"][name]["properties"] for name in ("stack", "hang"))
+    assert schema["$defs"]["awaited_kind"]["enum"] == list(AwaitedKind)
+    assert stack["source"]["enum"] == list(StackSource)
+    assert stack["missing"]["enum"] == [*NoStackKind, None]
+    assert hang["kind"]["enum"] == list(HangKind)
     assert set(process) == set(process_fields())
 
 
