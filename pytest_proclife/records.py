@@ -542,7 +542,8 @@ class NoStackKind(enum.StrEnum):
 class AwaitedKind(enum.StrEnum):
     """What a system call waits for."""
 
-    FILE = "file"  # a descriptor: a pipe, a socket, a terminal, ...
+    PIPE = "pipe"  # a pipe, a FIFO or a pair of sockets: who has which end of it open is known
+    FILE = "file"  # another descriptor: a terminal, a socket of another machine, ...
     CHILD = "child"  # the end of a child
     LOCK = "lock"  # one of its own process, or the end of a thread
     SEMAPHORE = "semaphore"  # or a lock, in memory that processes share
@@ -573,7 +574,8 @@ class Awaited:
 
     `pid` is that of a child, None for any. `descriptor` is that of a file, and `way` is "r" if it
     is waited for to be readable, "w" for writable. `name` is the file's, as in /proc/PID/fd, or
-    that of shared memory; `open_in` are the processes of the run that have it open, itself too.
+    that of shared memory; `open_in` are the processes of the run that have it open, itself too; of
+    a pair of sockets also those that have the other one, whose way is the opposite.
     """
 
     kind: AwaitedKind
@@ -621,7 +623,9 @@ class HangKind(enum.StrEnum):
     HELD = "held"  # it waits for a semaphore or lock that `others` could release
     NOBODY = "nobody"  # nobody is left that could end the wait; `others` have ended
     FORKED = "forked"  # it waits for a lock that was held in another thread as it was forked
-    OUTSIDE = "outside"  # what it waits for comes from outside of the run
+    OUTSIDE = "outside"  # it waits for a pipe whose other end no process of the run has open
+    FILE = "file"  # it waits for another file or socket: who could end that is not known
+    LOOP = "loop"  # it waits in an event loop of asyncio
     SLEEP = "sleep"  # it sleeps
     SIGNAL = "signal"  # it waits for a signal
     RUNS = "runs"  # it runs

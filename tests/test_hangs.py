@@ -141,6 +141,17 @@ SENTENCES = {
         " release: taker-1 (pid N) ended at T s (returned, exit code 0, joined) and taker-2 "
         "(pid N) ended at T s (returned, exit code 0, joined)"
     ),
+    "connection": (
+        "main was in Connection.recv at HERE, waiting for data or its end from server (pid N), "
+        "which has the other end open; server was in Connection.recv at THERE, waiting for data "
+        "or its end from main, which has the other end open"
+    ),
+    "brother": (
+        "main was in Popen.wait at HERE, waiting for cat (pid N); cat was in the system call "
+        "read, waiting for data or its end from worker (pid N), which has the other end open; "
+        "worker was at STAYS, waiting for a signal"
+    ),
+    "event_loop": "main was in asyncio.run at HERE, waiting in its event loop",
     "somebody_elses": (
         "main was at HERE, waiting for any child, of which only server (pid N) is left (already"
         " collected: worker (pid N) ended at T s (returned, exit code 0, joined)); server was "
@@ -223,13 +234,14 @@ def test_each_call_says_what_it_waits_for() -> None:
         until_quiet(main)
         run = main.stacks()
     awaited = {s.name: [(a.kind, a.way, a.name[:5]) for a in s.awaited] for s in run.main.stacks}
-    pipe = (AwaitedKind.FILE, "r", "pipe:")
+    pipe = (AwaitedKind.PIPE, "r", "pipe:")
     assert {name: found for name, found in awaited.items() if name != "MainThread"} == {
-        "poll": [pipe, (AwaitedKind.FILE, "w", "pipe:")],
+        "poll": [pipe, (AwaitedKind.PIPE, "w", "pipe:")],
         "select": [pipe],
         "epoll": [pipe],
         "read": [pipe],
-        "write": [(AwaitedKind.FILE, "w", "pipe:")],
+        "write": [(AwaitedKind.PIPE, "w", "pipe:")],
+        "recv": [(AwaitedKind.PIPE, "r", "socke")],
         "accept": [(AwaitedKind.FILE, "r", "socke")],
         "sleep": [(AwaitedKind.TIME, "", "")],
         "wait": [(AwaitedKind.CHILD, "", "")],
@@ -253,10 +265,12 @@ def test_without_a_reader_the_system_call_is_known(monkeypatch: pytest.MonkeyPat
         assert sentence(run) == expected
         return
     assert run.main.stacks[0].missing is NoStackKind.NO_READER
-    assert re.sub(r" at \S+:", " at hangs.py:", sentence(run)) == (
+    words = re.sub(r"'python[\d.]*'", "'python'", sentence(run))
+    assert re.sub(r" at \S+:", " at hangs.py:", words) == (
         f"main was in the system call wait4 at {line_of('full_queue', 'HERE')} in full_queue,"
         " waiting for filler (pid N) since T s; filler had finished its code at T s and was in its"
-        " exit path, in the system call futex"
+        " exit path, in the system call futex; thread 'python' of filler was in the system call"
+        " write, writing to a pipe that is full, which main could read"
     )
     assert "pip install 'pytest-proclife[stacks]'" in hang.block(run)
 

@@ -41,6 +41,7 @@ def _files(*names: str) -> tuple[str, ...]:
 _POOL, _UTIL, _QUEUES = _files("pool"), _files("util"), _files("queues")
 _POPEN = _files("popen_fork", "popen_forkserver", "popen_spawn_posix")
 _FUTURES = ("/concurrent/futures/process.py", "/concurrent/futures/_base.py")
+_ASYNCIO = "/asyncio/"
 _SUBPROCESS, _THREADING = "/subprocess.py", "/threading.py"
 
 
@@ -80,16 +81,19 @@ class _Thread:
             for frame in self.frames
         )
 
+    def calls_in(self, folder: str) -> bool:
+        return any(folder in frame.file for frame in self.frames)
+
     @property
     def call(self) -> str:
         """The function that the program's own code has called; in an exit path, what that calls."""
         if self.own is not None:
-            return self.frames[self.own - 1].function if self.own else ""
+            return _called(self.frames[self.own - 1]) if self.own else ""
         inner = self.frames
         if self.calls(_UTIL, "_exit_function"):
             inner = inner[: [_last(frame) for frame in inner].index("_exit_function")]
         inner = tuple(frame for frame in inner if not _is_frame_of_start(frame))
-        return inner[-1].function if inner else ""
+        return _called(inner[-1]) if inner else ""
 
 
 class _Scene:
@@ -110,10 +114,10 @@ class _Scene:
         return _is_left(process) and bool(process.stacks)
 
     def hangs(self, process: ProcessRecord) -> Iterator[Hang]:
-        """The first thread's, then those of the others that run code of the program."""
+        """The first thread's, then those of the others that run, or may run, the program's code."""
         feeders = _feeders(self.threads[process.id])
         for number, thread in enumerate(self.threads[process.id]):
-            if number == 0 or thread.own is not None or thread in feeders:
+            if number == 0 or thread.own is not None or thread in feeders or _is_busy(thread):
                 yield self.hang(thread)
 
     def hang(self, thread: _Thread) -> Hang:
@@ -142,7 +146,7 @@ class _Scene:
                 return self._lock(thread)
             case AwaitedKind.SEMAPHORE:
                 return self._semaphore(thread)
-            case AwaitedKind.FILE:
+            case AwaitedKind.PIPE | AwaitedKind.FILE:
                 return self._files(thread)
             case AwaitedKind.TIME:
                 return HangKind.SLEEP, (), None
@@ -187,7 +191,10 @@ class _Scene:
         with_code = [t for t in others if t.own is not None]
         if with_code:
             return HangKind.THREAD, (), with_code[0].stack.thread
-        if any(t.stack.missing is not None for t in (thread, *others)) or not thread.frames:
+        if thread.stack.missing is not None or not thread.frames:
+            telling = [t for t in others if _is_busy(t)]
+            if telling:
+                return HangKind.THREAD, (), telling[0].stack.thread
             return HangKind.UNKNOWN, (), None
         if not others and not thread.calls((_THREADING,), *map(_name, _TO_NOTIFY)):
             parent = process.parent if _is_fork(process) else None
@@ -226,10 +233,14 @@ class _Scene:
         waited_for = self._reported(thread)
         if waited_for is not None and not thread.calls((_SUBPROCESS,), "communicate"):
             return HangKind.CHILD, (waited_for,), None
+        if thread.calls_in(_ASYNCIO):
+            return HangKind.LOOP, (), None
+        if not any(item.kind is AwaitedKind.PIPE for item in awaited):
+            return HangKind.FILE, (), None
         others: list[int] = []
         own_end = False
         for item in awaited:
-            if not _has_two_ends(item.name):
+            if item.kind is not AwaitedKind.PIPE:
                 continue
             wanted = "r" if item.way == "w" else "w"
             ends = [o.process for o in item.open_in if any(wanted in way for way in o.ways)]
@@ -294,6 +305,15 @@ def _last(frame: Frame) -> str:
     return _name(frame.function)
 
 
+def _called(frame: Frame) -> str:
+    """A function with its class, or else with its module."""
+    if "." in frame.function or frame.file.startswith("<"):
+        return frame.function
+    *_, folder, file = ["", *frame.file.split("/")]
+    module = folder if file == "__init__.py" else file.removesuffix(".py")
+    return f"{module}.{frame.function}"
+
+
 def _name(function: str) -> str:
     return function.rpartition(".")[2]
 
@@ -303,16 +323,19 @@ def _feeders(threads: Iterable[_Thread]) -> list[_Thread]:
     return [thread for thread in threads if thread.calls(_QUEUES, "_feed")]
 
 
+def _is_busy(thread: _Thread) -> bool:
+    """Whether a thread whose frames are not known waits for more than another thread."""
+    awaited = thread.stack.awaited
+    return thread.stack.missing is not None and not (
+        awaited and awaited[0].kind is AwaitedKind.LOCK
+    )
+
+
 def _serves(thread: _Thread) -> bool:
     """Whether a thread is one of multiprocessing or of an executor, or only waits for threads."""
     if thread.calls((_THREADING,), "_shutdown"):
         return True
     return thread.calls((*_POOL, *_QUEUES, *_FUTURES, *_files("resource_sharer", "managers")))
-
-
-def _has_two_ends(name: str) -> bool:
-    """Whether it is a pipe, whose ends are known by the ways that it is open."""
-    return name.startswith("pipe:") or (name.startswith("/") and not name.startswith("/dev/"))
 
 
 def _is_left(process: ProcessRecord) -> bool:

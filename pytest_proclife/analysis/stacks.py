@@ -98,7 +98,7 @@ def _program(frames: Iterable[tuple[str, int, str]], clock: Clock) -> tuple[reco
 
 def _awaited(item: tuple[Any, ...], opened: Opened) -> Awaited:
     kind, number, way, name = item
-    is_file, is_child = kind == protocol.FILE, kind == protocol.CHILD_ENDS
+    is_file, is_child = kind in (protocol.FILE, protocol.PIPE), kind == protocol.CHILD_ENDS
     return Awaited(
         kind=AwaitedKind(kind),
         pid=number if is_child and number > 0 else None,

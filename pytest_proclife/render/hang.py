@@ -96,6 +96,11 @@ def _room(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> st
     return f", writing to a pipe that is full, which {who}"
 
 
+def _file(process: ProcessRecord, hang: Hang) -> str:
+    stack = next(stack for stack in process.stacks if stack.thread == hang.thread)
+    return plain(_item_words(stack.awaited[0]))
+
+
 def _stopped(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> str:
     return f", and is stopped{_stopped_by(process)}"
 
@@ -149,7 +154,8 @@ _KNOWN = {
     "_ConnectionBase.recv_bytes": "Connection.recv_bytes",
     "_ConnectionBase.send": "Connection.send",
     "_ConnectionBase.send_bytes": "Connection.send_bytes",
-    "_shutdown": "",  # of threading: the exit path itself
+    "runners.run": "asyncio.run",
+    "threading._shutdown": "",  # the exit path itself
 }
 
 
@@ -283,7 +289,9 @@ _REASONS: dict[HangKind, str | Words] = {
         ", waiting for a lock, with no other thread that could release it: it was forked from a"
         " process with several threads, and a lock that another of these held stays locked in it"
     ),
-    HangKind.OUTSIDE: ", waiting for something from outside of the run",
+    HangKind.OUTSIDE: ", waiting for a pipe whose other end no process of the run has open",
+    HangKind.FILE: lambda process, hang, others: f", waiting for {_file(process, hang)}",
+    HangKind.LOOP: ", waiting in its event loop",
     HangKind.SLEEP: ", sleeping",
     HangKind.SIGNAL: ", waiting for a signal",
     HangKind.RUNS: ", running",
@@ -335,7 +343,7 @@ def stack_words(stack: Stack) -> str:
 
 
 def _item_words(item: records.Awaited) -> str:
-    if item.kind is AwaitedKind.FILE:
+    if item.descriptor is not None:
         return plain(f"descriptor {item.descriptor}, {item.name}")
     if item.kind is AwaitedKind.CHILD:
         return "any child" if item.pid is None else f"child {item.pid}"

@@ -95,6 +95,9 @@ CLEANUP = "cleanup"  # (none): SIGKILL was sent to it, to end the run
 
 # what a thread waits for
 FILE = "file"  # number: a descriptor; name: that of its file, as of a link in /proc/PID/fd
+# the same, of which all is known who has an end of it: a pipe, a FIFO, a pair of sockets. OPEN has
+# the ends of a pair as those of a pipe: `way` for that of the one that waits
+PIPE = "pipe"
 CHILD_ENDS = "child"  # number: its pid, 0 for any child
 LOCK = "lock"  # of its process
 SEMAPHORE = "semaphore"  # or another lock in memory that is shared; name: that of the memory

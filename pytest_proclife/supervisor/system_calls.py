@@ -1,11 +1,15 @@
 """Where each thread of a process stands: the system call that it is in, and what that waits for.
 
 All is read from /proc and changes nothing: proc_pid_syscall(5), proc_pid_fd(5), proc_pid_fdinfo(5),
-proc_pid_maps(5). The kernel shows a thread's call to who may trace it: ptrace(2). A supervisor is
-an ancestor of all processes of its run, so Yama's ptrace_scope 1 does not keep it from that.
+proc_pid_maps(5); and from sock_diag(7). The kernel shows a thread's call to who may trace it:
+ptrace(2). A supervisor is an ancestor of all processes of its run, so Yama's ptrace_scope 1 does
+not keep it from that.
 """
 
+import _socket
+import _stat
 import posix
+from _struct import Struct  # struct.py adds nothing
 
 from pytest_proclife.supervisor import kernel, protocol
 from pytest_proclife.supervisor.protocol import entry
@@ -86,6 +90,12 @@ _FUTEX_PRIVATE = 128  # linux/futex.h
 _P_PID = 1
 _POLLIN, _POLLOUT = 1, 4
 _POLLFD, _WORD = 8, 8  # bytes of struct pollfd, and of a word of fd_set
+_SOCKET, _SHARED = "socket:[", "shared:["  # the names of these begin so
+# linux/netlink.h, sock_diag.h, unix_diag.h: a request, and where its answer has the peer
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
+_UDIAG_SHOW_PEER, _UNIX_DIAG_PEER, _ALL = 4, 2, 0xFFFFFFFF
+_PEER_OF = Struct("=IHHIIBBHIIIII")  # struct nlmsghdr, struct unix_diag_req
+_HEADER, _UNIX_DIAG_MSG = 16, 16  # bytes
 _32_BIT = 1  # EI_CLASS of an ELF file: elf(5)
 
 # Bounds on what a program can make us read.
@@ -98,7 +108,7 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
     Returns the number and the pid of each, and whether it is a Python.
     """
     found, seen = [], []
-    wanted: set[str] = set()
+    wanted: dict[str, str] = {}  # what is waited for, and how that which waits has it open
     for process in list(tree.all_running())[:_PROCESSES]:
         threads = tuple(_threads(process.pid))
         state, python = kernel.state(process.pid), _is_python(process.pid)
@@ -108,9 +118,10 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
         found.append((process.number, process.pid, python))
         seen.append(process)
         for *_, awaited in threads:
-            wanted.update(name for _, _, _, name in awaited if name)
-    for process in seen if wanted else ():
-        opened = _opened(process, wanted)
+            wanted.update((name, way) for _, _, way, name in awaited if name)
+    names = _names_of_ends(wanted)
+    for process in seen if names else ():
+        opened = _opened(process, names)
         if opened and process.has_pid():
             tree.log.append(entry(protocol.OPEN, process.number, opened))
     return tuple(found)
@@ -225,11 +236,44 @@ def _signed(value: int) -> int:
 
 def _file(pid: int, number: int, way: str) -> "Awaited":
     number = _signed(number)
+    path = "/proc/%d/fd/%d" % (pid, number)
     try:
-        name = posix.readlink("/proc/%d/fd/%d" % (pid, number))
+        name = posix.readlink(path)
+        is_pipe = _stat.S_ISFIFO(posix.stat(path).st_mode) or _peer(name) is not None
     except OSError:
-        name = ""
-    return protocol.FILE, number, way, name
+        name, is_pipe = "", False
+    return protocol.PIPE if is_pipe else protocol.FILE, number, way, name
+
+
+def _peer(name: str) -> "str | None":
+    """The name of the other one of a pair of connected sockets of one machine: sock_diag(7)."""
+    if not name.startswith(_SOCKET):
+        return None
+    request = _PEER_OF.pack(
+        *(_PEER_OF.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0),
+        *(_socket.AF_UNIX, 0, 0, _ALL, int(name[len(_SOCKET) : -1]), _UDIAG_SHOW_PEER, _ALL, _ALL),
+    )
+    try:
+        netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    except (OSError, AttributeError):
+        return None
+    try:
+        netlink.sendto(request, (0, 0))
+        answer = netlink.recv(4096, _socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    finally:
+        netlink.close()
+    # struct nlmsghdr, struct unix_diag_msg, then struct rtattr with its value, one after the other
+    if kernel.integer(answer, 4, 2) != _SOCK_DIAG_BY_FAMILY:
+        return None  # an error: it is of another family, say
+    place = _HEADER + _UNIX_DIAG_MSG
+    while place + 8 <= len(answer):
+        size = kernel.integer(answer, place, 2)
+        if kernel.integer(answer, place + 2, 2) == _UNIX_DIAG_PEER:
+            return "%s%d]" % (_SOCKET, kernel.integer(answer, place + 4))
+        place += max(size + 3 & ~3, 4)
+    return None
 
 
 def _futex(pid: int, address: int, operation: int) -> "Awaited":
@@ -252,7 +296,11 @@ def _mapped(pid: int) -> "Iterator[tuple[int, int, str]]":
         words = line.split(None, 5)
         if len(words) > 5 and words[1].endswith(b"s"):
             begin, _, end = words[0].partition(b"-")
-            yield int(begin, 16), int(end, 16), "shared:[%s:%s]" % _decoded(words[3], words[4])
+            yield (
+                int(begin, 16),
+                int(end, 16),
+                "%s%s:%s]" % (_SHARED, *_decoded(words[3], words[4])),
+            )
 
 
 def _decoded(*words: bytes) -> "tuple[str, ...]":
@@ -314,7 +362,20 @@ def _memory(pid: int, address: int, size: int) -> bytes:
 # --- who else has it open
 
 
-def _opened(process: "Process", wanted: "set[str]") -> "tuple[tuple[str, int, str], ...]":
+def _names_of_ends(wanted: "dict[str, str]") -> "dict[str, list[tuple[str, str]]]":
+    """By the name of a link in /proc/PID/fd: what that is an end of, and its way, "" to look."""
+    names: dict[str, list[tuple[str, str]]] = {}
+    for name, way in wanted.items():
+        peer = _peer(name)
+        names.setdefault(name, []).append((name, "" if peer is None else way))
+        if peer is not None:
+            names.setdefault(peer, []).append((name, "r" if way == "w" else "w"))
+    return names
+
+
+def _opened(
+    process: "Process", names: "dict[str, list[tuple[str, str]]]"
+) -> "tuple[tuple[str, int, str], ...]":
     """What a process has open of what is waited for: (name, descriptor or -1, "r", "w" or "rw")."""
     found: list[tuple[str, int, str]] = []
     place = "/proc/%d/" % process.pid
@@ -324,14 +385,13 @@ def _opened(process: "Process", wanted: "set[str]") -> "tuple[tuple[str, int, st
         numbers = []
     for number in numbers:
         try:
-            name = posix.readlink(place + "fd/" + number)
-            if name in wanted:
-                found.append((name, int(number), _way(place + "fdinfo/" + number)))
+            for name, way in names.get(posix.readlink(place + "fd/" + number), ()):
+                found.append((name, int(number), way or _way(place + "fdinfo/" + number)))
         except OSError:
             continue  # it was closed meanwhile
-    if any(name.startswith("shared:") for name in wanted):
+    if any(name.startswith(_SHARED) for name in names):
         mapped = {name for _, _, name in _mapped(process.pid)}
-        found += [(name, -1, "rw") for name in sorted(mapped & wanted)]
+        found += [(name, -1, "rw") for name in sorted(mapped & names.keys())]
     return tuple(sorted(found))
 
 

@@ -6,6 +6,7 @@ waits for the other on a pipe, or for the other's end by its sentinel.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import concurrent.futures
 import logging
@@ -276,12 +277,53 @@ def somebody_elses() -> None:
     os.wait()  # HERE
 
 
+# --- a connection whose other end is in a process that waits too
+
+
+def answers(connection: Any) -> None:
+    connection.recv()  # THERE
+
+
+def connection() -> None:
+    ours, its = FORK.Pipe()
+    server = FORK.Process(target=answers, args=(its,), name="server")
+    server.start()
+    its.close()
+    ready()
+    ours.recv()  # HERE
+
+
+# --- a forked worker that has the write end of its brother's standard input
+
+
+def brother() -> None:
+    reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert reader.stdin is not None
+    worker = FORK.Process(target=stays, name="worker")
+    worker.start()
+    reader.stdin.close()
+    ready()
+    reader.wait()  # HERE
+
+
+# --- asyncio
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+def event_loop() -> None:
+    ready()
+    asyncio.run(never())  # HERE
+
+
 WHICH: dict[str, Callable[[], None]] = {
     found.__name__: found
     for found in (
         *(full_queue, dead_producer, killed_worker, lost_lock, thread, pending_future, grandchild),
         *(barrier, held_lock, exit_handler, stopped_child, ignored_sigterm, manager, semaphore),
-        somebody_elses,
+        *(somebody_elses, connection, brother, event_loop),
     )
 }
 

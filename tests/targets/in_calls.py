@@ -23,6 +23,7 @@ lock = threading.Lock()
 lock.acquire()
 semaphore = multiprocessing.get_context("fork").Semaphore(0)
 listener = socket.create_server(("127.0.0.1", 0))
+pair = socket.socketpair()
 child = subprocess.Popen(["sleep", "1000"])
 
 
@@ -45,6 +46,7 @@ WHAT = {
     "epoll": epoll,
     "read": lambda: os.read(pipes[3][0], 1),
     "write": lambda: os.write(full[1], b"x" * 100_000),
+    "recv": lambda: pair[0].recv(1),
     "accept": listener.accept,
     "sleep": lambda: time.sleep(1000),
     "wait": child.wait,

@@ -19,8 +19,8 @@ from pytest_proclife.supervisor import protocol
 
 LIB = "/usr/lib/python3.13"
 PIPE, OTHER = "pipe:[7]", "pipe:[8]"
-READS = ((protocol.FILE, 3, "r", PIPE),)
-WRITES = ((protocol.FILE, 4, "w", PIPE),)
+READS = ((protocol.PIPE, 3, "r", PIPE),)
+WRITES = ((protocol.PIPE, 4, "w", PIPE),)
 LOCK = ((protocol.LOCK, 0, "", ""),)
 SHARED = "shared:[00:1b:5]"
 SEMAPHORE = ((protocol.SEMAPHORE, 0, "", SHARED),)
@@ -50,10 +50,15 @@ def child_of(pid: int) -> Any:
         # the innermost line of the program, though it is a callback of a library
         (("call /home/me/other.py:9", f"run {LIB}/sched.py:151", USER), 9, ""),
         # an installed package is a program's own code only if there is no other
-        (("get /v/lib/python3.13/site-packages/redis/client.py:8", USER), 3, "get"),
+        (("get /v/lib/python3.13/site-packages/redis/client.py:8", USER), 3, "client.get"),
         (("get /v/lib/python3.13/site-packages/redis/client.py:8",), 8, ""),
         (("<module> <string>:1",), 1, ""),
-        (("_find_and_load <frozen importlib._bootstrap>:1", USER), 3, "_find_and_load"),
+        (
+            ("_find_and_load <frozen importlib._bootstrap>:1", USER),
+            3,
+            "_find_and_load",
+        ),
+        ((f"run {LIB}/asyncio/__init__.py:8", USER), 3, "asyncio.run"),
     ],
 )
 def test_the_line_is_the_innermost_of_the_programs_own(
@@ -127,11 +132,20 @@ def test_a_pipe_that_nobody_in_the_run_can_write_comes_from_outside() -> None:
 
 
 @pytest.mark.parametrize("name", ["/dev/pts/0", "socket:[9]", "anon_inode:[eventpoll]"])
-def test_what_is_no_pipe_comes_from_outside(name: str) -> None:
+def test_who_could_write_to_what_is_no_pipe_is_not_known(name: str) -> None:
     log = Log()
     awaits = ((protocol.FILE, 3, "r", name),)
     log.main.stands(USER, awaits=awaits, opened=((name, 3, "rw"),))
-    assert verdict(log.run()) == (HangKind.OUTSIDE, ())
+    run = log.run()
+    assert verdict(run) == (HangKind.FILE, ())
+    assert hang.why(run) == f"main was at job.py:3, waiting for descriptor 3, {name}"
+
+
+def test_an_event_loop_may_be_waiting_for_anything() -> None:
+    log = Log()
+    opened = ((PIPE, 3, "r"), (PIPE, 4, "w"))
+    log.main.stands(f"run {LIB}/asyncio/runners.py:9", USER, awaits=READS, opened=opened)
+    assert verdict(log.run()) == (HangKind.LOOP, ())
 
 
 def test_another_thread_of_the_reader_may_write() -> None:
@@ -279,6 +293,21 @@ def test_without_frames_the_place_of_a_join_is_what_main_has_reported() -> None:
     )
 
 
+def test_without_frames_a_thread_that_waits_for_more_than_a_lock_is_told_of() -> None:
+    log = Log()
+    log.main.stands(
+        awaits=LOCK,
+        call="futex",
+        missing="ptrace_scope",
+        opened=((PIPE, 4, "w"), (PIPE, 3, "r")),
+        others=[((), LOCK), ((), WRITES)],
+    )
+    assert hang.why(log.run()) == (
+        "main was in the system call futex; thread 't5101' of main was in the system call futex,"
+        " writing to a pipe that is full, which no other process of the run has open"
+    )
+
+
 @pytest.mark.parametrize("missing", [kind for kind in NoStackKind if kind != "not_python"])
 def test_each_reason_for_having_no_frames_is_said(missing: NoStackKind) -> None:
     log = Log()
@@ -316,7 +345,7 @@ def test_a_document_has_the_stacks_and_the_verdict() -> None:
     run = log.run()
     again = Run.from_json(run.to_json())
     assert again == run
-    assert again.processes[1].stacks[0].awaited[0].kind is AwaitedKind.FILE
+    assert again.processes[1].stacks[0].awaited[0].kind is AwaitedKind.PIPE
     assert hang.why(again) == hang.why(run)
     text = run.to_json().replace('"process": 1', '"process": 7')
     with pytest.raises(ValueError, match="names a process that is not in it"):

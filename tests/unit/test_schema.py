@@ -92,7 +92,7 @@ def hung() -> Log:
     log = Log()
     child, sleeper = log.child(), log.program()
     log.main.stands("f job.py:1", awaits=((protocol.CHILD_ENDS, child.pid, "", ""),), call="wait4")
-    reads = ((protocol.FILE, 3, "r", "pipe:[1]"),)
+    reads = ((protocol.PIPE, 3, "r", "pipe:[1]"),)
     child.stands("g job.py:2", awaits=reads, opened=(("pipe:[1]", 3, "r"),), call="read")
     sleeper.stands(missing="not_python", awaits=((protocol.TIME, 0, "", ""),))
     return log
