@@ -46,6 +46,20 @@ def test_each_of_twelve_kinds_of_leak_is_named_with_the_line_that_started_it(
     assert "12 leaked" in result.stdout.str()
 
 
+def test_a_leak_that_runs_python_has_the_line_in_which_it_stands(suite: pytest.Pytester) -> None:
+    text = """
+    reader, writer = os.pipe()
+    def consume(queue):
+        os.write(writer, b"."), queue.get()  # here
+    def test_leaves_a_consumer():
+        FORK.Process(target=consume, args=(FORK.Queue(),), name="consumer").start()
+        os.read(reader, 1)
+    """
+    result = guarded(suite, text, head=FORK_HEAD)
+    number = line_of(suite.path / "test_suite.py", "here")
+    assert re.search(rf", (in Queue\.get )?at test_suite\.py:{number}\n", result.stdout.str())
+
+
 def test_a_suite_that_ends_what_it_starts_gets_no_report(suite: pytest.Pytester) -> None:
     result = guarded(suite, SUITES / "guard_tidy.py", wait=1)
     result.assert_outcomes(passed=13)

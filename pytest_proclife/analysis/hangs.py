@@ -279,11 +279,21 @@ _OUTSIDE: tuple[HangKind, tuple[int, ...], None] = (HangKind.OUTSIDE, (), None)
 
 
 def _thread(process: ProcessRecord, stack: Stack) -> _Thread:
-    frames = stack.frames
+    return _Thread(process, stack, _own_frame(stack.frames))
+
+
+def _own_frame(frames: Sequence[Frame]) -> int | None:
+    """The place of the innermost frame of the program's own code, or of an installed package."""
     own = next((n for n, frame in enumerate(frames) if not _is_library(frame)), None)
     if own is None:
         own = next((n for n, frame in enumerate(frames) if _is_installed(frame)), None)
-    return _Thread(process, stack, own)
+    return own
+
+
+def own_line(frames: Sequence[Frame]) -> tuple[Frame, str] | None:
+    """The innermost line of the program's own code, and the function that it has called."""
+    own = _own_frame(frames)
+    return None if own is None else (frames[own], _called(frames[own - 1]) if own else "")
 
 
 def _is_library(frame: Frame) -> bool:

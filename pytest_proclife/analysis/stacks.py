@@ -71,11 +71,11 @@ def _frames(
     source, missing, details, threads = look.stack
     if missing:
         return StackSource(source), NoStackKind(missing), clock.cut(details), {}
-    frames_of = {tid: _program(_of_process(list(frames)), clock) for tid, _, frames in threads}
+    frames_of = {tid: _program(own_frames(frames), clock) for tid, _, frames in threads}
     return StackSource(source), None, "", frames_of
 
 
-def _of_process(frames: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+def own_frames(frames: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
     """Without the lines of its parent, of which a child of multiprocessing has copies if forked.
 
     It begins in `Popen._launch` of popen_fork.py, with one of two functions.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from pytest_proclife import stacks
+from pytest_proclife.analysis.hangs import own_line
+from pytest_proclife.analysis.stacks import own_frames
 from pytest_proclife.guard.owners import OwnedProcess, Owner
+from pytest_proclife.guard.proc import read_stat
 from pytest_proclife.guard.starts import Line, Start
-from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.records import MULTIPROCESSING_KINDS, Frame
 from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor.system_calls import is_python
 
 _UNNAMED = "a fork"  # its name in baselines and for the marker
 
@@ -46,6 +51,10 @@ class Leak:
     reason: str = ""  # why a marker allows it; empty if none does
     in_baseline: bool = False
     killed: bool = False  # by the guard
+    # the function that it was in, and the line of the program's own code that had called it:
+    # "file:line"; empty if it does not run Python, or if that could not be read
+    call: str = ""
+    line: str = ""
 
     @property
     def is_excused(self) -> bool:
@@ -93,6 +102,30 @@ def of_process(process: OwnedProcess) -> Leak:
         ancestor=ancestor.name if ancestor is not None else None,
         ancestor_pid=ancestor.pid if ancestor is not None else 0,
     )
+
+
+def with_lines(leaks: Sequence[Leak], left: Sequence[OwnedProcess]) -> list[Leak]:
+    """The same, with the lines in which those stand that run; `left` are their processes."""
+    identities = {process.stat.pid: process.stat.identity for process in left}
+    asked = [
+        (number, leak.pid, is_python(leak.pid))
+        for number, leak in enumerate(leaks)
+        if leak.state is State.RUNNING and not leak.is_excused
+    ]
+    try:
+        read = stacks.read(asked) if any(python for _, _, python in asked) else ()
+    except Exception:  # noqa: BLE001 - a test may have put something in place of what it uses
+        read = ()
+    found = list(leaks)
+    for number, _, _, _, threads in read:
+        frames = next((frames for tid, _, frames in threads if tid == leaks[number].pid), ())
+        own = own_line([Frame(file=f, line=n, function=c) for f, n, c in own_frames(frames)])
+        stat = read_stat(leaks[number].pid)
+        # if it still is the same, what was read by the pid is of no other process
+        if own and stat and stat.identity == identities.get(stat.pid):
+            line, call = own
+            found[number] = replace(found[number], call=call, line=f"{line.file}:{line.line}")
+    return found
 
 
 def of_start(start: Start, owner: Owner) -> Leak:

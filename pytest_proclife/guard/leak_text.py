@@ -7,6 +7,7 @@ from itertools import groupby
 
 from pytest_proclife.guard.leak import Leak, State
 from pytest_proclife.records import MULTIPROCESSING_KINDS
+from pytest_proclife.render.hang import call_words
 from pytest_proclife.render.text import plain
 
 _LINE = 160  # characters of a command line that are shown
@@ -92,7 +93,13 @@ def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
 
 def _headline(leak: Leak) -> str:
     state = _STATES[leak.state].format(age=leak.age)
-    return f"{plain(leak.name)} ({leak.kind}, pid {leak.pid}), {state}"
+    return f"{plain(leak.name)} ({leak.kind}, pid {leak.pid}), {state}{_stands(leak)}"
+
+
+def _stands(leak: Leak) -> str:
+    """Where it stood, if that is known."""
+    call = f" in {call_words(leak.call)}" if leak.call else ""
+    return f",{call} at {plain(leak.line)}" if leak.line else ""
 
 
 def _start(leak: Leak) -> str:

@@ -177,7 +177,7 @@ class Guard:
         left = cleanup.await_exits(self.ownership, checked, self.settings.wait)
         if not left and not unjoined:
             return []
-        from pytest_proclife.guard.leak import of_process, of_start
+        from pytest_proclife.guard.leak import of_process, of_start, with_lines
 
         leaks = [*map(of_process, left), *(of_start(*pair) for pair in unjoined)]
         leaks = [self._with_short_paths(leak) for leak in leaks]
@@ -185,6 +185,7 @@ class Guard:
             leaks = _allowed(item, leaks)
         if self.baseline is not None:
             leaks = self.baseline.excuse(leaks)
+        leaks = [self._with_short_paths(leak) for leak in with_lines(leaks, left)]
         for process in left:
             process.is_reported = True
         if not self.settings.kills:
@@ -198,8 +199,8 @@ class Guard:
 
     def _with_short_paths(self, leak: Leak) -> Leak:
         """The same, with paths from the root folder on."""
-        place, through = (path.replace(self.root, "") for path in (leak.place, leak.through))
-        return replace(leak, place=place, through=through)
+        paths = {name: getattr(leak, name) for name in ("place", "through", "line")}
+        return replace(leak, **{k: path.replace(self.root, "") for k, path in paths.items()})
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:

@@ -111,7 +111,7 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
     wanted: dict[str, str] = {}  # what is waited for, and how that which waits has it open
     for process in list(tree.all_running())[:_PROCESSES]:
         threads = tuple(_threads(process.pid))
-        state, python = kernel.state(process.pid), _is_python(process.pid)
+        state, python = kernel.state(process.pid), is_python(process.pid)
         if not process.has_pid():
             continue  # what was read may be of another process
         tree.log.append(entry(protocol.THREADS, process.number, state, python, threads))
@@ -127,7 +127,7 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
     return tuple(found)
 
 
-def _is_python(pid: int) -> bool:
+def is_python(pid: int) -> bool:
     """Whether a process is a CPython: by its program, or by the library that it has loaded."""
     try:
         name = posix.readlink("/proc/%d/exe" % pid).rpartition("/")[2]

@@ -106,6 +106,14 @@ def test_a_line_ends_with_the_start_and_the_excuse(changes: dict[str, object], e
     assert line == f"sleep (subprocess, pid 4711), running for 1.3 s, {end}"
 
 
+@pytest.mark.parametrize(
+    ("call", "words"), [("BaseProcess.join", ", in Process.join at a.py:31"), ("", ", at a.py:31")]
+)
+def test_where_it_stands_is_said_with_its_state(call: str, words: str) -> None:
+    line = leak_text.line(replace(SLEEP, call=call, line="a.py:31"))
+    assert line.startswith(f"sleep (subprocess, pid 4711), running for 1.3 s{words}, started at ")
+
+
 def test_what_the_guard_has_killed_is_said_once_with_the_option_that_keeps_it() -> None:
     killed = replace(SLEEP, killed=True)
     text = leak_text.account([killed, killed, WORKER])
