@@ -575,7 +575,8 @@ class Awaited:
     `pid` is that of a child, None for any. `descriptor` is that of a file, and `way` is "r" if it
     is waited for to be readable, "w" for writable. `name` is the file's, as in /proc/PID/fd, or
     that of shared memory; `open_in` are the processes of the run that have it open, itself too; of
-    a pair of sockets also those that have the other one, whose way is the opposite.
+    a pair of sockets also those that have the other one, whose way is the opposite. If it is
+    `timed`, it waits for a limited time, and then perhaps anew.
     """
 
     kind: AwaitedKind
@@ -584,6 +585,7 @@ class Awaited:
     way: str
     name: str
     open_in: tuple[OpenIn, ...]
+    timed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -616,7 +618,7 @@ class HangKind(enum.StrEnum):
     CHILD = "child"  # it waits for the end of `others`
     THREAD = "thread"  # it waits for a thread of its own process: `other_thread`
     WORKERS = "workers"  # it waits for the workers of a Pool or executor, `others`
-    TASK_LOST = "task_lost"  # it waits for a task of a Pool whose worker, of `others`, has ended
+    TASK_LOST = "task_lost"  # it waits for a Pool, whose workers `others` ended in a task
     DATA = "data"  # it waits for data, which `others` could write
     END_OF_FILE = "end_of_file"  # it reads until nobody can write any more, and `others` still can
     ROOM = "room"  # it writes to what only `others` could read

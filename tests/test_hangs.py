@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS, mostly_slow
+from conftest import TARGETS
 from test_cli import PROCLIFE, Terminal
 
 import pytest_proclife
@@ -160,7 +160,7 @@ SENTENCES = {
 }
 
 
-@pytest.mark.parametrize("which", mostly_slow(SENTENCES, fast=3))
+@pytest.mark.parametrize("which", SENTENCES)
 def test_a_hang_is_explained_in_one_sentence(which: str) -> None:
     expected = re.sub("THERE|HERE|STAYS", lambda m: line_of(which, m[0]), SENTENCES[which])
     with pytest_proclife.start(TARGET, args=[which]) as main:

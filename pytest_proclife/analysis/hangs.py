@@ -176,14 +176,9 @@ class _Scene:
 
     def _lock(self, thread: _Thread) -> tuple[HangKind, Iterable[int], int | None]:
         process = thread.process
-        if thread.calls(_POOL):
-            lost = [p.id for p in self._workers(process, "pool_worker") if _lost_task(p)]
-            if lost:
-                return HangKind.TASK_LOST, lost, None
-        for files, kind in ((_POOL, "pool_worker"), (_FUTURES, "executor_worker")):
-            busy = [p.id for p in self._workers(process, kind) if self._works(p)]
-            if busy and thread.calls(files):
-                return HangKind.WORKERS, busy, None
+        workers = self._for_workers(thread)
+        if workers is not None:
+            return workers
         others = [t for t in self.threads[process.id] if t is not thread]
         feeders = _feeders(others)
         if thread.calls(_QUEUES, "_finalize_join", "join_thread") and feeders:
@@ -203,6 +198,21 @@ class _Scene:
         if others and not all(_serves(t) for t in others):
             return HangKind.UNKNOWN, (), None
         return HangKind.NOBODY, [p.id for p in self._ended(process) if p.cause in _CUT_OFF], None
+
+    def _for_workers(self, thread: _Thread) -> tuple[HangKind, Iterable[int], None] | None:
+        """The reason if it waits for a Pool or an executor."""
+        for files, kind in ((_POOL, "pool_worker"), (_FUTURES, "executor_worker")):
+            if not thread.calls(files):
+                continue
+            workers = self._workers(thread.process, kind)
+            busy = [p.id for p in workers if self._works(p)]
+            lost = [p.id for p in workers if _lost_task(p)]
+            perhaps = [p.id for p in workers if _lost_task(p, None)]
+            if lost or (perhaps and not busy):
+                return HangKind.TASK_LOST, lost or perhaps, None
+            if busy:
+                return HangKind.WORKERS, busy, None
+        return None
 
     def _workers(self, process: ProcessRecord, kind: str) -> list[ProcessRecord]:
         return [child for child in process.children if child.kind == kind]
@@ -357,10 +367,10 @@ def _is_fork(process: ProcessRecord) -> bool:
     return process.start_method == "fork" or process.kind == "os_fork"
 
 
-def _lost_task(worker: ProcessRecord) -> bool:
-    """Whether a worker of a Pool ended in the middle of a task."""
+def _lost_task(worker: ProcessRecord, known: bool | None = True) -> bool:
+    """Whether a worker of a Pool ended in the middle of a task; None: that is not known."""
     if any(isinstance(fact, TaskLost) for fact in worker.evidence):
         return True
     facts = (fact for p in worker.run.processes for fact in p.evidence)
-    replaced = (f for f in facts if isinstance(f, Replaces) and f.about == worker.id)
-    return any(fact.lost_task is not False for fact in replaced)
+    replaced = [f for f in facts if isinstance(f, Replaces) and f.about == worker.id]
+    return any(fact.lost_task is known for fact in replaced)

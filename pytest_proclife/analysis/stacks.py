@@ -97,7 +97,7 @@ def _program(frames: Iterable[tuple[str, int, str]], clock: Clock) -> tuple[reco
 
 
 def _awaited(item: tuple[Any, ...], opened: Opened) -> Awaited:
-    kind, number, way, name = item
+    kind, number, way, name, timed = item
     is_file, is_child = kind in (protocol.FILE, protocol.PIPE), kind == protocol.CHILD_ENDS
     return Awaited(
         kind=AwaitedKind(kind),
@@ -106,4 +106,5 @@ def _awaited(item: tuple[Any, ...], opened: Opened) -> Awaited:
         way=way,
         name=name,
         open_in=opened.of(name),
+        timed=timed,
     )

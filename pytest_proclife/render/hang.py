@@ -8,6 +8,7 @@ from os.path import basename
 from pytest_proclife import records
 from pytest_proclife.records import (
     AwaitedKind,
+    Cause,
     Ending,
     Hang,
     HangKind,
@@ -20,6 +21,7 @@ from pytest_proclife.records import (
 from pytest_proclife.render.process import cleaned_up_at, describe, waiting_for
 from pytest_proclife.render.text import plain, seconds
 
+_FAILED = (Cause.RAISED, Cause.KILLED, Cause.SIGNALED)  # told of though nothing leads to them
 _NAMED = 4  # processes named in a clause
 _CLAUSES = 5  # of the sentence
 _PROCESSES, _FRAMES = 12, 12  # shown of the stacks
@@ -32,11 +34,12 @@ def why(run: Run) -> str:
         return waiting_for(run)
     story = _Story(run)
     text = "; ".join(story.clauses())
-    left = [p for p in run.processes if p.id not in story.told and _was_running(p)]
-    left = [p for p in left if p.role is not Role.HELPER]
-    if not left:
-        return text
-    return f"{text}; still running {'was' if len(left) == 1 else 'were'} {_names(left)}"
+    others = [p for p in run.processes if p.id not in story.told and p.role is not Role.HELPER]
+    left = [p for p in others if _was_running(p)]
+    if left:
+        text += f"; still running {'was' if len(left) == 1 else 'were'} {_names(left)}"
+    failed = [p for p in others if p.cause in _FAILED]
+    return f"{text}; before that {_ends(failed)}" if failed else text
 
 
 class _Story:
@@ -66,7 +69,14 @@ class _Story:
             waiting += [(other, None) for other in others]
 
     def _clause(self, process: ProcessRecord, hang: Hang) -> str:
-        return f"{_subject(process, hang)} {_position(process, hang)}{_reason(process, hang)}"
+        limit = " (with a timeout)" if _is_timed(process, hang) else ""
+        place = f"{_subject(process, hang)} {_position(process, hang)}{limit}"
+        return f"{place}{_reason(process, hang)}"
+
+
+def _is_timed(process: ProcessRecord, hang: Hang) -> bool:
+    stack = next(stack for stack in process.stacks if stack.thread == hang.thread)
+    return any(item.timed for item in stack.awaited)
 
 
 def _reason(process: ProcessRecord, hang: Hang) -> str:
@@ -94,6 +104,14 @@ def _room(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> st
     readers = [other for other in others if other is not process]
     who = f"{_names(readers)} could read" if readers else "no other process of the run has open"
     return f", writing to a pipe that is full, which {who}"
+
+
+def _task_lost(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> str:
+    ids = {other.id for other in others}
+    facts = [fact for p in process.run.processes for fact in p.evidence]
+    unsure = [f for f in facts if isinstance(f, records.Replaces) and f.about in ids]
+    may_be = any(fact.lost_task is None for fact in unsure)
+    return f", waiting for a task that {'may be' if may_be else 'is'} lost: {_ends(others)}"
 
 
 def _file(process: ProcessRecord, hang: Hang) -> str:
@@ -273,9 +291,7 @@ _REASONS: dict[HangKind, str | Words] = {
     HangKind.CHILD: _for_child,
     HangKind.THREAD: _thread,
     HangKind.WORKERS: lambda process, hang, others: f", waiting for {_names(others)}",
-    HangKind.TASK_LOST: lambda process, hang, others: (
-        f", waiting for a task that is lost: {_ends(others)}"
-    ),
+    HangKind.TASK_LOST: _task_lost,
     HangKind.DATA: lambda process, hang, others: (
         f", waiting for data or its end from {_names(others)}, {_open_in(others)}"
     ),

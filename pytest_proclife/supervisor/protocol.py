@@ -79,8 +79,8 @@ ENDED = "ended"  # wake-up of the supervisor, numbers of processes (its children
 STATUS = "status"  # wait status of a zombie or None if unknown
 REAPED = "reaped"  # wait status or None if unknown, whether the supervisor has reaped it
 # where it stands: its state (proc_pid_stat(5)), whether it is a Python, ((tid, name, state, call,
-# wchan, ((kind, number, way, name), ...)), ...). The call is NOT_SHOWN if the kernel refuses that,
-# "" if it is in none. `way` is r or w
+# wchan, ((kind, number, way, name, whether for a limited time), ...)), ...). The call is NOT_SHOWN
+# if the kernel refuses that, "" if it is in none. `way` is r or w
 THREADS = "threads"
 OPEN = "open"  # ((name, descriptor or -1, r|w|rw), ...): what it has open of what others wait for
 STACK = "stack"  # the fields of STACKS, but for the number

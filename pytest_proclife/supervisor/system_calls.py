@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pytest_proclife.supervisor.signals import Process, Tree
 
     Awaited = tuple[str, int, str, str]
-    Thread = tuple[int, str, str, str, str, tuple[Awaited, ...]]
+    TimedAwaited = tuple[str, int, str, str, bool]
+    Thread = tuple[int, str, str, str, str, tuple[TimedAwaited, ...]]
 
 # Numbers on x86-64 and aarch64; None: the machine has no such call. Sources: syscall_64.tbl,
 # include/uapi/asm-generic/unistd.h.
@@ -86,6 +87,9 @@ _SELECTING = ("select", "pselect6")
 _EPOLLING = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 _SLEEPING = ("nanosleep", "clock_nanosleep")
 _SIGNALS = ("pause", "rt_sigtimedwait", "rt_sigsuspend")
+# the argument that limits the time
+_LIMITS_IN_MS = {"poll": 2, "epoll_wait": 3, "epoll_pwait": 3}
+_LIMITS = {"futex": 3, "ppoll": 2, "select": 4, "pselect6": 4, "epoll_pwait2": 3}
 _FUTEX_PRIVATE = 128  # linux/futex.h
 _P_PID = 1
 _POLLIN, _POLLOUT = 1, 4
@@ -118,7 +122,7 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
         found.append((process.number, process.pid, python))
         seen.append(process)
         for *_, awaited in threads:
-            wanted.update((name, way) for _, _, way, name in awaited if name)
+            wanted.update((name, way) for _, _, way, name, _ in awaited if name)
     names = _names_of_ends(wanted)
     for process in seen if names else ():
         opened = _opened(process, names)
@@ -155,7 +159,8 @@ def _threads(pid: int) -> "Iterator[Thread]":
         name = text.partition(b"(")[2].rpartition(b")")[0].decode("utf-8", "backslashreplace")
         state = text.rpartition(b") ")[2][:1].decode()
         call, arguments = _call(place, call_names)
-        awaited = tuple(_awaited(pid, call, arguments)) if arguments else ()
+        timed = bool(arguments) and _is_timed(call, arguments)
+        awaited = tuple([(*item, timed) for item in _awaited(pid, call, arguments)])
         yield tid, name, state, call, _wchan(place), awaited
 
 
@@ -202,10 +207,19 @@ def _wchan(place: str) -> str:
     return "" if text == "0" else text
 
 
+def _is_timed(call: str, arguments: "list[int]") -> bool:
+    """Whether a call waits for a limited time: by its argument, in ms or a pointer to a time."""
+    if call in _LIMITS_IN_MS:
+        return _signed(arguments[_LIMITS_IN_MS[call]]) >= 0
+    return call in _LIMITS and arguments[_LIMITS[call]] != 0
+
+
 # --- what it waits for: (kind, number, direction, name); see protocol.THREADS
 
 
 def _awaited(pid: int, call: str, arguments: "list[int]") -> "list[Awaited]":
+    if not arguments:
+        return []
     first, second = arguments[0], arguments[1]
     if call in _READING:
         return [_file(pid, first, "r")]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from histories import Log
 
+from pytest_proclife import wire
 from pytest_proclife.records import (
     AwaitedKind,
     HangKind,
@@ -19,11 +20,11 @@ from pytest_proclife.supervisor import protocol
 
 LIB = "/usr/lib/python3.13"
 PIPE, OTHER = "pipe:[7]", "pipe:[8]"
-READS = ((protocol.PIPE, 3, "r", PIPE),)
-WRITES = ((protocol.PIPE, 4, "w", PIPE),)
-LOCK = ((protocol.LOCK, 0, "", ""),)
+READS = ((protocol.PIPE, 3, "r", PIPE, False),)
+WRITES = ((protocol.PIPE, 4, "w", PIPE, False),)
+LOCK = ((protocol.LOCK, 0, "", "", False),)
 SHARED = "shared:[00:1b:5]"
-SEMAPHORE = ((protocol.SEMAPHORE, 0, "", SHARED),)
+SEMAPHORE = ((protocol.SEMAPHORE, 0, "", SHARED, False),)
 USER = "main /home/me/job.py:3"
 GET = f"Queue.get {LIB}/multiprocessing/queues.py:100"
 WAIT = f"Condition.wait {LIB}/threading.py:359"
@@ -35,7 +36,7 @@ def verdict(run: Run, process: int = 0) -> tuple[HangKind, tuple[int, ...]]:
 
 
 def child_of(pid: int) -> Any:
-    return ((protocol.CHILD_ENDS, pid, "", ""),)
+    return ((protocol.CHILD_ENDS, pid, "", "", False),)
 
 
 # --- the line of the program
@@ -117,6 +118,43 @@ def test_a_pipe_whose_other_end_only_the_reader_has_is_nobodys() -> None:
     assert "raised KeyError" in hang.why(run)
 
 
+def test_a_process_that_failed_is_told_of_though_another_has_the_other_end_too() -> None:
+    log = Log()
+    failed, other = log.child(name="filler"), log.child(name="other")
+    failed.leaves("raised", "KeyError", "no")
+    failed.exits(1)
+    log.main.stands(GET, USER, awaits=READS, opened=((PIPE, 3, "r"),))
+    other.stands(USER, opened=((PIPE, 4, "w"),), state="R")
+    words = hang.why(log.run())
+    assert "from other (pid 102), which has the other end open; other was at job.py:3" in words
+    assert "; before that filler (pid 101) ended at" in words
+
+
+def test_a_wait_for_a_limited_time_is_said_to_be_one() -> None:
+    log = Log()
+    log.main.stands(WAIT, USER, awaits=((protocol.LOCK, 0, "", "", True),))
+    words = "main was in Condition.wait at job.py:3 (with a timeout), waiting for another thread"
+    assert hang.why(log.run()).startswith(words)
+
+
+@pytest.mark.parametrize(("lost", "words"), [("1", "is lost"), ("", "may be lost")])
+def test_a_task_is_lost_with_its_worker_if_that_was_seen(lost: str, words: str) -> None:
+    log = Log()
+    first = log.child(name="w-1", kind="pool_worker")
+    if lost:
+        first.says(wire.TASK, "square")
+        first.ends(signal=9)
+    else:
+        log.main.sends(first, 9)
+        first.ends(signal=9)
+    second = log.child(name="w-2", kind="pool_worker")
+    log.main.says(wire.REPLACES, str(second.pid), str(first.pid))
+    log.main.stands(f"Pool.map {LIB}/multiprocessing/pool.py:367", USER, awaits=LOCK)
+    run = log.run()
+    assert verdict(run) == (HangKind.TASK_LOST, (1,))
+    assert f"a task that {words}: w-1 (pid 101) ended at" in hang.why(run)
+
+
 def test_reading_ends_alone_do_not_make_another_process_the_writer() -> None:
     log = Log()
     child = log.child()
@@ -134,7 +172,7 @@ def test_a_pipe_that_nobody_in_the_run_can_write_comes_from_outside() -> None:
 @pytest.mark.parametrize("name", ["/dev/pts/0", "socket:[9]", "anon_inode:[eventpoll]"])
 def test_who_could_write_to_what_is_no_pipe_is_not_known(name: str) -> None:
     log = Log()
-    awaits = ((protocol.FILE, 3, "r", name),)
+    awaits = ((protocol.FILE, 3, "r", name, False),)
     log.main.stands(USER, awaits=awaits, opened=((name, 3, "rw"),))
     run = log.run()
     assert verdict(run) == (HangKind.FILE, ())
@@ -274,7 +312,7 @@ def test_the_last_look_counts() -> None:
 
 def test_a_process_that_was_cleaned_up_keeps_its_verdict() -> None:
     log = Log()
-    log.main.stands(USER, awaits=((protocol.TIME, 0, "", ""),))
+    log.main.stands(USER, awaits=((protocol.TIME, 0, "", "", False),))
     log.main.cleaned_up()
     assert verdict(log.run(timed_out=True)) == (HangKind.SLEEP, ())
 

@@ -91,10 +91,12 @@ def hung() -> Log:
     """Main waits for a child that waits for data, and a program sleeps."""
     log = Log()
     child, sleeper = log.child(), log.program()
-    log.main.stands("f job.py:1", awaits=((protocol.CHILD_ENDS, child.pid, "", ""),), call="wait4")
-    reads = ((protocol.PIPE, 3, "r", "pipe:[1]"),)
+    log.main.stands(
+        "f job.py:1", awaits=((protocol.CHILD_ENDS, child.pid, "", "", False),), call="wait4"
+    )
+    reads = ((protocol.PIPE, 3, "r", "pipe:[1]", False),)
     child.stands("g job.py:2", awaits=reads, opened=(("pipe:[1]", 3, "r"),), call="read")
-    sleeper.stands(missing="not_python", awaits=((protocol.TIME, 0, "", ""),))
+    sleeper.stands(missing="not_python", awaits=((protocol.TIME, 0, "", "", False),))
     return log
 
 
