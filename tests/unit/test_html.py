@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import lives
+from histories import Log
 from hostile import MARKUP, hostile_run, many_processes
 
 from pytest_proclife.records import Cause, Run
@@ -202,6 +203,15 @@ def test_a_click_has_what_is_known_of_the_process() -> None:
         "collected its status at job.py:11 in <module>",
     ]
     assert exception == ["Exception", "text", 'File "job.py", line 9, in work']
+
+
+def test_a_click_has_where_the_process_stood() -> None:
+    log = Log()
+    log.main.stands("<f> /home/me/job.py:3", call="read")
+    process = data_of(page_of(log.run()))["runs"][0]["processes"][0]
+    title, sort, text = process["sections"][1]
+    assert (title, sort) == ("Where it stood at 0.00 s", "text")
+    assert text.splitlines()[1:] == ["    <f> (/home/me/job.py:3)"]
 
 
 def test_the_filters_are_the_causes_and_the_tests_that_there_are() -> None:
