@@ -594,15 +594,17 @@ class Stack:
 
     `thread` is its id for the kernel; the first one has the pid of its process. `name` is Python's
     if that is known, else the kernel's. `state` is a letter of proc_pid_stat(5): R runs, S and D
-    wait, T is stopped. `call` is the system call that it was in, "" if it was in none or if that is
-    not known, and `wchan` the function of the kernel. `frames` are of Python, from the innermost
-    on; if there are none, `missing` says why, and `details` why the reader failed.
+    wait, T is stopped. `shown`: the kernel shows the supervisor what it waits for. `call` is the
+    system call that it was in, "" if it was in none or if that is not known, and `wchan` the
+    function of the kernel. `frames` are of Python, from the innermost on; if there are none,
+    `missing` says why, and `details` why the reader failed.
     """
 
     at: float
     thread: int
     name: str
     state: str
+    shown: bool
     call: str
     wchan: str
     awaited: tuple[Awaited, ...]

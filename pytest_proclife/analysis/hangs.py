@@ -103,11 +103,9 @@ class _Scene:
         self.run = run
         self.at = max(stack.at for process in run.processes for stack in process.stacks)
         self.threads = {p.id: [_thread(p, stack) for stack in p.stacks] for p in run.processes}
-        self.waiters: dict[str, set[int]] = {}  # by the name of what is waited for
-        for process in run.processes:
-            for stack in process.stacks:
-                for item in stack.awaited:
-                    self.waiters.setdefault(item.name, set()).add(process.id)
+        left = [process for process in run.processes if _is_left(process)]
+        # else one that nobody has looked at, or that the kernel does not show, may have an end open
+        self.is_whole = all(p.stacks and all(stack.shown for stack in p.stacks) for p in left)
 
     def stands(self, process: ProcessRecord) -> bool:
         """Whether a process that was looked at did not go on to its end."""
@@ -195,7 +193,8 @@ class _Scene:
             parent = process.parent if _is_fork(process) else None
             if parent is not None and len(parent.stacks) > 1:
                 return HangKind.FORKED, (), None
-        if others and not all(_serves(t) for t in others):
+        is_librarys = thread.calls((*_POOL, *_FUTURES))
+        if others and (is_librarys or not all(_serves(t) for t in others)):
             return HangKind.UNKNOWN, (), None
         return HangKind.NOBODY, [p.id for p in self._ended(process) if p.cause in _CUT_OFF], None
 
@@ -229,14 +228,20 @@ class _Scene:
         free = [other for other in others if not self._waits_only(other, item.name)]
         if free:
             return HangKind.HELD, free, None
+        for other in self.threads[process.id]:
+            if other.own is not None and not _waits_for(other, item.name):
+                return HangKind.THREAD, (), other.stack.thread
+        return self._nobody(process)
+
+    def _nobody(self, process: ProcessRecord) -> tuple[HangKind, Iterable[int], None]:
+        if not self.is_whole:
+            return HangKind.UNKNOWN, (), None
         return HangKind.NOBODY, [p.id for p in self._ended(process)], None
 
     def _waits_only(self, process: int, name: str) -> bool:
         """Whether all threads of a process that run code of the program wait for the same."""
         threads = [t for t in self.threads[process] if t.own is not None]
-        return bool(threads) and all(
-            any(item.name == name for item in thread.stack.awaited) for thread in threads
-        )
+        return bool(threads) and all(_waits_for(thread, name) for thread in threads)
 
     def _files(self, thread: _Thread) -> tuple[HangKind, Iterable[int], int | None]:
         process, awaited = thread.process, thread.stack.awaited
@@ -256,17 +261,18 @@ class _Scene:
             ends = [o.process for o in item.open_in if any(wanted in way for way in o.ways)]
             others += [other for other in ends if other != process.id]
             own_end = own_end or process.id in ends
+        nowhere = HangKind.OUTSIDE if self.is_whole else HangKind.UNKNOWN
         if awaited[0].way == "w":
-            return (HangKind.ROOM, others, None) if others or own_end else _OUTSIDE
+            return (HangKind.ROOM if others or own_end else nowhere), others, None
         if others:
             ends_only = thread.calls((_SUBPROCESS,), "communicate", "_communicate")
             return (HangKind.END_OF_FILE if ends_only else HangKind.DATA), others, None
         if not own_end:
-            return _OUTSIDE
+            return nowhere, (), None
         threads = [t for t in self.threads[process.id] if t is not thread and t.own is not None]
         if threads:
             return HangKind.THREAD, (), threads[0].stack.thread
-        return HangKind.NOBODY, [p.id for p in self._ended(process)], None
+        return self._nobody(process)
 
     def _ended(self, process: ProcessRecord) -> list[ProcessRecord]:
         """Its parent, children and siblings that had ended: these may have shared things with it.
@@ -279,13 +285,10 @@ class _Scene:
             if p.role is not Role.HELPER
             and p.ended_at is not None
             and p.ended_at <= self.at
-            and (process.id in (p.parent_id, p.id) or p.parent_id == process.parent_id is not None)
+            and (process.id == p.parent_id or process.parent_id in (p.id, p.parent_id))
         ]
         relatives.sort(key=lambda p: p.cause not in _CUT_OFF)
         return relatives[:_ENDED]
-
-
-_OUTSIDE: tuple[HangKind, tuple[int, ...], None] = (HangKind.OUTSIDE, (), None)
 
 
 def _thread(process: ProcessRecord, stack: Stack) -> _Thread:
@@ -336,6 +339,10 @@ def _called(frame: Frame) -> str:
 
 def _name(function: str) -> str:
     return function.rpartition(".")[2]
+
+
+def _waits_for(thread: _Thread, name: str) -> bool:
+    return any(item.name == name for item in thread.stack.awaited)
 
 
 def _feeders(threads: Iterable[_Thread]) -> list[_Thread]:

@@ -48,6 +48,7 @@ def read(process: ProcessFacts, opened: Opened, clock: Clock) -> tuple[records.S
             thread=tid,
             name=clock.text(names.get(tid) or name),
             state=state,
+            shown=call != protocol.NOT_SHOWN,
             call="" if call == protocol.NOT_SHOWN else clock.text(call),
             wchan=clock.text(wchan),
             awaited=tuple(_awaited(item, opened) for item in awaited),

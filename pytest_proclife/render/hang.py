@@ -24,7 +24,7 @@ from pytest_proclife.render.text import plain, seconds
 _FAILED = (Cause.RAISED, Cause.KILLED, Cause.SIGNALED)  # told of though nothing leads to them
 _NAMED = 4  # processes named in a clause
 _CLAUSES = 5  # of the sentence
-_PROCESSES, _FRAMES = 12, 12  # shown of the stacks
+_PROCESSES, _FRAMES, _LINES = 12, 12, 150  # shown of the stacks
 
 
 def why(run: Run) -> str:
@@ -87,8 +87,12 @@ def _reason(process: ProcessRecord, hang: Hang) -> str:
 
 
 def _thread(process: ProcessRecord, hang: Hang, others: list[ProcessRecord]) -> str:
+    if hang.awaited is AwaitedKind.SEMAPHORE:
+        return ", waiting for a lock or semaphore"
+    if hang.awaited is not AwaitedKind.LOCK:
+        return ", waiting for data"
     if not _joins(hang):
-        return ""
+        return ", waiting for another thread"
     return f", waiting for its thread {_thread_name(process, hang.other_thread)}"
 
 
@@ -330,6 +334,8 @@ def stacks(run: Run) -> str:
     """Where each process stood: a few lines for each of its threads. Empty if nobody has looked."""
     shown = [process for process in run.processes if process.hangs]
     blocks = [line for process in shown[:_PROCESSES] for line in process_stacks(process)]
+    if len(blocks) > _LINES:
+        blocks = [*blocks[:_LINES], f"... and {len(blocks) - _LINES} more lines"]
     if len(shown) > _PROCESSES:
         blocks.append(f"... and {len(shown) - _PROCESSES} more processes")
     hints = sorted({text for p in shown for stack in p.stacks if (text := _way_out(stack))})
@@ -353,6 +359,8 @@ def stack_words(stack: Stack) -> str:
     words = f"{state} in {plain(stack.call)}" if stack.call else state
     items = [_item_words(item) for item in stack.awaited[:_NAMED]]
     words += f" ({', '.join(item for item in items if item)})" if any(items) else ""
+    if not stack.shown:
+        words += ", for what the kernel does not show"
     if stack.missing is not None and stack.missing is not NoStackKind.NOT_PYTHON:
         words += f"; no lines of Python: {missing_words(stack)}"
     return words

@@ -222,6 +222,21 @@ def test_a_full_pipe_is_for_its_readers() -> None:
     assert verdict(run, 1) == (HangKind.ROOM, (0,))
 
 
+@pytest.mark.parametrize("how", ["not looked at", "not shown"])
+@pytest.mark.parametrize("awaits", [READS, SEMAPHORE])
+def test_nobody_is_said_only_if_all_processes_are_known(how: str, awaits: Any) -> None:
+    log = Log()
+    other = log.child()
+    opened = ((PIPE, 3, "r"), (PIPE, 4, "w"), (SHARED, -1, "rw"))
+    log.main.stands(GET, USER, awaits=awaits, opened=opened)
+    if how == "not shown":
+        other.stands(missing="other_user", call=protocol.NOT_SHOWN)
+        assert "for what the kernel does not show" in hang.block(log.run())
+    assert verdict(log.run()) == (HangKind.UNKNOWN, ())
+    other.stands(USER, state="R")
+    assert verdict(log.run()) == (HangKind.NOBODY, ())
+
+
 # --- locks
 
 
@@ -231,6 +246,15 @@ def test_a_semaphore_is_held_by_a_process_that_does_not_wait_for_it() -> None:
     log.main.stands(USER, awaits=SEMAPHORE, opened=((SHARED, -1, "rw"),))
     child.stands(USER, opened=((SHARED, -1, "rw"),), state="R")
     assert verdict(log.run()) == (HangKind.HELD, (1,))
+
+
+def test_another_thread_may_release_a_semaphore() -> None:
+    log = Log()
+    opened = ((SHARED, -1, "rw"),)
+    others = [((USER,), SEMAPHORE), ((USER,), LOCK)]
+    log.main.stands(USER, awaits=SEMAPHORE, opened=opened, others=others)
+    found = log.run().main.hangs[0]
+    assert (found.kind, found.other_thread) == (HangKind.THREAD, log.main.pid + 5001)
 
 
 def test_those_who_wait_for_the_same_semaphore_cannot_release_it() -> None:
@@ -282,6 +306,28 @@ def test_an_event_in_a_fork_is_no_lock_that_was_held() -> None:
 
 
 # --- which look counts
+
+
+def test_a_pool_that_is_idle_is_not_called_nobodys() -> None:
+    log = Log()
+    handler = f"Pool._handle_results {LIB}/multiprocessing/pool.py:579"
+    log.main.stands(
+        WAIT,
+        f"Pool.map {LIB}/multiprocessing/pool.py:367",
+        USER,
+        awaits=LOCK,
+        others=[((handler,), READS)],
+    )
+    assert verdict(log.run()) == (HangKind.UNKNOWN, ())
+
+
+def test_two_threads_that_wait_for_each_other_are_both_told_of() -> None:
+    log = Log()
+    log.main.stands(USER, awaits=LOCK, others=[(("work /home/me/job.py:9",), LOCK)])
+    assert hang.why(log.run()) == (
+        "main was at job.py:3, waiting for another thread; thread 'thread-1' of main was at"
+        " job.py:9, waiting for another thread"
+    )
 
 
 def test_nothing_is_said_of_a_run_that_nobody_has_looked_at() -> None:
@@ -341,8 +387,9 @@ def test_without_frames_a_thread_that_waits_for_more_than_a_lock_is_told_of() ->
         others=[((), LOCK), ((), WRITES)],
     )
     assert hang.why(log.run()) == (
-        "main was in the system call futex; thread 't5101' of main was in the system call futex,"
-        " writing to a pipe that is full, which no other process of the run has open"
+        "main was in the system call futex, waiting for another thread; thread 't5101' of main was"
+        " in the system call futex, writing to a pipe that is full, which no other process of the"
+        " run has open"
     )
 
 
