@@ -270,7 +270,8 @@ def test_without_a_reader_the_system_call_is_known(monkeypatch: pytest.MonkeyPat
         f"main was in the system call wait4 at {line_of('full_queue', 'HERE')} in full_queue,"
         " waiting for filler (pid N) since T s; filler had finished its code at T s and was in its"
         " exit path, in the system call futex, waiting for another thread; thread 'python' of"
-        " filler was in the system call write, writing to a pipe that is full, which main could read"
+        " filler was in the system call write, writing to a pipe that is full, which main could"
+        " read"
     )
     assert "pip install 'pytest-proclife[stacks]'" in hang.block(run)
 

@@ -41,6 +41,8 @@ def _files(*names: str) -> tuple[str, ...]:
 _POOL, _UTIL, _QUEUES = _files("pool"), _files("util"), _files("queues")
 _POPEN = _files("popen_fork", "popen_forkserver", "popen_spawn_posix")
 _FUTURES = ("/concurrent/futures/process.py", "/concurrent/futures/_base.py")
+_STARTS = _files("process", "spawn", "forkserver")
+_STARTING = ("_bootstrap", "_bootstrap_inner", "run", "_main", "spawn_main", "_serve_one", "main")
 _ASYNCIO = "/asyncio/"
 _SUBPROCESS, _THREADING = "/subprocess.py", "/threading.py"
 
@@ -314,9 +316,9 @@ def _is_library(frame: Frame) -> bool:
 
 
 def _is_frame_of_start(frame: Frame) -> bool:
-    """Whether it is of what runs exit handlers, or a thread."""
-    if frame.file.endswith(_THREADING):
-        return _last(frame) in ("_bootstrap", "_bootstrap_inner", "run")
+    """Whether it is of what runs exit handlers, a thread, or a child of multiprocessing."""
+    if frame.file.endswith((_THREADING, *_STARTS)):
+        return _last(frame) in _STARTING
     return frame.file.endswith(_UTIL)
 
 

@@ -156,7 +156,9 @@ def _place(process: ProcessRecord, hang: Hang) -> str:
     if hang.where is not None:
         words.append(f"at {plain(basename(hang.where.file))}:{hang.where.line}")
     stack = next((s for s in process.stacks if s.thread == hang.thread), None)
-    if not words and stack is not None and stack.call and not stack.frames:
+    # of a process in its exit path whose lines are known that says more
+    says_more = stack is not None and hang.exit_path and bool(stack.frames)
+    if not words and stack is not None and stack.call and not says_more:
         words = [f"in the system call {plain(stack.call)}"]
         if process.waiting_for and hang.thread == process.pid:
             words.append(f"at {plain(process.waiting_for[-1].where)}")

@@ -86,6 +86,16 @@ def test_a_forked_child_has_none_of_its_parents_lines() -> None:
     assert run.processes[1].hangs[0].where is None
 
 
+def test_a_target_in_c_has_no_line_and_no_call() -> None:
+    log = Log()
+    child = log.child()
+    boot = f"BaseProcess._bootstrap {LIB}/multiprocessing/process.py:313"
+    run = f"BaseProcess.run {LIB}/multiprocessing/process.py:108"
+    child.stands(run, boot, awaits=((protocol.TIME, 0, "", "", False),), call="clock_nanosleep")
+    found = log.run().processes[1].hangs[0]
+    assert (found.where, found.call, found.kind) == (None, "", HangKind.SLEEP)
+
+
 def test_a_parent_that_hangs_in_start_keeps_its_lines() -> None:
     log = Log()
     log.main.stands(f"Popen._launch {LIB}/multiprocessing/popen_spawn_posix.py:60", USER)
