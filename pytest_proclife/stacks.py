@@ -75,10 +75,15 @@ def read(asked: Sequence[Asked]) -> tuple[Found, ...]:
 def _read(asked: Sequence[tuple[int, int]]) -> Iterable[Found]:
     program = _py_spy()
     if program:
-        return list(_by_py_spy(program, asked))
+        found = list(_by_py_spy(program, asked))
+    else:
+        found = [_without(number, NoStackKind.NO_READER) for number, _ in asked]
     if sys.version_info >= (3, 14):
-        return list(_by_remote_debugging(asked))
-    return [_without(number, NoStackKind.NO_READER) for number, _ in asked]
+        unread = {number for number, _, missing, *_ in found if missing}
+        again = [(number, pid) for number, pid in asked if number in unread]
+        found = [entry for entry in found if entry[0] not in unread]
+        found += _by_remote_debugging(again)
+    return found
 
 
 def _without(number: int, why: NoStackKind, details: str = "") -> Found:

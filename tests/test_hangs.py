@@ -276,15 +276,12 @@ def test_without_a_reader_the_system_call_is_known(monkeypatch: pytest.MonkeyPat
     assert "pip install 'pytest-proclife[stacks]'" in hang.block(run)
 
 
-def test_a_reader_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_reader_that_fails_is_said(tmp_path: Path) -> None:
     program = tmp_path / "py-spy"
     program.write_text("#!/bin/sh\necho 'no such symbol' >&2; exit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr(stacks, "_py_spy", lambda: str(program))
-    with pytest_proclife.start(TARGETS / "in_calls.py") as main:
-        run = main.stacks()
-    assert run.main.stacks[0].missing is NoStackKind.FAILED
-    assert run.main.stacks[0].details == "no such symbol"
+    (found,) = stacks._by_py_spy(str(program), [(7, os.getpid())])
+    assert found == (7, "kernel", "failed", "no such symbol", ())
 
 
 def test_a_reader_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
