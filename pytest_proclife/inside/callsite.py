@@ -29,6 +29,7 @@ PROCESS_MODULES = (
 _PLUMBING = (
     *_POOL,
     _EXECUTOR,
+    "/concurrent/futures/_base.py",
     *_MANAGER,
     _LOKY,
     *_UTIL,
