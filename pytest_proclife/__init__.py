@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         assert_target_ran,
         assert_terminated,
     )
+    from pytest_proclife.crash import Crash, crash_points
     from pytest_proclife.errors import (
         LifecycleError,
         PollingWarning,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pytest_proclife.plugin.fixture import Proclife
     from pytest_proclife.records import (
         Cause,
+        CrashOutcome,
         Ending,
         Evidence,
         EvidenceKind,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         Joined,
         Missing,
         MissingKind,
+        Point,
         ProcessRecord,
         Request,
         Role,
@@ -69,6 +72,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Cause",
     "Code",
+    "Crash",
+    "CrashOutcome",
     "Ending",
     "Evidence",
     "EvidenceKind",
@@ -81,6 +86,7 @@ __all__ = [
     "Missing",
     "MissingKind",
     "Module",
+    "Point",
     "PollingWarning",
     "ProcessLeakWarning",
     "ProcessRecord",
@@ -120,12 +126,14 @@ __all__ = [
     "assert_sys_exit",
     "assert_target_ran",
     "assert_terminated",
+    "crash_points",
     "run",
     "start",
 ]
 
 _MODULES = {  # of the names that `records` does not have
     "Code": "target",
+    "Crash": "crash",
     "LifecycleError": "errors",
     "Module": "target",
     "PollingWarning": "errors",
@@ -137,6 +145,7 @@ _MODULES = {  # of the names that `records` does not have
     "RunningMain": "live",
     "SupervisorLost": "errors",
     "TargetError": "errors",
+    "crash_points": "crash",
     "run": "runner",
     "start": "runner",
     **{name: "assertions.verbs" for name in __all__ if name.startswith("assert_")},

@@ -1,4 +1,4 @@
-"""The command line: `proclife run`, `proclife show`, `proclife grade`, `proclife check`."""
+"""The command line: `proclife run`, `show`, `crash`, `grade`, `check`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_proclife import terminal
 from pytest_proclife.durations import LINGER, parse_seconds
 from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetError
 from pytest_proclife.options import Options
-from pytest_proclife.records import START_METHODS, LeftOut, Run
+from pytest_proclife.records import POINTS, START_METHODS, LeftOut, Run
 from pytest_proclife.render import hang, screen, timeline
 from pytest_proclife.target import Module, Program, Target
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
-    own, command = _split(arguments) if arguments[:1] == ["run"] else (arguments, [])
+    with_target = arguments[:1] in (["run"], ["crash"])
+    own, command = _split(arguments) if with_target else (arguments, [])
     namespace = parser.parse_args(own)
     if namespace.version:
         from importlib.metadata import version  # at first use: it takes some milliseconds
@@ -45,11 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if namespace.verb is None:
         parser.print_help(sys.stderr)
         return FAILED
+    if namespace.verb == "crash":
+        return _crash(namespace, command)
     if namespace.verb in ("grade", "check"):
         from pytest_proclife.exercises import grade  # it imports pytest, which run does not need
 
         return grade.grade(namespace) if namespace.verb == "grade" else grade.check(namespace)
     return _show(namespace) if namespace.verb == "show" else _run(namespace, command)
+
+
+_CRASH_EPILOG = """\
+TARGET is a script, a notebook or -m MODULE; all arguments after it are passed to it.
+A command comes after --.
+The exit status is 0 if every crash was clean, 1 if one was not, 125 if proclife itself failed.
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,8 +95,64 @@ def _parser() -> argparse.ArgumentParser:
     option("--linger", type=_seconds, default=LINGER, metavar="S", help=text)
     _add_pictures(run)
     _add_show(verbs)
+    _add_crash(verbs)
     _add_grading(verbs)
     return parser
+
+
+def _add_crash(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    crash = verbs.add_parser(
+        "crash",
+        help="run a program again and again, and kill its main process at each step of its life",
+        usage="proclife crash [options] (TARGET | -m MODULE | -- COMMAND) [ARG...]",
+        epilog=_CRASH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    option = crash.add_argument
+    text = "signal to send; can be given several times (default: SIGINT, SIGTERM, SIGKILL)"
+    option("--signal", action="append", metavar="NAME", help=text)
+    text = "who gets it: main, children, or the name of a process (default: main)"
+    option("--of", default="main", metavar="WHO", help=text)
+    text = "kind of point to try; can be given several times (default: all)"
+    option("--at", action="append", choices=POINTS, help=text)
+    text = "number of crashes to draw at random, if there are more"
+    option("--limit", type=_jobs, metavar="N", help=text)
+    option("--seed", type=int, default=0, metavar="N", help="seed of that (default: 0)")
+    text = "number of parallel runs, for a program that has no port or file to itself (default: 1)"
+    option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
+    option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
+    option("--seccomp", action="store_true", help=f"{_SECCOMP}; its calls are points too")
+    text = "seconds from the signal on after which main hangs (default: 10)"
+    option("--timeout", type=_seconds, default=10.0, metavar="S", help=text)
+    text = "seconds to keep watching processes that outlive main, before killing them "
+    text += f"(default: {LINGER:g})"
+    option("--linger", type=_seconds, default=LINGER, metavar="S", help=text)
+    option("--json", metavar="FILE", help="write the outcomes as JSON (-: to stdout)")
+    text = "write an HTML page with a run of each kind of failure (-: to stdout)"
+    option("--html", metavar="FILE", help=text)
+    text = "colors in the timelines (default: auto)"
+    option("--color", choices=screen.COLORS, default="auto", help=text)
+
+
+def _crash(namespace: argparse.Namespace, command: list[str]) -> int:
+    from pytest_proclife import crash_command  # at first use: most runs are not repeated
+
+    try:
+        target, args = _target(command)
+        options = Options(
+            program=Program(target=target, args=args),
+            start_method=namespace.start_method,
+            seccomp=namespace.seccomp,
+            timeout=namespace.timeout,
+            linger=namespace.linger,
+            allow_timeout=True,
+            points=True,
+        )
+        return crash_command.crash(namespace, options, _write)
+    except (TargetError, SupervisorLost, SeccompUnavailable, ValueError) as error:
+        print(f"proclife: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _add_show(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -160,6 +226,7 @@ def _seconds(text: str) -> float:
 _WITH_VALUE = (
     *("--json", "--start-method", "--timeout", "--linger"),
     *("--html", "--trace", "--rows", "--color"),
+    *("--signal", "--of", "--at", "--limit", "--seed", "-j", "--jobs"),
 )
 
 

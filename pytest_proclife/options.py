@@ -30,6 +30,9 @@ class Options:
     capture: bool = True  # keep the output for the record of the run
     # main's three standard streams; empty: the program's input, and output is only captured
     streams: tuple[int, ...] = ()
+    points: bool = False  # note the points at which a process could be crashed, which holds it up
+    # have a process sent a signal at a point, as `protocol.Request` has it
+    crash: tuple[tuple[str, ...], int, str, int] | None = None
     group: int = 0  # the process group that main joins; 0: one of its own
     cause_hook: CauseHook | None = None  # called for the final `Run`, not for snapshots
 

@@ -979,3 +979,57 @@ class Run:
         from pytest_proclife.run_json import from_text
 
         return from_text(text)
+
+
+# --- crash points
+
+
+# begun: the first moment of a process, whose parent may still be in the start; started: the call
+# that starts it returns; target: it reaches its target; finished: its own code is done; exit_path:
+# multiprocessing's has begun, or is done; exiting; waiting: a wait for a child is about to block;
+# joined: it has collected a child's status; signal: it is about to send one; handler: a handler in
+# Python is about to run; exec; output: a line; ended: by a signal, or it reports nothing; call: it
+# is in a system call that the second witness holds.
+POINTS = (
+    *("begun", "started", "target", "finished", "exit_path", "exiting", "waiting", "joined"),
+    *("signal", "handler", "exec", "output", "ended", "call"),
+)
+
+
+class CrashOutcome(enum.StrEnum):
+    """What a crash did: see `Crash.outcome`."""
+
+    CLEAN = "clean"
+    LEFT = "left"
+    HUNG = "hung"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A point in the life of a program, by what the program does; `str()` is its words.
+
+    | field | value |
+    | --- | --- |
+    | `kind` | what sort of thing it is: one of `POINTS` |
+    | `process` | the name of the process that does it, "main" for main; the stream for output |
+    | `detail` | how, by kind: the call, the signal, the text of a line |
+    | `about` | the name of the other process that it is about |
+    | `where` | "file:line in function", "" if it was not seen |
+    | `nth`, `count` | which of so many that are the same otherwise, counted from 1 |
+    | `held` | whether who reports it is held until the signal has been sent |
+    """
+
+    kind: str
+    process: str
+    detail: str
+    about: str
+    where: str
+    nth: int
+    count: int
+    held: bool
+
+    def __str__(self) -> str:
+        from pytest_proclife.render.crash import point_words
+
+        return point_words(self)

@@ -149,6 +149,9 @@ def open_session(options: Options) -> Session:
     if options.seccomp and backend.name != "pidfd":
         why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
         raise SeccompUnavailable(f"the second witness cannot be had here: {why}")
+    if options.points and backend.name != "pidfd":
+        why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
+        raise SupervisorLost(f"crash points cannot be had here: {why}")
     # first, since they may raise, and the launch of a notebook has a folder to remove
     env, input = environment_of(options.program), input_of(options.program)
     with opened_input(input) as stdin:

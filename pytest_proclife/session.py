@@ -69,6 +69,8 @@ def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Re
         capture=options.capture,
         pass_output=bool(options.streams),
         live=options.live,
+        points=options.points,
+        crash=options.crash,
     )
 
 

@@ -103,8 +103,12 @@ TEXT_ENDED = "_proclife.text_ended"
 AT_END = f"\n__import__('sys').audit('{TEXT_ENDED}')"
 
 # The environment variable that takes the ticket to a new interpreter: address of the run,
-# descriptor, parent's key, kind, start method, 1 if each wait status is to be reported.
+# descriptor, parent's key, kind, start method, 1 if each wait status is to be reported, 1 if a
+# process is to wait after each report until that has been read.
 VARIABLE = "_PROCLIFE"
+
+# Behind the run's address: where a process that has reported waits until that has been read.
+BARRIER = "-barrier"
 
 # Stands behind the descriptor there: the first report of each process has to bring a pidfd of its
 # sender, since the kernel attaches none, or only once the connection has been accepted.

@@ -49,5 +49,5 @@ def test_an_example_passes(path: Path, tmp_path: Path) -> None:
 def test_each_lesson_has_its_example() -> None:
     lessons = {"main_process", "exams", "background_daemons", "pool", "executor"}
     lessons |= {"synchronization", "failing_main", "daemon_rules", "exit_paths"}
-    lessons |= {"stopped_service", "proper_exit", "guarded_suite", "hang"}
+    lessons |= {"stopped_service", "proper_exit", "guarded_suite", "hang", "crash_points"}
     assert {path.stem.removeprefix("test_") for path in EXAMPLES} == lessons

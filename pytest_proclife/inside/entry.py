@@ -39,8 +39,11 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     """Join the run that the ticket names; returns the audit hook, the caller's to install."""
     if sys.version_info < (3, 12):  # 3.11:
         rewrite.main.remove_end(sys.orig_argv)
-    address, inherited, parent, kind, start_method, statuses = ticket.split(",")
+    address, inherited, parent, kind, start_method, statuses, held = ticket.split(",")
     recorder.identity.tells_statuses = statuses == "1"
+    if held == "1":
+        recorder.identity.is_held = True
+        recorder.prepare()
     recorder.join_run(address, inherited, parent)
     recorder.introduce(kind)
     watch.on_event(_FORKED, _after_fork)

@@ -94,8 +94,8 @@ def _with_ticket(
 ) -> "dict[bytes, bytes]":
     """An environment with the ticket to this run in it, and the recorder's PYTHONPATH."""
     identity = recorder.identity
-    statuses = wire.flag(identity.tells_statuses)
-    ticket = f"{identity.address},{descriptor},{identity.key},{kind},,{statuses}"
+    statuses, held = wire.flag(identity.tells_statuses), wire.flag(identity.is_held)
+    ticket = f"{identity.address},{descriptor},{identity.key},{kind},,{statuses},{held}"
     env[_TICKET] = ticket.encode()
     if plan.by_path:
         env[_PATH] = launch.search_path(env.get(_PATH), _site)

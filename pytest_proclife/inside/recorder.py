@@ -47,8 +47,8 @@ class _Identity:
     """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
 
     __slots__ = (
-        *("address", "introduced", "key", "next_number", "parent_key", "pid", "tells_statuses"),
-        *("unseen_fork", "will_exec"),
+        *("address", "introduced", "is_held", "key", "next_number", "parent_key", "pid"),
+        *("tells_statuses", "unseen_fork", "will_exec"),
     )
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class _Identity:
         self.key = ""  # name of this process, which its children get as their parent's
         self.parent_key = ""
         self.pid = 0
+        self.is_held = False  # after each report until that has been read: from the ticket
         self.tells_statuses = False  # reports each wait status that it collects: from the ticket
         self.next_number = _count().__next__
         # False from after_fork() until the fork's first report, which is its HELLO
@@ -202,6 +203,28 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
                 _connect()
             except _Exception:
                 connection.is_lost = True
+    if identity.is_held:
+        _wait_until_read()
+
+
+def _wait_until_read() -> None:
+    """Wait until the supervisor has read what this process has reported, and acted on it.
+
+    It closes the connection then. A signal's handler may run meanwhile, and what it raises goes on
+    to the program; whatever else happens, nobody waits for longer than the supervisor lives.
+    """
+    try:
+        barrier = _socket(*_kind)
+    except _OSError:  # no descriptor is left
+        return
+    try:
+        barrier.connect("\0" + identity.address + wire.BARRIER)
+        barrier.recv(1)
+    except _OSError as error:
+        if not handlers.is_ours(error):
+            raise
+    finally:
+        barrier.close()
 
 
 def notice_fork() -> None:

@@ -224,7 +224,8 @@ def _proclife_of(request: pytest.FixtureRequest) -> Iterator[Proclife]:
     if not manager.has_plugin(report.__name__):  # its hooks cost nothing before the first use
         manager.register(report, report.__name__)
         report.fit_into_terminal(request.config)
-    runner = fixture.Proclife(request.node, start_method=getattr(request, "param", None))
+    method = getattr(request, "param", None)
+    runner = fixture.Proclife(request.node, start_method=method, request=request)
     report.show_on_failure(request.node, str(request.fixturename), runner)
     yield runner
     runner.close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 import pytest
@@ -25,6 +25,9 @@ from pytest_proclife.session import Session
 from pytest_proclife.supervisor import protocol
 from pytest_proclife.target import Program, Target
 
+if TYPE_CHECKING:
+    from pytest_proclife.crash import Crash
+
 _HOOK = "pytest_proclife_cause"
 _POLLING = pytest.StashKey[bool]()
 POLLING_LINE = "proclife_polling"  # the key for it in the output of a worker of pytest-xdist
@@ -40,9 +43,18 @@ class Proclife:
     of the test if it runs once for each of several, else None.
     """
 
-    def __init__(self, item: pytest.Item, *, start_method: str | None = None) -> None:
+    def __init__(
+        self,
+        item: pytest.Item,
+        *,
+        start_method: str | None = None,
+        request: pytest.FixtureRequest | None = None,
+    ) -> None:
         # for a wider scope `item` is a pytest.Module or the pytest.Session
         self.start_method = start_method
+        self.shown: Run | None = None  # of the crash that the test is looking at
+        self._request = request
+        self._crashes: list[Generator[Crash, None, None]] = []
         self._item = item
         self._defaults = defaults_of(item)
         self._finished: list[Run] = []
@@ -144,9 +156,77 @@ class Proclife:
         self._active.add(main)
         return main
 
+    def crash_points(
+        self,
+        target: Target,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        signals: Sequence[str | int] | None = None,
+        of: str = "main",
+        at: Sequence[str] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        jobs: int = 1,
+        start_method: str | EllipsisType | None = ...,
+        timeout: float | EllipsisType | None = ...,
+        linger: float | EllipsisType = ...,
+        seccomp: bool | EllipsisType = ...,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str | bytes | None = None,
+    ) -> Iterator[Crash]:
+        """Crash a program at each point of its life: `pytest_proclife.crash_points`.
+
+        Each crash is a subtest, if pytest has them (9.0). `timeout` is not the test's: it is 10
+        seconds from the signal on. Raises what `crash_points` raises, and RuntimeError if the test
+        is over.
+        """
+        __tracebackhide__ = True
+        from pytest_proclife import crash  # few tests need it
+
+        self._active.check()
+        program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
+        options = Options(
+            program=program,
+            start_method=self.start_method if start_method is ... else start_method,
+            timeout=crash.TIMEOUT if timeout is ... else timeout,
+            linger=self._defaults.linger if linger is ... else linger,
+            seccomp=self._defaults.seccomp if seccomp is ... else seccomp,
+            allow_timeout=True,
+            points=True,
+            cause_hook=cause_hook(self._item),
+        )
+        plan = crash.Plan(
+            options,
+            signals=crash.SIGNALS if signals is None else signals,
+            of=of,
+            at=at,
+            limit=limit,
+            seed=seed,
+            finished=self._finish,
+            context=self._looking_at,
+        )
+        self._crashes.append(plan.crashes(jobs))
+        return self._crashes[-1]
+
+    @contextmanager
+    def _looking_at(self, crash: Crash) -> Iterator[None]:
+        """A subtest, or nothing before pytest 9; a report of its failure shows this run alone."""
+        subtests: Any = None
+        if self._request is not None:
+            with suppress(pytest.FixtureLookupError):
+                subtests = self._request.getfixturevalue("subtests")
+        self.shown = crash.run
+        with nullcontext() if subtests is None else subtests.test(str(crash)):
+            yield
+        self.shown = None  # not if the test has failed: it is reported after this
+
     def close(self) -> None:
         """End the runs that are active; the fixture does that when the test is over."""
         with ExitStack() as stack:
+            for crashes in self._crashes:
+                stack.callback(crashes.close)
             for main in self._active.mains:
                 stack.callback(self._finish_main, main)
             self._active.end()

@@ -59,6 +59,7 @@ class HeldCalls:
                 process = self.tree.process_of_thread(call.tid)
                 if process is not None:
                     entries = self._look(process, call)
+                    self._note_point(process, call)
             except OSError:
                 # killed meanwhile, so that it cannot go on; or no descriptor is left for the look
                 entries = [entry(protocol.UNREADABLE, (process or self.tree.main).number)]
@@ -86,6 +87,11 @@ class HeldCalls:
             tree.find_children(process)  # before it collects them
             tree.adopt()  # what those had started, before this one ends too
         return []
+
+    def _note_point(self, process: Process, call: Call) -> None:
+        """It may be where a process is to be crashed: before the call goes on."""
+        if self.tree.points is not None:
+            self.tree.points.called(process, call)
 
     def _request(self, process: Process, call: Call) -> list[Entry]:
         """A signal that it asks the kernel for, or a call of a program of another kind."""

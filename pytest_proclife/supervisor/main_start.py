@@ -118,7 +118,7 @@ def _hand_down(request: Request, streams: list[int], sending: int, address: str)
         pending = "" if kernel.PASSPIDFD in kernel.offered else wire.PENDING
         # the kernel's is had by a pidfd alone, which a process may not have been able to send
         statuses = not {kernel.EXIT, kernel.PASSPIDFD} <= kernel.offered
-        text = ticket(address, number, request.start_method, pending, statuses)
+        text = ticket(address, number, request.start_method, pending, statuses, held=request.points)
         request.environment[wire.VARIABLE.encode()] = text
         kept += (number,) if number >= 0 else ()
     return kept

@@ -2,6 +2,10 @@
 
 import posix
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 KEPT = 1 << 19  # bytes of each end of a stream
 _CHUNK = 65536  # bytes
 _CHUNKS = 64  # of one read, so that endless output cannot hold up the events
@@ -25,6 +29,7 @@ class Output:
         self.tail = bytearray()
         self.dropped = 0
         self.changed = False  # since it was sent to the caller
+        self.seen: Callable[[bytes], object] | None = None  # is called with what was read
         self.reader, self.writer = posix.pipe()
         posix.set_blocking(self.reader, False)
 
@@ -40,6 +45,8 @@ class Output:
             self.changed = True
             self._pass_on(data)
             self._keep(data)
+            if self.seen is not None:
+                self.seen(data)
         return True
 
     def result(self) -> tuple[bytes, bytes, int]:

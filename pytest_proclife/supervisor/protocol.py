@@ -87,6 +87,12 @@ STACK = "stack"  # the fields of STACKS, but for the number
 CLEANUP_BEGAN = "clean-up began"  # (of main) numbers of all processes that were running then
 CLEANUP = "cleanup"  # (none): SIGKILL was sent to it, to end the run
 
+# For crash points: see `points`. They are not of the account.
+# its key, how many with this key came before, held, whether a child of main's reports it, names of
+# main's children that run, names of all that run
+POINT = "point"
+CRASH = "crash"  # outcome: the signal of the request was sent to it, at the point of the request
+
 # A STATE comes right after the REPORT or the ORDERED of a signal to a process, and between the
 # REPORT and the GROUP of a signal to a group. The ORDERED of each member come before their
 # GROUP_ORDERED. All that a wake-up finds ended share its number: their order is not known. A half
@@ -146,6 +152,11 @@ class Request:
     pass_output: bool  # and copy it to the streams that come beside the request
     seccomp: bool  # with the second witness
     live: bool  # the caller looks at the run, and acts on it, before it is over
+    points: bool  # note the points at which a process could be crashed, and hold who reports them
+    # a process is sent a signal at a point: the point's key, how many with this key are to come
+    # before, who it is ("" main, "." who reports it, or a name), the signal. From then on the
+    # timeout counts anew
+    crash: "tuple[tuple[str, ...], int, str, int] | None"
 
     def __init__(self, **fields: "Any") -> None:
         if fields.keys() != Request.__annotations__.keys():
@@ -155,16 +166,23 @@ class Request:
 
 
 def ticket(
-    address: str, descriptor: int, start_method: str, pending: str = "", statuses: bool = False
+    address: str,
+    descriptor: int,
+    start_method: str,
+    pending: str = "",
+    statuses: bool = False,
+    held: bool = False,
 ) -> bytes:
     """The value of `wire.VARIABLE` for main, which `inside.entry` reads.
 
     `address` and `descriptor` are where reports go; -1: main has to connect by the address.
     `pending` is `wire.PENDING` if each process has to send a pidfd of itself. `statuses`: it is to
-    report each wait status that it collects, since the kernel does not keep them for us.
+    report each wait status that it collects, since the kernel does not keep them for us. `held`:
+    it is to wait after each report until that has been read.
     """
     place = "%d%s" % (descriptor, pending)
-    return ",".join((address, place, "", "main", start_method, wire.flag(statuses))).encode()
+    fields = address, place, "", "main", start_method, wire.flag(statuses), wire.flag(held)
+    return ",".join(fields).encode()
 
 
 # --- the framing

@@ -11,6 +11,7 @@ from pytest_proclife.supervisor.caller import Caller
 from pytest_proclife.supervisor.held_calls import HeldCalls
 from pytest_proclife.supervisor.main_start import Limits, raise_descriptor_limit, start_main
 from pytest_proclife.supervisor.output import Output, capture
+from pytest_proclife.supervisor.points import Barrier, Points
 from pytest_proclife.supervisor.protocol import Connection, Request
 from pytest_proclife.supervisor.reports import Reception, descriptors
 from pytest_proclife.supervisor.tree import Tree
@@ -70,6 +71,8 @@ class Supervisor:
         self.ending = self.timed_out = False
         self.is_late = False  # main has not ended in time, and `until` is the end of a last look
         self.held: HeldCalls | None = None  # the calls that the kernel holds for us
+        self.barrier: Barrier | None = None  # the processes that wait until their reports are read
+        self.timeout: float | None = None  # s from the crash to main's end, if there is to be one
 
     def _wake_on_child(self) -> int:
         """SIGCHLD as an event: an orphan that has not been reported has no pidfd here."""
@@ -91,6 +94,8 @@ class Supervisor:
             for output in capture(streams, request.pass_output):
                 self.outputs[output.reader] = output
                 self.epoll.register(output.reader, select.EPOLLIN)
+        if request.points:
+            self._note_points(request)
         self.caller = Caller(connection, tree, [*self.outputs.values()])
         self.epoll.register(connection, select.EPOLLIN)
         self.awaited = select.EPOLLIN  # events of the connection
@@ -122,6 +127,12 @@ class Supervisor:
         duration = time.monotonic_ns() - tree.epoch
         self.caller.hand_over(duration, self.timed_out, request.live, self.caller_handle)
 
+    def _note_points(self, request: Request) -> None:
+        self.tree.points = Points(self.tree, request.crash, self.outputs.values())
+        self.barrier = Barrier(self.tree.reception.address)
+        self.epoll.register(self.barrier, select.EPOLLIN)
+        self.timeout = None if request.crash is None else request.timeout
+
     def _watch(self, linger: float) -> None:
         """The one event loop: until waitid(2) says that no child is left."""
         tree = self.tree
@@ -136,7 +147,8 @@ class Supervisor:
             self._answer_calls()
             first, looked_again = len(events), looked
             tree.read_statuses(events)
-            hurries = tree.live and len(tree.living) <= _FEW  # the caller may be waiting for news
+            # the caller may be waiting for news, or a process for us
+            hurries = (tree.live and len(tree.living) <= _FEW) or self.barrier is not None
             if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
                 self._gather(urgent)
                 more = self.epoll.poll(0)
@@ -203,6 +215,8 @@ class Supervisor:
         if descriptor in self.outputs:
             if not self.outputs[descriptor].read():
                 self.epoll.unregister(descriptor)
+        elif self.barrier is not None and descriptor == self.barrier.fileno():
+            self.barrier.release(self.tree.receive_reports)
         elif descriptor == self.wake:
             posix.read(self.wake, 4096)
         elif descriptor == self.caller.connection.fileno():
@@ -231,6 +245,10 @@ class Supervisor:
         tree = self.tree
         tree.scan()
         self._begin_linger(linger)
+        if self.timeout is not None and tree.points is not None and tree.points.crashed_at:
+            if not self.lingers:
+                self.until = tree.points.crashed_at + self.timeout
+            self.timeout = None
         is_due = self.until is not None and time.monotonic() >= self.until
         is_due = is_due or (self.is_late and self.caller.has_looked)
         if not tree.cleans_up and (self.ending or is_due):

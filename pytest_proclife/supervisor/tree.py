@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Iterable
 
+    from pytest_proclife.supervisor.points import Points
+
 _FEW = 8  # zombies up to which each wake-up looks whether they have been reaped
 _LOOK = 0.01  # s between two looks if there are more
 _MOST = 64  # of one look
@@ -61,6 +63,7 @@ class Tree:
         self.cleans_up = False  # from the first SIGKILL on, what happens may be our doing
         self.cleaned_up: set[tuple[str, ...]] = set()  # command lines of what reports, from then on
         self.live = False  # the caller looks at the run before it is over
+        self.points: Points | None = None  # at which a process may be crashed
 
     @property
     def main(self) -> Process:
@@ -226,10 +229,14 @@ class Tree:
                 about = self._about(report, process)
                 if about is None and _names_gone_program(report):
                     self.started_gone.append((process, report))
+                    if self.points is not None:
+                        self.points.reported(process, report.data, None)
                     continue
                 number = None if about is None else about.number
                 self.note(protocol.REPORT, process, report.data, number)
                 self._act_on(report, process, about)
+                if self.points is not None:
+                    self.points.reported(process, report.data, about)
 
     def _add_gone(self, started: list[tuple[Process, Report]]) -> None:
         """Take up programs that had been reaped before their start was reported.
@@ -358,6 +365,8 @@ class Tree:
         if kernel.PIDFS not in kernel.offered:
             self.zombies.append(process)
         process.children = []
+        if self.points is not None:
+            self.points.ended(process)
         if process in self.opaque:
             self.opaque.discard(process)
             if self.witnessed:

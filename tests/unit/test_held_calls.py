@@ -40,6 +40,7 @@ class Tree:
         self.main = Process(0, 100, -1)
         self.found = found
         self.log: list[Any] = []
+        self.points = None
 
     def process_of_thread(self, tid: int) -> Process | None:
         if isinstance(self.found, OSError):

@@ -24,7 +24,7 @@ ORDER = (
     "analysis.assemble",
     *("render.text", "render.screen", "render.evidence", "render.process", "render.hang"),
     "render.phases",
-    *("render.timeline", "render.trace", "render.html", "render.picture"),
+    *("render.timeline", "render.trace", "render.html", "render.picture", "render.crash"),
     *(
         "assertions.arguments",
         "assertions.violation",
@@ -34,7 +34,7 @@ ORDER = (
     ),
     *("assertions.joins", "assertions.orphans", "assertions.order", "assertions.failure"),
     "assertions.verbs",
-    *("notebook", "target", "options", "backend", "stacks", "session", "live", "runner"),
+    *("notebook", "target", "options", "backend", "stacks", "session", "live", "runner", "crash"),
     *("guard.starts", "guard.proc", "guard.pools", "guard.owners", "guard.cleanup"),
     *("guard.leak", "guard.leak_text", "guard.allowance", "guard.settings", "guard.leak_report"),
     "guard.plugin",
@@ -42,13 +42,14 @@ ORDER = (
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
     *("exercises.verdict", "exercises.feedback", "exercises.formats"),
     *("exercises.pytest_session", "exercises.grade"),
-    *("terminal", "cli", "__main__"),
+    *("terminal", "crash_command", "cli", "__main__"),
 )
 # What runs in observed processes, and in the zygote and the supervisors, imports nothing else.
 WALLED = {"inside": {"wire", "inside"}, "supervisor": {"wire", "supervisor"}}
 # What an import at first use may do: a record renders itself when it is asked for its text.
 AT_FIRST_USE = {
     ("records", "run_json"),
+    ("records", "render.crash"),
     ("records", "render.evidence"),
     ("records", "render.screen"),
     ("records", "render.picture"),

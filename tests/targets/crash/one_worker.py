@@ -1,0 +1,34 @@
+"""A worker; main writes a line before and after each step."""
+
+import multiprocessing
+import os
+import signal
+import sys
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def work(end: int) -> None:
+    say("worker")
+    os.read(end, 1)
+
+
+def stop(number: int, frame: object) -> None:
+    say("handler")
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    reader, writer = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=work, args=(reader,), daemon=True)
+    say("before start")
+    process.start()
+    say("after start")
+    os.write(writer, b".")
+    process.join()
+    say("after join")
+    os.kill(os.getpid(), signal.SIGTERM)
+    say("after kill")
