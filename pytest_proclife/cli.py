@@ -122,7 +122,7 @@ def _add_crash(verbs: argparse._SubParsersAction[_Parser]) -> None:
     text = "number of parallel runs, for a program that has no port or file to itself (default: 1)"
     option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
     option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
-    option("--seccomp", action="store_true", help=f"{_SECCOMP}; its calls are points too")
+    option("--seccomp", action="store_true", help=_SECCOMP)
     text = "seconds from the signal on after which main hangs (default: 10)"
     option("--timeout", type=_seconds, default=10.0, metavar="S", help=text)
     text = "seconds to keep watching processes that outlive main, before killing them "

@@ -71,7 +71,7 @@ def pytest_runtest_makereport(
             shown.add(_key(failed))  # the message of the exception has it
         runs = [run for proclife in fixtures for run in proclife.runs]
         for number, run in list(enumerate(runs, 1))[-_RUNS:]:
-            if _key(run) not in shown and proclife.shown in (None, run):
+            if _key(run) not in shown and all(p.shown in (None, run) for p in fixtures):
                 shown.add(_key(run))
                 title = f"proclife: run {number} of {len(runs)}"
                 report.sections.append((title, _section(run, item.config)))
