@@ -291,7 +291,7 @@ def _watch(
     except (TargetError, SupervisorLost, SeccompUnavailable, ValueError) as error:
         print(f"proclife: {error}", file=sys.stderr)
         return FAILED
-    print(f"\n{_timeline(run, namespace, sys.stderr)}{_hang(run)}", file=sys.stderr)
+    print(f"\n{_timeline(run, namespace, sys.stderr)}{_hang(run, sys.stderr)}", file=sys.stderr)
     for fact in run.main.evidence:
         if isinstance(fact, LeftOut):
             print(fact, file=sys.stderr)
@@ -300,9 +300,10 @@ def _watch(
     return _exit_status(run) if _write_pictures([run], namespace) else FAILED
 
 
-def _hang(run: Run) -> str:
+def _hang(run: Run, stream: TextIO) -> str:
     """Why it did not end in time, and where each process stood; "" if it has ended."""
-    text = f"\n\nmain did not end in time: {hang.why(run)}{hang.block(run)}"
+    block = hang.block(run, screen.columns_of(stream))
+    text = f"\n\nmain did not end in time: {hang.why(run)}{block}"
     return text if run.timed_out else ""
 
 
@@ -373,7 +374,7 @@ def _show(namespace: argparse.Namespace) -> int:
     if not (namespace.html or namespace.trace or namespace.svg):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a name may be in any alphabet
-        texts = [_timeline(run, namespace, sys.stdout) + _hang(run) for run in runs]
+        texts = [_timeline(run, namespace, sys.stdout) + _hang(run, sys.stdout) for run in runs]
         return 0 if _write("\n\n".join(texts) + "\n", "-") else FAILED
     return 0
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from pytest_proclife.options import Options
 from pytest_proclife.records import Run
-from pytest_proclife.render import hang
+from pytest_proclife.render import hang, screen
 from pytest_proclife.runner import finish, open_session
 from pytest_proclife.session import Session
 from pytest_proclife.supervisor import kernel, protocol
@@ -67,7 +67,8 @@ class _Quit:
 
 
 def _show(run: Run) -> None:
-    print(f"\nproclife: {hang.why(run)}{hang.block(run)}", file=sys.stderr, flush=True)
+    block = hang.block(run, screen.columns_of(sys.stderr))
+    print(f"\nproclife: {hang.why(run)}{block}", file=sys.stderr, flush=True)
 
 
 # --- without a terminal

@@ -109,12 +109,16 @@ def test_a_program_that_forks_while_it_is_ended_has_a_complete_account() -> None
 
 
 CHAIN = (
-    r"it was waiting for worker \(pid \d+\) at \S+:\d+ in chain since [\d.]+ s; "
-    r"still running were cat \(pid \d+\), daemon \(pid \d+\)"
+    r"main was in Process.join at left_running.py:\d+, waiting for worker \(pid \d+\) "
+    r"since [\d.]+ s; worker was in Connection.recv at left_running.py:\d+, waiting for data or "
+    r"its end from main, below \(pid \d+\) and daemon \(pid \d+\), which have the other end "
+    r"open; below was at left_running.py:\d+, sleeping; daemon was in the system call \w+, "
+    r"sleeping; still running was cat \(pid \d+\)"
 )
 EXIT_PATH = (  # which child it waits for first is the order of a set
-    r"its code was done at [\d.]+ s, and its exit path was waiting for (first|second) "
-    r"\(pid \d+\) since [\d.]+ s; still running was (?!\1)(first|second) \(pid \d+\)"
+    r"main had finished its code at [\d.]+ s and was in its exit path, in Process.join, waiting "
+    r"for (first|second) \(pid \d+\) since [\d.]+ s; \1 was in the system call \w+, sleeping; "
+    r"still running was (?!\1)(first|second) \(pid \d+\)"
 )
 
 

@@ -341,9 +341,9 @@ def test_the_command_line_says_why_it_timed_out(tmp_path: Path) -> None:
     assert done.returncode == 124
     run = Run.from_json(file.read_text())
     assert f"main did not end in time: {hang.why(run)}" in done.stderr
-    assert hang.stacks(run) in done.stderr
+    assert hang.stacks(run, 80) in done.stderr
     shown = subprocess.run([*PROCLIFE, "show", str(file)], capture_output=True, text=True)
-    assert hang.stacks(run) in shown.stdout
+    assert hang.stacks(run, 80) in shown.stdout
 
 
 def test_a_sigquit_to_proclife_shows_where_the_run_stands() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from os.path import basename
 
@@ -10,6 +11,7 @@ from pytest_proclife.records import (
     AwaitedKind,
     Cause,
     Ending,
+    Frame,
     Hang,
     HangKind,
     NoStackKind,
@@ -18,13 +20,15 @@ from pytest_proclife.records import (
     Run,
     Stack,
 )
+from pytest_proclife.render import screen
 from pytest_proclife.render.process import cleaned_up_at, describe, waiting_for
-from pytest_proclife.render.text import plain, seconds
+from pytest_proclife.render.text import plain, seconds, width, wrapped
 
 _FAILED = (Cause.RAISED, Cause.KILLED, Cause.SIGNALED)  # told of though nothing leads to them
 _NAMED = 4  # processes named in a clause
 _CLAUSES = 5  # of the sentence
 _PROCESSES, _FRAMES, _LINES = 12, 12, 150  # shown of the stacks
+_LEAST = 12  # columns of a path
 
 
 def why(run: Run) -> str:
@@ -325,34 +329,50 @@ _REASONS: dict[HangKind, str | Words] = {
 # --- the stacks themselves
 
 
-def block(run: Run) -> str:
-    """`stacks` as a part of a longer text."""
-    text = stacks(run)
+def block(run: Run, columns: int | None = None) -> str:
+    """`stacks` as a part of a longer text: that of an exception, if no columns are given."""
+    text = stacks(run, columns or screen.plain_screen().columns)
     at = max((stack.at for p in run.processes for stack in p.stacks), default=0.0)
     return f"\n\nwhere each process stood at {seconds(at)}:\n{text}" if text else ""
 
 
-def stacks(run: Run) -> str:
+def stacks(run: Run, columns: int) -> str:
     """Where each process stood: a few lines for each of its threads. Empty if nobody has looked."""
     shown = [process for process in run.processes if process.hangs]
-    blocks = [line for process in shown[:_PROCESSES] for line in process_stacks(process)]
+    blocks = [line for process in shown[:_PROCESSES] for line in process_stacks(process, columns)]
     if len(blocks) > _LINES:
         blocks = [*blocks[:_LINES], f"... and {len(blocks) - _LINES} more lines"]
     if len(shown) > _PROCESSES:
         blocks.append(f"... and {len(shown) - _PROCESSES} more processes")
     hints = sorted({text for p in shown for stack in p.stacks if (text := _way_out(stack))})
-    return "\n".join([*blocks, *hints])
+    return "\n".join([*blocks, *(line for hint in hints for line in wrapped(hint, columns))])
 
 
-def process_stacks(process: ProcessRecord) -> Iterator[str]:
+def process_stacks(process: ProcessRecord, columns: int) -> Iterator[str]:
     """Where a process stood: its threads, each with its innermost lines."""
     for stack in process.stacks:
         name = f", thread {plain(stack.name)}" if len(process.stacks) > 1 else ""
-        yield f"{plain(str(process))}{name}: {stack_words(stack)}"
+        words = f"{plain(str(process))}{name}: {stack_words(stack)}"
+        first, *others = wrapped(words, columns - 2)
+        yield first
+        yield from (f"  {line}" for line in others)
         for frame in stack.frames[:_FRAMES]:
-            yield f"    {plain(frame.function)} ({plain(frame.file)}:{frame.line})"
+            yield f"    {frame_words(frame, columns - 4)}"
         if len(stack.frames) > _FRAMES:
             yield f"    ... and {len(stack.frames) - _FRAMES} more"
+
+
+def frame_words(frame: Frame, columns: int) -> str:
+    """A function and its line; of a library, or a path that is too long, the end of the path."""
+    function, file = plain(frame.function), plain(frame.file)
+    file = re.sub(r".*/(?:lib/python3\.\d+t?|site-packages|dist-packages)/(?=.)", "", file)
+    room = columns - width(f"{function} (:{frame.line})")
+    if width(file) > room:
+        kept = file[-max(room - 3, 0) :] if room > 3 else basename(file)
+        while width(kept) > max(room - 3, _LEAST):
+            kept = kept[1:]
+        file = f"...{kept}"
+    return f"{function} ({file}:{frame.line})"
 
 
 def stack_words(stack: Stack) -> str:

@@ -38,6 +38,7 @@ _RUNNING = "running"  # stands for the cause of a process that has none yet
 _HEAD = '<th role="columnheader" scope="col"'
 _LEVELS = 8  # of indentation at most
 _TEXT = 20_000  # characters of a traceback
+_STACK_COLUMNS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +303,7 @@ def _sections(process: ProcessRecord) -> Iterator[tuple[str, str, object]]:
     if facts:
         yield "Evidence", "facts", facts
     if process.hangs:
-        text = "\n".join(process_stacks(process))
+        text = "\n".join(process_stacks(process, _STACK_COLUMNS))
         yield f"Where it stood at {seconds(process.stacks[0].at)}", "text", _lines(text)
     if process.exception is not None and process.exception.traceback:
         yield "Exception", "text", _lines(process.exception.traceback)

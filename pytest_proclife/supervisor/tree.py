@@ -161,10 +161,12 @@ class Tree:
         except OSError:
             return False  # no descriptor is left, so the kernel cannot show who it is
         if handle is not None:
-            if kernel.is_below(handle, self._is_above):
+            is_below = kernel.is_below(handle, self._is_above)
+            if is_below:
                 return self._add(pid, handle, "report", report=report)
             posix.close(handle)
-            return False
+            if is_below is False:
+                return False  # None: it has been reaped since
         if report.kind != wire.HELLO or not report.source.proven:
             return False
         # it is gone: all that is known of it is that it lived, and what it has reported

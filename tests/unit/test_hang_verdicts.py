@@ -241,7 +241,7 @@ def test_nobody_is_said_only_if_all_processes_are_known(how: str, awaits: Any) -
     log.main.stands(GET, USER, awaits=awaits, opened=opened)
     if how == "not shown":
         other.stands(missing="other_user", call=protocol.NOT_SHOWN)
-        assert "for what the kernel does not show" in hang.block(log.run())
+        assert "for what the kernel does not show" in hang.block(log.run(), 200)
     assert verdict(log.run()) == (HangKind.UNKNOWN, ())
     other.stands(USER, state="R")
     assert verdict(log.run()) == (HangKind.NOBODY, ())
@@ -342,7 +342,7 @@ def test_two_threads_that_wait_for_each_other_are_both_told_of() -> None:
 
 def test_nothing_is_said_of_a_run_that_nobody_has_looked_at() -> None:
     run = Log().run()
-    assert (run.main.stacks, run.main.hangs, hang.block(run)) == ((), (), "")
+    assert (run.main.stacks, run.main.hangs, hang.block(run, 200)) == ((), (), "")
     assert hang.why(run) == "its own code was still running"
 
 
@@ -410,14 +410,14 @@ def test_each_reason_for_having_no_frames_is_said(missing: NoStackKind) -> None:
     run = log.run()
     assert run.main.stacks[0].missing is missing
     assert run.main.stacks[0].source is StackSource.KERNEL
-    assert "no lines of Python: " in hang.block(run)
+    assert "no lines of Python: " in hang.block(run, 200)
 
 
 @pytest.mark.parametrize("missing", ["no_reader", "ptrace_scope", "refused"])
 def test_the_way_out_is_said_with_the_refusal(missing: str) -> None:
     log = Log()
     log.main.stands(awaits=READS, call="read", missing=missing)
-    assert "\nfor the lines of Python: " in hang.block(log.run())
+    assert "\nfor the lines of Python: " in hang.block(log.run(), 200)
 
 
 def test_each_kind_of_hang_has_its_words() -> None:
@@ -429,7 +429,7 @@ def test_text_of_a_program_stays_on_its_line() -> None:
     log.main.stands("f\x1b[2J\nx /a\nb.py:3", awaits=READS, call="read")
     run = log.run()
     assert hang.why(run).isprintable()
-    assert all(line.isprintable() for line in hang.block(run).splitlines())
+    assert all(line.isprintable() for line in hang.block(run, 200).splitlines())
 
 
 def test_a_document_has_the_stacks_and_the_verdict() -> None:
