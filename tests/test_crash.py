@@ -33,10 +33,10 @@ from pytest_proclife.target import Program, Target
 FOLDER = TARGETS / "crash"
 ONE_WORKER = str(FOLDER / "one_worker.py")
 NAME = "ForkProcess-1"
-STARTED = f"after {NAME} was started at one_worker.py:28"
-WAITING = f"as main begins to wait for {NAME} at one_worker.py:31"
-JOINED = f"after main collected {NAME} at one_worker.py:31"
-SENDING = "as main sends SIGTERM by os.kill() to main at one_worker.py:33"
+STARTED = f"after {NAME} was started at one_worker.py:32"
+WAITING = f"as main begins to wait for {NAME} at one_worker.py:35"
+JOINED = f"after main collected {NAME} at one_worker.py:35"
+SENDING = "as main sends SIGTERM by os.kill() to main at one_worker.py:37"
 HANDLER = "in main's handler of SIGTERM"
 # the points of one_worker.py that main reports, and its lines, in their order
 OF_MAIN = [
