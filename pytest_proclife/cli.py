@@ -118,7 +118,7 @@ def _add_crash(verbs: argparse._SubParsersAction[_Parser]) -> None:
     option("--at", action="append", choices=POINTS, help=text)
     text = "number of crashes to draw at random, if there are more"
     option("--limit", type=_jobs, metavar="N", help=text)
-    option("--seed", type=int, default=0, metavar="N", help="seed of that (default: 0)")
+    option("--seed", type=int, default=0, metavar="N", help="seed of the random draw (default: 0)")
     text = "number of parallel runs, for a program that has no port or file to itself (default: 1)"
     option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
     option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")

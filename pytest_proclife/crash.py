@@ -132,7 +132,10 @@ class Crash:
 
 
 def _left(run: Run) -> tuple[ProcessRecord, ...]:
-    """What had to be ended, main excluded; helpers only if nothing else had to be."""
+    """The processes that the clean-up had to kill, without main.
+
+    Helpers of multiprocessing count only if there is no other such process.
+    """
     ended = [p for p in run.processes[1:] if any(isinstance(e, CleanUp) for e in p.evidence)]
     return tuple([p for p in ended if p.role is Role.CHILD] or ended)
 

@@ -188,7 +188,7 @@ class Session:
         return True
 
     def look(self) -> None:
-        """Have `on_look` called with where each process stands; by the thread that waits."""
+        """Ask where each process stands. The thread that waits calls `on_look` with the answer."""
         with self.sending:
             self.connection.send(protocol.LOOK, 1)
 

@@ -91,7 +91,7 @@ def _without(number: int, why: NoStackKind, details: str = "") -> Found:
 
 
 def _refused(pid: int) -> NoStackKind | None:
-    """Why the kernel does not let this process look into another; None if it does."""
+    """Why the kernel refuses this process the memory of another; None if it allows it."""
     try:
         # it asks for the same right as reading the memory: ptrace(2), PTRACE_MODE_ATTACH
         Path(f"/proc/{pid}/syscall").read_bytes()
@@ -117,7 +117,7 @@ def _uids(pid: int | str) -> list[str]:
 
 
 def _py_spy() -> str:
-    """The path of py-spy: that of this environment, or of PATH; "" if there is none."""
+    """The path of py-spy, in this Python's environment or on PATH; "" if it is not there."""
     own = os.path.join(os.path.dirname(sys.executable or ""), "py-spy")
     return own if os.access(own, os.X_OK) else shutil.which("py-spy") or ""
 

@@ -44,7 +44,7 @@ def has_terminal() -> bool:
 
 
 class _Quit:
-    """Has a SIGQUIT to this process print where each process of the run stands."""
+    """While it is active, a SIGQUIT to this process prints where each process of the run stands."""
 
     def __init__(self) -> None:
         self._session: Session | None = None

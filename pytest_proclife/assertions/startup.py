@@ -19,8 +19,8 @@ _MESSAGE = 200  # characters of an exception's message in a sentence
 _NOT_FOUND = ("AttributeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError")
 
 _ABOUT_THE_FLAG = (
-    "the flag counts that a Process has when start() is called; a new Process inherits it from "
-    "the process that creates it, and Pool sets it"
+    "the daemon flag is read when start() is called; a new Process inherits the flag from "
+    "the process that creates it, and Pool sets the flag for its workers"
 )
 
 

@@ -101,7 +101,7 @@ class Archive:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write the runs of a test to files. Other reports get the paths of these."""
+        """Write the runs of a test to files, and tell other plugins' reports their paths."""
         if self.is_worker or not hasattr(report, _SENT):
             return
         outcome, *texts = getattr(report, _SENT)

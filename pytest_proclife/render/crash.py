@@ -15,7 +15,10 @@ _LINE = 60  # characters of a line of output
 
 
 def point_words(point: Point) -> str:
-    """A point as words that can follow "SIGTERM": "after Process-2 was started at exam.py:7"."""
+    """A point in words that can follow the name of a signal.
+
+    An example: "after Process-2 was started at exam.py:7".
+    """
     text = plain(_words(point))
     if point.count > 1:
         text += f" ({_ordinal(point.nth)} of {point.count})"

@@ -376,7 +376,7 @@ def frame_words(frame: Frame, columns: int) -> str:
 
 
 def stack_words(stack: Stack) -> str:
-    """What the kernel says of a thread."""
+    """The state of a thread as the kernel shows it: its system call, and what that waits for."""
     state = _STATES.get(stack.state, f"state {stack.state}")
     words = f"{state} in {plain(stack.call)}" if stack.call else state
     items = [_item_words(item) for item in stack.awaited[:_NAMED]]

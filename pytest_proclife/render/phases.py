@@ -83,7 +83,7 @@ class Event:
 
 
 def phases_of(process: ProcessRecord) -> tuple[Phase, ...]:
-    """The phases of a process by time. The first is always there, even if it took no time."""
+    """The phases of a process in order of time. Its own code is always one, even of no length."""
     begin = process.started_at
     running = process.ended_at is None
     end = max(begin, process.run.duration if process.ended_at is None else process.ended_at)

@@ -70,7 +70,7 @@ _of_pytest: list[int] = []  # the columns of its terminal, once they are known
 
 
 def set_columns_of_pytest(columns: int) -> None:
-    """Have the texts of exceptions fit into pytest's terminal, which has so many columns."""
+    """Set the width of pytest's terminal, which the texts of exceptions then fit into."""
     _of_pytest[:] = [columns]
 
 

@@ -219,7 +219,7 @@ def exit_status(pidfd: int) -> int | None:
             if error.errno != errno.ESRCH:
                 return None
             # it is being reaped, and the status is attached at the end of that
-            if attempt < 20:
+            if attempt < 20:  # on a busy machine a yield alone may not let the other one run
                 posix.sched_yield()
             else:
                 time.sleep(0.001)

@@ -52,7 +52,7 @@ class Tree:
         # True if the kernel holds system calls of the run until we have looked at them
         self.witnessed = False
         self.images: set[tuple[bytes, ...]] = set()  # of the programs that report, if it does
-        self.ended_opaque: list[Process] = []  # the same, in this order
+        self.ended_opaque: list[Process] = []  # that were `opaque`, in the order of their ends
         # ended; if the kernel does not tell when they are reaped. In the order of the next looks
         self.zombies: list[Process] = []
         self.next_look = 0.0  # at these, monotonic s

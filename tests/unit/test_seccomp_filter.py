@@ -43,8 +43,6 @@ def verdict(machine: str, architecture: int, number: int, *arguments: int) -> in
                 place += if_true if accumulator == value else if_false
             case 0x35:  # BPF_JGE
                 place += if_true if accumulator >= value else if_false
-            case 0x45:  # BPF_JSET
-                place += if_true if accumulator & value else if_false
             case 0x06:  # BPF_RET | BPF_K
                 return int(value)
             case _:
