@@ -91,9 +91,13 @@ members = []
 for number in range(3):
     pid = os.fork()
     if pid == 0:
+        os.setpgid(0, members[0] if members else 0)
         os.execlp("sleep", "sleep", "60")
     members.append(pid)
-    os.setpgid(pid, members[0])
+    try:
+        os.setpgid(pid, members[0])  # both do it, as a shell: either may be first
+    except PermissionError:
+        pass  # it has executed its program, so it was first
 os.execlp("sh", "sh", "-c", "kill -TERM -%d" % members[0])
 """
     run = witnessed(Code(program))
