@@ -77,17 +77,6 @@ def test_each_status_that_a_wait_returns_is_that_of_its_child(without: set[str])
     assert [(child.pid, child.exitcode) for child in run.children] == printed(run)
 
 
-def test_with_the_second_witness_a_status_follows_from_the_signal(without: set[str]) -> None:
-    script = """
-for i in 1 2 3 4 5; do
-  sleep 60 & kill -ABRT $!; wait; sleep 60 & kill -KILL $!; wait
-done 2>/dev/null
-"""
-    run = pytest_proclife.run(["sh", "-c", script], seccomp=True, timeout=30)
-    assert Counter(p.exitcode for p in run.descendants) == {-6: 5, -9: 5}
-    assert run.witness.complete
-
-
 def test_children_that_exit_at_once_are_all_recorded(without: set[str]) -> None:
     run = pytest_proclife.run(str(TARGETS / "storm.py"), ["200"], timeout=120)
     assert run.exitcode == 0, run.stderr

@@ -16,9 +16,6 @@ from pytest_proclife.supervisor.tree import Tree
 
 _MOST = 1000  # calls of one round: a storm of them must not keep us from all else
 _SIGNALS = range(1, 65)
-# whose default action does not end a process: signal(7)
-_HARMLESS = frozenset((17, 18, 19, 20, 21, 22, 23, 28))
-_SIGKILL = 9
 _CAP_KILL = 1 << 5  # capabilities(7)
 _PIDFD_SIGNAL_PROCESS_GROUP = 4  # linux/pidfd.h
 _SIGCONT = 18
@@ -31,7 +28,6 @@ class HeldCalls:
         self.listener = listener
         self.tree = tree
         self.foreign: set[Process] = set()  # their calls cannot be read
-        self.ending: list[Process] = []  # those that the call which is looked at now will end
         self.poll = select.poll()
         self.poll.register(listener, select.POLLIN)
 
@@ -50,7 +46,6 @@ class HeldCalls:
             if call is None:
                 continue
             process, entries = None, []
-            self.ending = []
             try:
                 if call.name in seccomp.BEGINNING:
                     self.tree.look_at_beginning(call.tid)
@@ -70,8 +65,6 @@ class HeldCalls:
                 self.tree.log += entries or [entry(protocol.UNREADABLE, self.tree.main.number)]
             else:
                 self.tree.log += entries
-                for target in self.ending:
-                    target.ending_signals.add(call.integer(seccomp.SIGNALLING[call.name]))
         return True
 
     def _look(self, process: Process, call: Call) -> list[Entry]:
@@ -121,10 +114,7 @@ class HeldCalls:
             status = _status(target)
             if not _may_send(sender, status, signal):
                 continue
-            state = wire.met(status, signal) if target.has_pid() else "ended"
-            met.append((target.number, state))
-            if state == "default" and _ends(status, signal, call):
-                self.ending.append(target)
+            met.append((target.number, wire.met(status, signal) if target.has_pid() else "ended"))
         return [entry(protocol.SENDS, sender.number, signal, call.name, whole, tuple(met))]
 
     def _targets(self, sender: Process, call: Call) -> list[Process]:
@@ -198,22 +188,6 @@ def _named(pid: int, line: bytes, depth: int) -> int | None:
     except OSError:
         return None
     return int(words[depth - 1]) if len(words) >= depth else None
-
-
-def _ends(status: bytes, signal: int, call: Call) -> bool:
-    """Whether a signal that meets its default action will end a process, whatever it does."""
-    if signal in _HARMLESS:
-        return False
-    if len(_words(status, b"NSpid")) != 1:
-        return False  # the first of a namespace is spared: pid_namespaces(7)
-    if signal == _SIGKILL:
-        return True
-    if _words(status, b"State")[:1] in ([b"T"], [b"t"]) or _words(status, b"TracerPid") != [b"0"]:
-        return False  # not before it goes on, and a tracer may keep it
-    # what is said of blocked signals is the main thread's
-    return call.name not in ("tkill", "tgkill", "rt_tgsigqueueinfo") or (
-        _words(status, b"Threads") == [b"1"]
-    )
 
 
 def _may_send(sender: Process, target: bytes, signal: int) -> bool:

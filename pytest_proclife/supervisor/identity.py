@@ -24,7 +24,6 @@ class Process:
         "children",
         "ended",
         "ended_at",
-        "ending_signals",
         "handle",
         "key",
         "last_at",
@@ -50,8 +49,7 @@ class Process:
         # before an exec, which changes both
         self.name_before = ""
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
-        # of its calls that the kernel held for us
-        self.ending_signals: set[int] = set()  # that were sent to it, and had to end it
+        # of a run whose calls the kernel holds for us
         self.last_pid = 0  # that was given by the time at which its end was seen
         self.origin: kernel.Origin | None = None  # of a process that does not report
         # the rest serves the comparison by pid, in monotonic ns

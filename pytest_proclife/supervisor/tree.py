@@ -359,8 +359,6 @@ class Tree:
         running = tuple(child.number for child in _running(process.children))
         self.log.append((at, protocol.ENDED, process.number, wake, running))
         if kernel.EXIT not in kernel.offered:
-            if process.status is None:
-                process.status = _status_of_calls(process)
             self.note(protocol.STATUS, process, process.status)
         elif self.live:
             self.note(protocol.STATUS, process, kernel.status_of_zombie(process.handle))
@@ -667,15 +665,6 @@ def _open_started(report: Report, sender: Process) -> int | None:
         return handle
     posix.close(handle)
     return None
-
-
-def _status_of_calls(process: Process) -> int | None:
-    """The wait status that follows from the signals which were sent; None if none does.
-
-    Only a signal from outside of the run, in the last microseconds, could change it.
-    """
-    signals = process.ending_signals
-    return next(iter(signals)) if len(signals) == 1 else None
 
 
 def _names_gone_program(report: Report) -> bool:

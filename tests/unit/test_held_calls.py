@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import protocol
 from pytest_proclife.supervisor.held_calls import HeldCalls
 from pytest_proclife.supervisor.identity import Process
 from pytest_proclife.supervisor.seccomp import Call
@@ -64,20 +64,3 @@ def test_a_call_that_goes_on_without_a_look_is_missing(
     assert HeldCalls(listener, tree).answer()  # type: ignore[arg-type]
     kinds = [(kind, number) for _, kind, number in tree.log]
     assert kinds == [(protocol.UNREADABLE, 0)] * listener.goes_on
-
-
-def test_a_signal_ends_a_process_only_if_it_was_sent(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = Process(1, 102, -1)
-    tree: Any = Tree(Process(2, 101, -1))
-    tree.receive_reports, tree.opaque = (lambda: None), set()
-    tree.process_with = lambda pid: target
-    states = (b"State:\tS", b"NSpid:\t102", b"TracerPid:\t0", b"Threads:\t1")
-    masks = tuple(name + b":\t" + b"0" * 16 for name in (b"SigBlk", b"SigIgn", b"SigCgt"))
-    status = b"\n".join((b"Name:\tx", *states, *masks, b""))
-    monkeypatch.setattr(kernel, "contents", lambda path: status)
-    monkeypatch.setattr(Process, "has_pid", lambda process: True)
-    assert HeldCalls(listener, tree).answer()  # type: ignore[arg-type]
-    assert target.ending_signals == ({15} if listener.goes_on else set())
-    assert len(tree.log) == listener.goes_on
