@@ -8,6 +8,7 @@ import select
 
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel, protocol, seccomp
+from pytest_proclife.supervisor.held_waits import HeldWaits, wait_of
 from pytest_proclife.supervisor.identity import Process
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.seccomp import Call, Listener
@@ -27,6 +28,7 @@ class HeldCalls:
     def __init__(self, listener: Listener, tree: Tree) -> None:
         self.listener = listener
         self.tree = tree
+        self.waits = HeldWaits(listener, tree)
         self.foreign: set[Process] = set()  # their calls cannot be read
         self.poll = select.poll()
         self.poll.register(listener, select.POLLIN)
@@ -58,8 +60,10 @@ class HeldCalls:
             except OSError:
                 # killed meanwhile, so that it cannot go on; or no descriptor is left for the look
                 entries = [entry(protocol.UNREADABLE, (process or self.tree.main).number)]
+            if process is not None and self._keeps(process, call):
+                continue
             # an interrupted call has not been made; if it is made again, it arrives again
-            if not self.listener.let_go_on(call):
+            if not self._let_go_on(process, call):
                 continue
             if process is None:
                 self.tree.log += entries or [entry(protocol.UNREADABLE, self.tree.main.number)]
@@ -80,6 +84,23 @@ class HeldCalls:
             tree.find_children(process)  # before it collects them
             tree.adopt()  # what those had started, before this one ends too
         return []
+
+    def _keeps(self, process: Process, call: Call) -> bool:
+        """Whether a call stays held: it would collect a status that only a zombie has."""
+        if call.name not in seccomp.WAITING or not self.waits.reads_statuses(process):
+            return False
+        wait = wait_of(
+            process,
+            call,
+            lambda pid: self._seen_from_here(process, pid),
+            lambda group: self._group_from_here(process, group),
+        )
+        return wait is not None and self.waits.keep(wait)
+
+    def _let_go_on(self, process: Process | None, call: Call) -> bool:
+        if process is None or call.name not in seccomp.WAITING:
+            return self.listener.let_go_on(call)
+        return self.waits.let_go_on(process, call)
 
     def _note_point(self, process: Process, call: Call) -> None:
         """It may be where a process is to be crashed: before the call goes on."""

@@ -318,6 +318,44 @@ def state(pid: int) -> str:
     return b"".join(_stat(pid)[:1]).decode()
 
 
+def end_signal(pid: int) -> int:
+    """The signal that a process sends to its parent as it ends; 0 for none: proc_pid_stat(5)."""
+    fields = _stat(pid)
+    return int(fields[35]) if len(fields) > 35 else 0
+
+
+def stopped_by(pid: int) -> int:
+    """The tracer that keeps a process stopped at this moment; 0 if none does."""
+    if _stat(pid)[:1] != [b"t"]:
+        return 0
+    return int(_line(pid, b"TracerPid") or b"0")
+
+
+def executable(pid: int) -> str:
+    """The name of the file that a process executes; empty if that is not shown: proc_pid_exe(5)."""
+    try:
+        return posix.readlink("/proc/%d/exe" % pid).rpartition("/")[2]
+    except OSError:
+        return ""
+
+
+def has_signal(tid: int) -> bool:
+    """Whether a thread has a signal to handle or to die of at this moment: proc_pid_status(5)."""
+    pending, shared, blocked = (
+        int(_line(tid, name) or b"0", 16) for name in (b"SigPnd", b"ShdPnd", b"SigBlk")
+    )
+    return bool((pending | shared) & ~blocked)
+
+
+def _line(pid: int, name: bytes) -> bytes:
+    """The value in a line of /proc/PID/status; empty if there is none: proc_pid_status(5)."""
+    try:
+        text = contents("/proc/%d/status" % pid)
+    except OSError:
+        return b""
+    return text.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0].strip()
+
+
 def origin(pid: int) -> "Origin | None":
     """Of a process; None if there is none."""
     fields = _stat(pid)

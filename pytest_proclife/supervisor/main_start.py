@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Limits = tuple[int, int]
 
 _ALLOW_VFORK = (True,) if sys.version_info < (3, 14) else ()  # always allowed from there on
+_INTERRUPTIBLE = b"i"  # is sent with a listener that is
 _DESCRIPTORS = (960, 240, 48)  # numbers that programs do not count on, the first that fits
 
 
@@ -91,19 +92,19 @@ def _receive_listener(handed: _socket.socket) -> seccomp.Listener:
     reason, ancillary, _, _ = handed.recvmsg(1000, _socket.CMSG_SPACE(4))
     handed.close()
     for _, _, content in ancillary:
-        return seccomp.Listener(descriptors(content)[0])
+        return seccomp.Listener(descriptors(content)[0], reason == _INTERRUPTIBLE)
     raise seccomp.Unavailable(reason.decode("utf-8", "replace"))
 
 
 def _install_filter(handing: _socket.socket) -> None:
     """In main, before its exec: hand the listener over, or say why there is none."""
     try:
-        listener = seccomp.install(posix.uname().machine)
+        listener, interruptible = seccomp.install(posix.uname().machine)
     except seccomp.Unavailable as error:
         handing.send(str(error).encode())
         raise
     rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder)
-    handing.sendmsg([b"."], [rights])
+    handing.sendmsg([_INTERRUPTIBLE if interruptible else b"."], [rights])
     posix.close(listener)
 
 

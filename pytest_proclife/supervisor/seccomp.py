@@ -136,8 +136,8 @@ def names(architecture: int) -> "dict[int, str]":
     return {number: name for number, name in found if number is not None}
 
 
-def install(machine: str) -> int:
-    """Install the filter in this process; returns the descriptor of its listener.
+def install(machine: str) -> tuple[int, bool]:
+    """Install the filter in this process; returns its listener, as `Listener` takes it.
 
     For a process that is about to execute main's program: from here on its calls may be held.
     Unavailable if there can be none here, or the kernel refuses.
@@ -157,13 +157,13 @@ def install(machine: str) -> int:
     for flag in (_KILLABLE, 0):  # Linux 5.19: once it is held, only a fatal signal interrupts it
         listener = _seccomp(machine, flags | flag, filter)
         if listener >= 0:
-            return listener
+            return listener, flag == 0
         error = _error_of(machine, flags | flag, filter)
         if error == errno.EACCES:  # no CAP_SYS_ADMIN
             _give_up_privileges()
             listener = _seccomp(machine, flags | flag, filter)
             if listener >= 0:
-                return listener
+                return listener, flag == 0
             error = _error_of(machine, flags | flag, filter)
         if error != errno.EINVAL:
             break
@@ -224,10 +224,15 @@ class Call:
 
 
 class Listener:
-    """The descriptor on which held calls arrive: readable while one waits to be received."""
+    """The descriptor on which held calls arrive: readable while one waits to be received.
 
-    def __init__(self, descriptor: int) -> None:
+    `interruptible`: a signal with a handler interrupts a call that was received. Else only one
+    that ends the process does.
+    """
+
+    def __init__(self, descriptor: int, interruptible: bool) -> None:
         self.descriptor = descriptor
+        self.interruptible = interruptible
         self._names: dict[int, dict[int, str]] = {a: names(a) for a in _COLUMNS}
         self._buffer = bytearray(_NOTIFICATION.size)
 
@@ -247,8 +252,15 @@ class Listener:
 
     def let_go_on(self, call: Call) -> bool:
         """Let a held call go on; False if it was interrupted meanwhile, and so not made."""
+        return self._respond(call, 0, _CONTINUE)
+
+    def answer(self, call: Call, value: int) -> bool:
+        """Have a held call return a value without being made; False if it was interrupted."""
+        return self._respond(call, value, 0)
+
+    def _respond(self, call: Call, value: int, flags: int) -> bool:
         try:
-            fcntl.ioctl(self.descriptor, _ANSWER, _RESPONSE.pack(call.id, 0, 0, _CONTINUE))
+            fcntl.ioctl(self.descriptor, _ANSWER, _RESPONSE.pack(call.id, value, 0, flags))
         except OSError:
             return False
         return True

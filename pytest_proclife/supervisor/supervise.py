@@ -16,6 +16,10 @@ from pytest_proclife.supervisor.protocol import Connection, Request
 from pytest_proclife.supervisor.reports import Reception, descriptors
 from pytest_proclife.supervisor.tree import Tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _ANCILLARY = 256  # bytes, for a sender's credentials and pidfd, and the descriptors it passes
 _SCAN = 0.01  # s between two looks for children of programs that do not report
 _ENDING = 0.005  # s between two rounds of SIGKILL, while processes are left
@@ -144,30 +148,31 @@ class Supervisor:
         while tree.reap():
             events = dict(self.epoll.poll(self._patience(), _MOST))
             looked = time.monotonic_ns()  # what it has found had ended by now
+            # chosen at once: a new pidfd may get the number of what is closed meanwhile
+            ends, later = tree.chosen(events), {}
+            looked_again, all_at_once = looked, len(events) < _MOST
             self._answer_calls()
-            first, looked_again = len(events), looked
-            tree.read_statuses(events)
+            self._read_statuses(ends)
             # the caller may be waiting for news, or a process for us
             hurries = (tree.live and len(tree.living) <= _FEW) or self.barrier is not None
             if time.monotonic() - before < _GATHER and not (tree.main.ended or hurries):
                 self._gather(urgent)
-                more = self.epoll.poll(0)
+                more = dict(self.epoll.poll(0))
                 looked_again = time.monotonic_ns()
-                tree.read_statuses(dict(more))
-                for descriptor, event in more:
+                later = tree.chosen(more)
+                self._read_statuses(later)
+                for handle in ends.keys() & later.keys():
+                    ends[handle] |= later.pop(handle)
+                for descriptor, event in more.items():
                     events[descriptor] = events.get(descriptor, 0) | event
             before = time.monotonic()
-            # chosen first: a new pidfd may get the number of a connection that has ended
-            items = list(events.items())
-            ends = [item for item in items[:first] if item[0] in tree.handles]
-            later = [item for item in items[first:] if item[0] in tree.handles]
             # What a process reported before it ended lies in the socket by now: first read,
             # then note the ends; so the report of a signal precedes the end by it.
             tree.read_reports()
-            tree.note_ends(ends, looked)
+            tree.note_ends(ends.items(), looked)
             # the first look has found all that had ended then, so these ended later
-            tree.note_ends(later, looked_again, later=first < _MOST)
-            for descriptor, event in items:
+            tree.note_ends(later.items(), looked_again, later=all_at_once)
+            for descriptor, event in events.items():
                 self._serve(descriptor, event)
             self._look_at_the_clock(linger)
             self._send_news()
@@ -184,6 +189,12 @@ class Supervisor:
             self._answer_calls()
             left = until - time.monotonic()
 
+    def _read_statuses(self, handles: "Iterable[int]") -> None:
+        """Read the statuses that will be gone with the zombies, and let those be collected."""
+        self.tree.read_statuses(handles)
+        if self.held is not None:
+            self.held.waits.look()
+
     def _answer_calls(self) -> None:
         if self.held is not None and not self.held.answer():
             self.epoll.unregister(self.held)
@@ -199,7 +210,7 @@ class Supervisor:
                 return
             events = self.epoll.poll(_SCAN if tree.handles else 0)
             at = time.monotonic_ns()
-            tree.note_ends([item for item in events if item[0] in tree.handles], at)
+            tree.note_ends(tree.chosen(dict(events)).items(), at)
             tree.read_reports()
             tree.note_ends([], at)
 
@@ -235,7 +246,8 @@ class Supervisor:
             return _ENDING
         if self.tree.started_gone:
             return 0.0
-        looks = self.tree.to_look_at or self.tree.zombies
+        looks = bool(self.tree.to_look_at or self.tree.zombies)
+        looks = looks or (self.held is not None and bool(self.held.waits.waits))
         if self.until is None:
             return _SCAN if looks else None
         wait = max(0.0, self.until - time.monotonic())

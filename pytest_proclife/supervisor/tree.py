@@ -307,7 +307,11 @@ class Tree:
 
     # --- ends
 
-    def note_ends(self, events: list[tuple[int, int]], at: int, later: bool = False) -> None:
+    def chosen(self, events: dict[int, int]) -> dict[int, int]:
+        """Those of pidfds among events that have just been found, by their descriptors."""
+        return {handle: event for handle, event in events.items() if handle in self.handles}
+
+    def note_ends(self, events: "Iterable[tuple[int, int]]", at: int, later: bool = False) -> None:
         """Note ends and reaps that a look at this time has found (monotonic ns).
 
         `later`: none had ended at the first look of this wake-up.
@@ -326,16 +330,24 @@ class Tree:
         self.gone = []
         self._look_for_reaped()
 
-    def read_statuses(self, events: "Iterable[int]") -> None:
+    def read_statuses(self, handles: "Iterable[int]") -> None:
         """Read the status of each that has just ended, before its parent reaps it.
 
         Only if the kernel does not keep it for us.
         """
         if kernel.EXIT not in kernel.offered:
-            for handle in events:
+            for handle in handles:
                 process = self.handles.get(handle)
                 if process is not None and process.status is None:
                     process.status = kernel.status_of_zombie(handle)
+
+    def read_statuses_of(self, pids: list[int]) -> bool:
+        """Read the statuses of those that have ended; returns whether one of them has."""
+        known = [self.living[pid] for pid in pids if pid in self.living]
+        running = _running(known)
+        ended = [process for process in known if process not in running]
+        self.read_statuses(process.handle for process in ended)
+        return bool(ended)
 
     def _look_for_reaped(self) -> None:
         """Look which of the ended ones have been reaped, if the kernel does not tell."""
