@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import container
 import pytest
 
 from pytest_proclife.records import Run
@@ -39,6 +42,37 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("PROCLIFE_NO_SKIP") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# set in a pytest that runs one test in a pid namespace of its own
+_OWN_PIDS = "PROCLIFE_TEST_OWN_PIDS"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that chooses pids where no other program is started: others would get them."""
+    if pyfuncitem.get_closest_marker("own_pids") is None or _OWN_PIDS in os.environ:
+        return None
+    words = [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider"]
+    words += ["-c", str(pyfuncitem.config.inipath), f"{pyfuncitem.path}::{_own_name(pyfuncitem)}"]
+    # a shell first: the first process of a pid namespace inherits orphans
+    inner = ["sh", "-c", '"$@"; exit $?', "sh", *words]
+    done = subprocess.run(
+        [sys.executable, container.__file__, "--pids", "--proc", "own", "--", *inner],
+        env={**os.environ, _OWN_PIDS: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == container.NOT_POSSIBLE:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
+
+
+def _own_name(function: pytest.Function) -> str:
+    """What a node id has behind the file."""
+    return function.nodeid.partition("::")[2]
 
 
 # The runs of the current test: the last record of each main.

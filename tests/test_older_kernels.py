@@ -87,6 +87,7 @@ def test_children_that_exit_at_once_are_all_recorded(without: set[str]) -> None:
 
 @pytest.mark.skipif(not ROOT, reason="only root says which pid comes next")
 @pytest.mark.slow
+@pytest.mark.own_pids
 def test_processes_that_have_the_same_pid_are_told_apart(without: set[str]) -> None:
     run = pytest_proclife.run(str(TARGETS / "pid_again.py"), ["20"], timeout=120)
     assert run.exitcode == 0, run.stderr

@@ -134,6 +134,7 @@ def start_with_pid(pid: int, command: list[str]) -> None:
 
 if os.access(LAST_PID, os.W_OK):
 
+    @pytest.mark.own_pids
     @pytest.mark.parametrize("stopped", [False, True])
     def test_a_stranger_with_the_pid_of_a_child_that_has_ended_changes_nothing(
         stopped: bool, fifo: Path
