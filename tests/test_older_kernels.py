@@ -6,6 +6,7 @@ those of `.ci/kernels`.
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -182,6 +183,13 @@ def report_of(kind: str, pid: int, at: int, *fields: str) -> Report:
 
 
 MAIN, CHILD = 4711, 4712
+
+
+def test_the_number_of_an_error_is_no_pidfd() -> None:
+    source = report_of(wire.HELLO, CHILD, 100).source
+    for number, expected in ((-errno.EINVAL, None), (-errno.EMFILE, None), (7, 7)):
+        attached = (socket.SOL_SOCKET, kernel.SCM_PIDFD, struct.pack("i", number))
+        assert Report(source, b"", [attached]).sender == expected
 
 
 def test_a_child_that_reports_before_its_parent_does_is_one_process(features: set[str]) -> None:

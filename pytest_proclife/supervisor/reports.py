@@ -24,6 +24,7 @@ _BACKLOG = 4096  # connections that wait to be accepted: listen(2)
 # Bounds on what processes outside of the run can make us keep: connections that nobody is proven
 # to have made, and reports by senders of which that is not known.
 _UNPROVEN = _HELD = 64
+_ERRORS = 1 << 31  # from this unsigned number on, one is of an error
 
 
 class Source:
@@ -47,13 +48,16 @@ class Report:
         self.source = source
         self.data = data
         self.pid: int | None = None
-        self.sender: int | None = None  # a pidfd; None if no descriptor was left for it
+        self.sender: int | None = None  # a pidfd; None if the kernel has attached none
         self.passed: int | None = None  # a descriptor that it came with
         for _level, kind, content in ancillary:
             if kind == _socket.SCM_CREDENTIALS:
                 self.pid = kernel.integer(content, 0) or None
             elif kind == kernel.SCM_PIDFD:
-                self.sender = kernel.integer(content, 0)
+                # no descriptor was left for it; or the sender had been reaped: before Linux 6.16
+                # the number of an error is in its place (scm_pidfd_recv of include/net/scm.h)
+                found = kernel.integer(content, 0)
+                self.sender = found if found < _ERRORS else None
             elif kind == _socket.SCM_RIGHTS:
                 for descriptor in descriptors(content):
                     if self.passed is None:
