@@ -253,7 +253,7 @@ function hover(run, found, event) {
 
 for (const run of runs) {
   run.chart.addEventListener("pointermove", (event) => {
-    if (drag && drag.run === run) {
+    if (drag && drag.run === run && !drag.over) {
       const moved = event.clientX - drag.x;
       drag.far ||= Math.abs(moved) > 4;
       if (drag.far) show(run, drag.from - (moved / (run.axis.clientWidth || 1)) * run.span, run.span);
@@ -266,13 +266,14 @@ for (const run of runs) {
   });
   run.chart.addEventListener("pointerleave", leave);
   run.chart.addEventListener("pointerdown", (event) => {
+    drag = null;
     if (event.button === 0 && event.target.closest("td.time, th.time")) {
       drag = { run, x: event.clientX, from: run.from, far: false };
       if (event.pointerType !== "touch") event.preventDefault(); // no text is selected
     }
   });
   run.chart.addEventListener("click", (event) => {
-    const dragged = drag && drag.far;
+    const dragged = event.detail && drag && drag.far; // by a key it is no end of a drag
     drag = null;
     const known = rowOf.get(event.target.closest("tr"));
     if (!known || dragged || (!event.target.closest("button") && String(getSelection()))) return;
@@ -304,7 +305,7 @@ for (const run of runs) {
   });
   for (const found of run.rows) found.button.tabIndex = -1;
 }
-addEventListener("pointerup", () => setTimeout(() => { drag = null; })); // after the click
+addEventListener("pointerup", () => { if (drag) drag.over = true; }); // the click comes next
 addEventListener("resize", () => runs.forEach(ticks));
 
 form.hidden = false;
