@@ -258,15 +258,17 @@ def test_a_failure_in_a_plain_loop_says_at_which_crash() -> None:
     assert raised.value.__notes__ == ["crash: SIGKILL as main exits"]
 
 
+@pytest.mark.slow
 def test_the_timeout_counts_from_the_signal_on() -> None:
-    code = "import os, time\ntime.sleep(1.0)\nprint(1, flush=True)\ntime.sleep(1.0)\nos._exit(0)"
-    (crash,) = crash_points(Code(code), signals=["SIGCONT"], at=["output"], timeout=1.6)
+    # together they last longer than the timeout, and each has room for a slow start
+    code = "import os, time\ntime.sleep(2.0)\nprint(1, flush=True)\ntime.sleep(3.0)\nos._exit(0)"
+    (crash,) = crash_points(Code(code), signals=["SIGCONT"], at=["output"], timeout=4.9)
     assert (crash.outcome, crash.exitcode) == ("clean", 0)
 
 
 def test_a_program_that_does_not_end_by_itself_is_tried_up_to_the_timeout() -> None:
     target = str(FOLDER / "waits_forever.py")
-    crashes = crash_points(target, signals=["SIGKILL"], at=["waiting"], timeout=1.0, linger=0.0)
+    crashes = crash_points(target, signals=["SIGKILL"], at=["waiting"], timeout=4.0, linger=0.0)
     (crash,) = crashes
     assert (crash.outcome, [p.name for p in crash.left]) == ("left", [NAME])
 
