@@ -24,7 +24,7 @@ from conftest import TARGETS, mostly_slow
 import pytest_proclife
 from pytest_proclife import Cause, Code, Joined, Run, backend, wire
 from pytest_proclife.supervisor import kernel
-from pytest_proclife.supervisor.identity import Identities, Process
+from pytest_proclife.supervisor.identity import Identities, Process, open_reporting
 from pytest_proclife.supervisor.reports import Report, Source
 
 pytestmark = pytest.mark.once  # what the supervisor sees is the same on every Python
@@ -183,6 +183,18 @@ def report_of(kind: str, pid: int, at: int, *fields: str) -> Report:
 
 
 MAIN, CHILD = 4711, 4712
+
+
+def test_a_number_that_only_a_group_has_is_that_of_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(pid: int) -> int:  # as Linux 6.14 does
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("posix.pidfd_open", refuse)
+    with pytest.raises(ProcessLookupError):
+        kernel.open_pidfd(CHILD)
+    assert open_reporting(CHILD, report_of(wire.HELLO, CHILD, 100)) is None
 
 
 def test_the_number_of_an_error_is_no_pidfd() -> None:

@@ -151,7 +151,7 @@ def open_reporting(pid: int, report: "Report") -> int | None:
     OSError if there is no descriptor left for it.
     """
     try:
-        handle = posix.pidfd_open(pid)
+        handle = kernel.open_pidfd(pid)
     except ProcessLookupError:
         return None
     began = kernel.started_at(handle)

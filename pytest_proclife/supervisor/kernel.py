@@ -77,6 +77,19 @@ def integer(info: "bytes | bytearray", place: int, size: int = 4) -> int:
     return int.from_bytes(info[place : place + size], sys.byteorder)
 
 
+def open_pidfd(pid: int) -> int:
+    """A pidfd of the process that has a pid; ProcessLookupError if none has it: pidfd_open(2).
+
+    Before Linux 6.15 the error is EINVAL if the number is still that of a group or a session.
+    """
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise ProcessLookupError(errno.ESRCH, "only a group has this number") from None
+        raise
+
+
 def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
     if INFO not in offered:
@@ -180,7 +193,7 @@ def _look_above(handle: int, is_above: "Callable[[int], bool]") -> bool | None:
             if is_above(parent):
                 return True
             try:
-                above = posix.pidfd_open(parent)
+                above = open_pidfd(parent)
             except ProcessLookupError:
                 return None
             except OSError:
