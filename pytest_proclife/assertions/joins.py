@@ -37,6 +37,13 @@ _WAYS = {
     Joined.LIBRARY: "by the library that started it",
 }
 
+# what to do about a join of another kind than was expected
+_OTHER_WAYS = {
+    Joined.EXPLICIT: "the program itself waited for it: process.evidence has the line",
+    Joined.IMPLICIT: "no code waited for it before its parent's code finished: call join() there",
+    Joined.LIBRARY: "its Pool, executor or manager waited for it: process.evidence has the line",
+}
+
 _SEE_MISSING = "run.witness.missing lists all that could not be seen"
 
 
@@ -55,8 +62,7 @@ def _not_joined(process: ProcessRecord, how: Joined | None) -> Offence | None:
     if process.joined is None:
         return _never_joined(process)
     if how is not None and process.joined is not how:
-        hint = "process.joined says whose wait collected its status, process.evidence in which line"
-        return Offence(process, _joined_otherwise(process.joined), hint)
+        return Offence(process, _joined_otherwise(process.joined), _OTHER_WAYS[process.joined])
     if process.cause is Cause.UNKNOWN and _may_be_daemon(process):
         actual = f"whether it was abandoned is not known: {why_unknown(process)}"
         return Offence(process, actual, about_cause(process, None), known=False)
@@ -93,8 +99,8 @@ def _never_joined(process: ProcessRecord) -> Offence:
         hint = f"{parent.name} did not collect its status: call join()"
     elif process.kind in MULTIPROCESSING_KINDS:
         hint = _in_passing(process, "join()") or (
-            "is_alive(), active_children() and the next start() collect a status in passing, "
-            "which is not a wait: call join()"
+            "is_alive(), active_children() and the next start() can collect a status too, "
+            "but they do not wait: call join()"
         )
     elif hint := _in_passing(process, "wait()"):
         pass

@@ -58,16 +58,24 @@ def on_each(
     if len(processes) == 1:
         sentence = f"expected {named(processes[0])} {expected}, but {offences[0].actual}"
     else:
-        found = differing(offences, "did not")
-        sentence = f"expected each of {len(processes)} processes {expected}, but {found}"
+        found = _exceptions(offences)
+        sentence = f"expected each of {len(processes)} processes {expected}, but this is {found}"
     return Violation(sentence=sentence, run=processes[0].run, offences=offences)
 
 
-def differing(offences: tuple[Offence, ...], verb: str) -> str:
-    """The only process that differs, or how many do.
+def _exceptions(offences: tuple[Offence, ...]) -> str:
+    """Where an expectation is not met: "false for worker-1 (pid 12): it raised ..."."""
+    if len(offences) == 1:
+        (offence,) = offences
+        answer = "false" if offence.known else "unknown"
+        return f"{answer} for {named(offence.process)}: {offence.actual}"
+    known = [offence.known for offence in offences]
+    counts = [("false", known.count(True)), ("unknown", known.count(False))]
+    return " and ".join(f"{answer} for {count}" for answer, count in counts if count)
 
-    "worker-1 (pid 12) did not: it raised ...", or "2 did not, 1 is unknown".
-    """
+
+def differing(offences: tuple[Offence, ...], verb: str) -> str:
+    """The only process that differs, or how many do: "2 were left, 1 is unknown"."""
     if len(offences) == 1:
         offence = offences[0]
         found = verb if offence.known else "is unknown"

@@ -338,7 +338,9 @@ def test_of_many_offenders_some_are_told_and_the_others_counted() -> None:
     text = text_of(every("assert_returned", run))
     lines = text.splitlines()
 
-    assert lines[0] == ("expected each of 400 processes to have returned, but 400 did not")
+    assert lines[0] == (
+        "expected each of 400 processes to have returned, but this is false for 400"
+    )
     assert lines[1] == "  worker-0 (pid 101): it raised ValueError: lesson 0, exit code 1"
     assert lines[11] == "  ... and 390 more: see the error's .offenders"
     assert "... and 389 more: 389 raised" in lines
@@ -351,7 +353,9 @@ def test_the_timeline_shows_the_offenders_first() -> None:
     odd = lives.changed(run, "worker-321", cause=pp.Cause.RETURNED)
     lines = text_of(every("assert_raised", odd)).splitlines()
 
-    assert lines[0].startswith("expected each of 400 processes to have raised, but worker-")
+    assert lines[0].startswith(
+        "expected each of 400 processes to have raised, but this is false for worker-"
+    )
     assert sum("worker-321" in line for line in lines) == 3
 
 
