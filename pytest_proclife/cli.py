@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="show the version, and exit")
-    verbs = parser.add_subparsers(dest="verb", parser_class=_Parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", parser_class=_Parser)
     run = verbs.add_parser(
         "run",
         help="run a program and show the timeline of its processes",
@@ -251,6 +253,9 @@ def _target(command: list[str]) -> tuple[Target, list[str]]:
         if len(command) < 2:
             raise TargetError("-m needs the name of a module")
         return Module(command[1]), command[2:]
+    if not os.path.exists(command[0]) and shutil.which(command[0]):
+        hint = f"a command comes after --, as in `proclife run -- {command[0]}`"
+        raise TargetError(f"no such script: {command[0]!r}; {hint}")
     return command[0], command[1:]
 
 
@@ -345,7 +350,9 @@ def _write(text: str, path: str) -> bool:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        print(f"proclife: the run could not be written to {path!r}: {error}", file=sys.stderr)
+        print(
+            f"proclife: the run could not be written to {path!r}: {error.strerror}", file=sys.stderr
+        )
         return False
     return True
 
@@ -362,7 +369,8 @@ def _show(namespace: argparse.Namespace) -> int:
         try:
             runs.append(Run.from_json(_read(path)))
         except (OSError, ValueError, RecursionError) as error:
-            print(f"proclife: {path!r} could not be read: {error}", file=sys.stderr)
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            print(f"proclife: {path!r} could not be read: {reason}", file=sys.stderr)
             return FAILED
     if not _write_pictures(runs, namespace):
         return FAILED

@@ -36,7 +36,11 @@ def to_text(run: Run) -> str:
 
 def from_text(text: str) -> Run:
     """Read the text of a document. ValueError if it is not one, or has another version."""
-    return from_document(json.loads(text))
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    return from_document(values)
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -47,15 +51,17 @@ def document(run: Run) -> dict[str, Any]:
 def from_document(values: Any) -> Run:
     """A run from the plain values of its JSON document; ValueError if they are not one."""
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f"not a {FORMAT} document")
+        raise ValueError(f"it is not a {FORMAT} document")
     if values.get("version") != VERSION:
-        raise ValueError(f"a {FORMAT} document of version {values.get('version')}, not {VERSION}")
+        raise ValueError(
+            f"it is a {FORMAT} document of version {values.get('version')}, not {VERSION}"
+        )
     try:
         run = _read_record(Run, values)
     except KeyError as error:
-        raise ValueError(f"a {FORMAT} document without {error}") from error
+        raise ValueError(f"it is a {FORMAT} document without {error}") from error
     except (TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"a {FORMAT} document with a value of the wrong type: {error}") from error
+        raise ValueError(f"a value of the {FORMAT} document has the wrong type: {error}") from error
     assert isinstance(run, Run)
     return run
 

@@ -123,7 +123,7 @@ def test_a_full_disk_under_the_document_is_said_and_fails(script: Callable[[str]
     assert done.returncode == 125
     assert done.stdout == "result\n"
     assert "MainProcess" in done.stderr  # the account itself is not lost
-    assert "could not be written to '/dev/full': [Errno 28]" in done.stderr
+    assert "could not be written to '/dev/full': No space left" in done.stderr
 
 
 # --- pictures
@@ -147,7 +147,7 @@ def test_a_picture_that_cannot_be_written_is_said_and_fails(
 ) -> None:
     done = proclife("run", option, "/dev/full", script("pass"))
     assert done.returncode == 125
-    assert "could not be written to '/dev/full': [Errno 28]" in done.stderr
+    assert "could not be written to '/dev/full': No space left" in done.stderr
 
 
 def test_rows_and_color_are_for_the_timeline(script: Callable[[str], str]) -> None:
@@ -219,8 +219,8 @@ def test_a_terminal_without_lines_has_ascii(documents: list[str], tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["show", "nowhere.json"], "'nowhere.json' could not be read: [Errno 2]"),
-        (["show", os.devnull], "could not be read: Expecting value"),
+        (["show", "nowhere.json"], "'nowhere.json' could not be read: No such file"),
+        (["show", os.devnull], "could not be read: it is not JSON (Expecting value"),
         (
             ["show", "a.json", "b.json", "--trace", "t"],
             "--trace takes one FILE, since a trace shows one run",
@@ -255,7 +255,8 @@ def test_what_cannot_be_shown_is_one_sentence_with_status_125(
         ),
         (["run", "--start-method", "thread", "x.py"], "invalid choice: 'thread'"),
         (["run", "--no-such-option", "x.py"], "unrecognized arguments: --no-such-option"),
-        (["walk"], "invalid choice: 'walk'"),
+        (["run", "sh", "-c", "true"], "no such script: 'sh'; a command comes after --, as in `pro"),
+        (["walk"], "argument COMMAND: invalid choice: 'walk'"),
     ],
 )
 def test_what_proclife_cannot_do_is_one_sentence_with_status_125(

@@ -169,9 +169,9 @@ def test_what_is_no_document_is_a_value_error(text: str, words: str) -> None:
         ("cause", "vanished", "vanished"),
         ("parent", 99, "a parent that is not in it"),
         ("id", 99, "numbered from 0"),
-        ("requests", 3, "of the wrong type"),
+        ("requests", 3, "has the wrong type"),
         ("exception", {"type": "E"}, "without 'message'"),
-        ("exception", "E", "of the wrong type"),
+        ("exception", "E", "has the wrong type"),
         ("ended_by", 99, "names a process that is not in it"),
     ],
 )
