@@ -110,7 +110,7 @@ def test_after_all_descriptors_were_closed_it_works_again_from_the_next_test_on(
     result.assert_outcomes(passed=3)
     shown = result.stdout.str()
     assert "2 leaked" in shown
-    assert "test_suite.py::test_closes: it closed the guard's file descriptors" in shown
+    assert "test_suite.py::test_closes closed the guard's file descriptors, so " in shown
     (leak,) = accounts(result, "test_suite.py::test_leaves")
     assert re.match(r"sleep .* started at test_suite.py:12 in test_leaves", leak)
     (orphan,) = accounts(result, "test_suite.py::test_leaves_an_orphan")

@@ -73,9 +73,9 @@ class Baseline:
                 raise ValueError(f"it is not version {_VERSION} of {_FORMAT}")
             entries = {(e["owner"], e["kind"], e["name"]): e["count"] for e in document["leaks"]}
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"it is not a {_FORMAT} ({error!r})") from None
+            raise ValueError("it is not a baseline of proclife's guard") from error
         if not all(isinstance(count, int) for count in entries.values()):
-            raise ValueError("a count in it is not a number")
+            raise ValueError("one of its counts is not a number")
         return cls(entries)
 
     @classmethod

@@ -193,7 +193,7 @@ class Summary:
             try:
                 known.write(self.settings.baseline)
             except OSError as error:
-                self.write_error = str(error)
+                self.write_error = f"{self.settings.baseline}: {error.strerror}"
         self.set_exit_status(session)
         return result
 
@@ -212,7 +212,9 @@ class Summary:
                 write(text)
         lines = [*self._lines(is_quiet=options.verbose < 0 or options.no_summary)]
         if self.write_error:
-            lines.append((f"baseline NOT written: {self.write_error}", {"red": True}))
+            lines.append(
+                (f"the baseline could NOT be written to {self.write_error}", {"red": True})
+            )
         if lines:
             terminalreporter.write_sep("=", "proclife guard")
         for line, markup in lines:
@@ -220,19 +222,20 @@ class Summary:
 
     def _lines(self, *, is_quiet: bool) -> Iterator[tuple[str, dict[str, bool]]]:
         for name in self.incomplete:
-            lost = "it closed the guard's file descriptors"
-            yield f"{name}: {lost}: leaks of it may be missing here", {}
+            lost = "closed the guard's file descriptors"
+            yield f"{name} {lost}, so some of its leaks may be missing here", {}
         if not is_quiet:
             for leak in self.others:
                 yield f"{leak.owner}: {leak_text.line(leak)}", {}
             if self.leaks:
                 yield leak_text.total(self.leaks), {}
         if self.settings.writes_baseline and not self.write_error:
-            yield f"baseline written to {self.settings.baseline}", {}
+            known = leak_text.processes(sum(not leak.reason for leak in self.leaks))
+            yield f"baseline of {known} written to {self.settings.baseline}", {}
         stale = self.baseline.stale(self.leaks, self.checked) if self.baseline else {}
         for (owner, kind, name), count in sorted(stale.items()):
-            entry = f"{owner}: {count} x {name} ({kind})"
-            yield f"remove from {self.settings.baseline}: {entry}: no longer leaked", {}
+            gone = f"{owner} no longer leaks {count} x {name} ({kind})"
+            yield f"{gone}: remove the entry from {self.settings.baseline}", {}
 
 
 # the kind of result that each of these letters of -r shows in pytest's short summary

@@ -58,13 +58,15 @@ def account(leaks: Iterable[Leak]) -> str:
     return "\n\n".join(_account_of(owner, list(group)) for owner, group in groups)
 
 
+def processes(number: int) -> str:
+    return f"{number} process{'' if number == 1 else 'es'}"
+
+
 def total(leaks: Sequence[Leak]) -> str:
     """How many processes leaked, of how many owners."""
-    processes, owners = len(leaks), len({leak.owner for leak in leaks})
-    text = (
-        f"{processes} process{'' if processes == 1 else 'es'} leaked by "
-        f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}"
-    )
+    owners = len({leak.owner for leak in leaks})
+    by = f"{owners} {'test or fixture' if owners == 1 else 'tests or fixtures'}"
+    text = f"{processes(len(leaks))} leaked by {by}"
     for number, what in (
         (sum(leak.is_excused for leak in leaks), "allowed or in the baseline"),
         (sum(leak.killed for leak in leaks), "killed by the guard"),
@@ -75,8 +77,7 @@ def total(leaks: Sequence[Leak]) -> str:
 
 
 def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
-    number = f"{len(leaks)} process{'es' if len(leaks) > 1 else ''}"
-    lines = [f"{owner} leaked {number}:"]
+    lines = [f"{owner} leaked {processes(len(leaks))}:"]
     for leak in leaks:
         lines += ["", f"  {_headline(leak)}", f"      {_start(leak)}"]
         if leak.argv:
@@ -86,7 +87,7 @@ def _account_of(owner: str, leaks: Sequence[Leak]) -> str:
     if any(leak.killed for leak in leaks):
         lines += [
             "",
-            "  The guard has killed what was running; --proclife-guard-keep leaves it alone.",
+            "  The guard has killed what was running; --proclife-guard-keep would let it run.",
         ]
     return "\n".join(lines)
 

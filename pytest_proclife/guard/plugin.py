@@ -53,10 +53,11 @@ def _baseline(settings: Settings, path: Path, is_worker: bool) -> Baseline | Non
         if not is_worker:
             Baseline.try_writing(path)
     except (OSError, ValueError) as error:
-        verb, advice = "read", "; --proclife-guard-write-baseline writes it"
+        verb, advice = "read", "; --proclife-guard-write-baseline writes one"
         if settings.writes_baseline:
             verb, advice = "written", ""
-        raise pytest.UsageError(f"the baseline {path} cannot be {verb}: {error}{advice}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise pytest.UsageError(f"the baseline {path} cannot be {verb}: {reason}{advice}") from None
     return None
 
 
