@@ -382,8 +382,9 @@ def stack_words(stack: Stack) -> str:
     items = [_item_words(item) for item in stack.awaited[:_NAMED]]
     words += f" ({', '.join(item for item in items if item)})" if any(items) else ""
     if not stack.shown:
-        words += ", for what the kernel does not show"
-    if stack.missing is not None and stack.missing is not NoStackKind.NOT_PYTHON:
+        words += "; the kernel does not show what it waits for"
+    if stack.missing not in (None, NoStackKind.NOT_PYTHON, NoStackKind.NO_READER):
+        # NO_READER is the same for all of them: the last line says it
         words += f"; no lines of Python: {missing_words(stack)}"
     return words
 
@@ -421,7 +422,7 @@ def missing_words(stack: Stack) -> str:
 def _way_out(stack: Stack) -> str:
     match stack.missing:
         case NoStackKind.NO_READER:
-            return "for the lines of Python: pip install 'pytest-proclife[stacks]'"
+            return "no lines of Python, since py-spy is not installed: pip install py-spy"
         case NoStackKind.PTRACE_SCOPE:
             return (
                 "for the lines of Python: sysctl kernel.yama.ptrace_scope=0, or run as a user with"
