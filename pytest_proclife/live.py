@@ -122,7 +122,7 @@ class OutputWritten:
             re.compile(self.pattern)
         except re.error as error:
             wrong = f"pattern is not a regular expression: {error} in {self.pattern!r}"
-            raise ValueError(f"{wrong} (re.escape() is for a text as it is)") from None
+            raise ValueError(f"{wrong} (for a plain text pass re.escape(text))") from None
         if type(self.times) is not int or self.times < 1:
             raise ValueError(f"times must be a number, 1 or more, not {self.times!r}")
 
@@ -153,7 +153,7 @@ class OutputWritten:
         texts = [run.stdout or "", run.stderr or ""]
         found = [m for text in texts for m in self._found(text, ended=True)]
         times = "1 time" if len(found) == 1 else f"{len(found)} times"
-        words = f"it was there {times}" if found else "it never was"
+        words = f"it was there {times}" if found else "it was never there"
         if any(m.end() == len(m.string) for m in found) and len(found) >= self.times:
             words += " (at the very end of the output, where the line may still go on)"
         if run.output_truncated:
@@ -190,7 +190,7 @@ class PredicateHolds:
 class NothingLeft:
     """All processes of the run have ended."""
 
-    failure: str = "main did not end"
+    failure: str = "the run did not end"
 
     def check(self, session: Session, snapshot: Callable[[], Run]) -> Run | None:
         return snapshot() if session.over else None
@@ -198,8 +198,7 @@ class NothingLeft:
     def actual(self, run: Run) -> str:
         if run.main.ending is Ending.RUNNING:
             return hang.why(run)
-        end = f"it did at {seconds(run.main.ended_at or 0.0)}"
-        return f"{end}, but the run is not over; {_running(run)}"
+        return f"main ended at {seconds(run.main.ended_at or 0.0)}; {_running(run)}"
 
 
 def _running(run: Run) -> str:
@@ -207,7 +206,7 @@ def _running(run: Run) -> str:
     if not running:
         return "no process is running"
     more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
-    return f"running: {', '.join(running[:_NAMED])}{more}"
+    return f"still running: {', '.join(running[:_NAMED])}{more}"
 
 
 Timeout = float | EllipsisType | None

@@ -246,7 +246,7 @@ def test_a_signal_can_be_given_by_its_name() -> None:
 
 def test_the_default_timeout_of_the_waits_is_that_of_start() -> None:
     with pytest_proclife.start(blocking.block, timeout=0.05) as main:
-        with pytest.raises(RunTimeout, match=r"main did not end within 0\.05 s"):
+        with pytest.raises(RunTimeout, match=r"the run did not end within 0\.05 s"):
             main.wait()
         with pytest.raises(RunTimeout, match=r"within 0\.01 s"):
             main.wait_for_children(3, timeout=0.01)
@@ -313,7 +313,7 @@ def test_a_main_that_does_not_exit_says_whom_it_joined_where_and_since_when() ->
     with pytest_proclife.start(blocking.two_workers) as main:
         main.wait_for(lambda run: any("was waiting for" in str(e) for e in run.main.evidence))
         words = (
-            r"main did not end within 0\.0 s: main was in Process\.join at blocking\.py:\d+, "
+            r"the run did not end within 0\.0 s: main was in Process\.join at blocking\.py:\d+, "
             r"waiting for first \(pid \d+\) since \d+\.\d\d s; first was .*; "
             r"still running was second \(pid \d+\)"
         )

@@ -196,7 +196,7 @@ def test_leaving_the_context_ends_the_waits_of_other_threads() -> None:
         thread.start()
         main.wait_for_output("ready")
     thread.join()
-    assert "it never was" in str(failures[0])
+    assert "it was never there" in str(failures[0])
 
 
 # --- who must not get a signal
