@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.machinery import BuiltinImporter, ExtensionFileLoader, ModuleSpec, PathFinder
@@ -104,8 +105,15 @@ def resolve(program: Program) -> Launch:
     if callable(target):
         return _callable(target, args, kwargs)
     raise TargetError(
-        f"a target must be a callable, a path, a list of strings, Module or Code, not {target!r}"
+        "a target must be a callable, a path, a list of strings, Module or Code, not "
+        f"{target!r}{_target_hint(target)}"
     )
+
+
+def _target_hint(target: object) -> str:
+    if target is None:
+        return ": pass the function itself, not what a call of it returned"
+    return f": pass Module({target.__name__!r})" if isinstance(target, types.ModuleType) else ""
 
 
 def environment_of(program: Program) -> dict[bytes, bytes]:

@@ -506,6 +506,8 @@ class Greeter:
             {},
             "a target must be a callable, a path, a list of strings, Module or Code, not 5",
         ),
+        (None, (), {}, "not None: pass the function itself, not what a call of it returned"),
+        (os, (), {}, ": pass Module('os')"),
     ],
 )
 def test_a_target_that_cannot_be_run_says_why_and_what_to_do(
