@@ -269,7 +269,7 @@ def _callable(
         except Exception as error:  # a value's own `__reduce__` may raise anything
             raise TargetError(
                 f"the arguments of {module}.{name} cannot be pickled ({error}): "
-                "they cross to another process, so pass what it can build them from"
+                "they are sent to another process, so pass values that can be pickled"
             ) from error
         opened = OPEN_PAYLOAD % PAYLOAD
         code += f"import pickle; args, kwargs = pickle.load({opened}); "

@@ -102,11 +102,11 @@ SENTENCES = {
     "thread": (
         "main had finished its code at T s and was in its exit path, waiting for its thread "
         "'collector'; thread 'collector' of main was in Event.wait at HERE, waiting for another"
-        " thread, and no other one runs that could end that"
+        " thread, and no other thread is running that could end that wait"
     ),
     "pending_future": (
         "main was in Future.result at HERE, waiting for ForkProcess-1 (pid N); ForkProcess-1 "
-        "was at THERE, waiting for data or its end from main, which has the other end open"
+        "was at THERE, waiting for data from main, which has the other end open"
     ),
     "barrier": (
         "main was in Barrier.wait at HERE, waiting for a lock or semaphore that no other "
@@ -121,7 +121,7 @@ SENTENCES = {
     ),
     "exit_handler": (
         "main had finished its code at T s and was in its exit path, in Event.wait at HERE, "
-        "waiting for another thread, and no other one runs that could end that"
+        "waiting for another thread, and no other thread is running that could end that wait"
     ),
     "stopped_child": (
         "main was in Process.join at HERE, waiting for child (pid N) since T s; child was at "
@@ -133,8 +133,9 @@ SENTENCES = {
         " THERE, waiting for a signal"
     ),
     "manager": (
-        "main was in Event.wait at HERE, waiting for another thread, and no other one runs that"
-        " could end that: SyncManager-1 (pid N) ended at T s (killed by MainProcess (SIGKILL))"
+        "main was in Event.wait at HERE, waiting for another thread, and no other thread is "
+        "running that could end that wait: SyncManager-1 (pid N) ended at T s (killed by "
+        "MainProcess (SIGKILL))"
     ),
     "semaphore": (
         "main was at HERE, waiting for a lock or semaphore that no other process of the run can"
@@ -142,13 +143,13 @@ SENTENCES = {
         "(pid N) ended at T s (returned, exit code 0, joined)"
     ),
     "connection": (
-        "main was in Connection.recv at HERE, waiting for data or its end from server (pid N), "
+        "main was in Connection.recv at HERE, waiting for data from server (pid N), "
         "which has the other end open; server was in Connection.recv at THERE, waiting for data "
-        "or its end from main, which has the other end open"
+        "from main, which has the other end open"
     ),
     "brother": (
         "main was in Popen.wait at HERE, waiting for cat (pid N); cat was in the system call "
-        "read, waiting for data or its end from worker (pid N), which has the other end open; "
+        "read, waiting for data from worker (pid N), which has the other end open; "
         "worker was at STAYS, waiting for a signal"
     ),
     "event_loop": "main was in asyncio.run at HERE, waiting in its event loop",

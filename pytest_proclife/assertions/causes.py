@@ -93,7 +93,7 @@ def about_signal(process: ProcessRecord) -> str:
     sender = f"no process that reports sent it {process.signal}"
     if process.run.witness.missing:
         return f"{sender}: run.witness.missing says what could not be seen, and of which process"
-    return f"{sender}: its own code, the kernel or a process outside of the run may have"
+    return f"{sender}: its own code, the kernel or a process outside of the run may have sent it"
 
 
 def _of_the_kernel(process: ProcessRecord) -> str | None:
@@ -157,14 +157,14 @@ def _about_no_abandonment(process: ProcessRecord) -> str:
         return _about_request(process, Cause.ABANDONED)
     if process.orphaned and parent is not None and no_exit_path(parent):
         return (
-            f"its parent had no exit path, which terminates daemons: the code of {parent.name} did "
-            f"not finish ({describe(parent)})"
+            "only an exit path terminates daemons, and its parent had none: the code of "
+            f"{parent.name} did not finish ({describe(parent)})"
         )
     asked = _asked_by_exit_path(process)
     if asked is not None and parent is not None:
         met = _MET.get(asked.disposition, "but it did not end of that")
         name = shortened(parent.name)
-        return f"{name}'s exit path told it to end ({asked.signal}), {met}"
+        return f"{name}'s exit path asked it to end ({asked.signal}), {met}"
     if process.cause is Cause.SIGNALED:
         return about_signal(process)
     return "no exit path asked it to end: a daemon that has finished by then is not abandoned"

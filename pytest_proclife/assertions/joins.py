@@ -94,7 +94,8 @@ def _never_joined(process: ProcessRecord) -> Offence:
     elif process.orphaned:
         hint = f"its parent had ended before it: {parent.name} {describe(parent)}"
     elif no_exit_path(parent):
-        hint = f"{parent.name} had no exit path, which joins all children: {describe(parent)}"
+        why = f"{parent.name} had none: {describe(parent)}"
+        hint = f"only an exit path joins all children, and {why}"
     elif process.kind in MULTIPROCESSING_KINDS and not was_collected:
         hint = f"{parent.name} did not collect its status: call join()"
     elif process.kind in MULTIPROCESSING_KINDS:

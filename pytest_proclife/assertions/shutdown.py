@@ -169,4 +169,6 @@ def _too_late(process: ProcessRecord, first: SignalSent, within: float | None) -
     if within is None or took <= within:
         return None
     actual = f"it took {seconds(took)} from {first.signal} to its end ({describe(process)})"
-    return Offence(process, actual, "`within` counts from the first request that the claim allows")
+    return Offence(
+        process, actual, "`within` counts from the first request that the assertion is about"
+    )

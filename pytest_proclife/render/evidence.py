@@ -227,7 +227,7 @@ def unknown_words(reason: records.UnknownReason) -> str:
 
 
 _OWN = "some of its reports are missing: "
-_OTHERS = "reports of other processes are missing, which could be of "
+_OTHERS = "reports of other processes are missing, and one of them may have been about "
 
 _UNKNOWN = {
     UnknownKind.WAIT_STATUS: "its wait status could not be read",
@@ -240,11 +240,11 @@ _UNKNOWN = {
     UnknownKind.FINISHED_BEFORE_SIGNAL: _OWN + "its code may have finished before the signal",
     UnknownKind.FINISHED_BEFORE_EXIT_PATH: _OWN + "its target may have finished before",
     UnknownKind.REACTION: "what it did with {signal} could not be seen",
-    UnknownKind.REACTION_REPORT: _OWN + "one could say what it did with {signal}",
+    UnknownKind.REACTION_REPORT: _OWN + "one of them may have said what it did with {signal}",
     UnknownKind.CAUGHT: "whether it caught {signal} could not be seen",
     UnknownKind.LEFT_BY_HANDLER: "whether it left by its handler of {signal} could not be seen",
-    UnknownKind.DIED_OF_IGNORED: "it ignored {signal}, and yet it died of it",
-    UnknownKind.PARENT: "an exit path asked it to end, but it is not known whether its parent's",
+    UnknownKind.DIED_OF_IGNORED: "it ignored {signal}, but died of it all the same",
+    UnknownKind.PARENT: "an exit path asked it to end, but perhaps not that of its parent",
     UnknownKind.DAEMON_FLAG: (
         "its parent's exit path asked it to end, but its daemon flag is not known"
     ),

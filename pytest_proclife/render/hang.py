@@ -251,7 +251,10 @@ def _nobody(hang: Hang, others: list[ProcessRecord]) -> str:
         case AwaitedKind.SEMAPHORE:
             words = ", waiting for a lock or semaphore that no other process of the run can release"
         case AwaitedKind.LOCK:
-            words = ", waiting for another thread, and no other one runs that could end that"
+            words = (
+                ", waiting for another thread, and no other thread is running that could end that "
+                "wait"
+            )
         case _:
             words = ", waiting for data, and no other process of the run has the other end open"
     return f"{words}: {_ends(others)}" if others else words
@@ -303,7 +306,7 @@ _REASONS: dict[HangKind, str | Words] = {
     HangKind.WORKERS: lambda process, hang, others: f", waiting for {_names(others)}",
     HangKind.TASK_LOST: _task_lost,
     HangKind.DATA: lambda process, hang, others: (
-        f", waiting for data or its end from {_names(others)}, {_open_in(others)}"
+        f", waiting for data from {_names(others)}, {_open_in(others)}"
     ),
     HangKind.END_OF_FILE: _end_of_file,
     HangKind.ROOM: _room,

@@ -696,7 +696,8 @@ def test_a_hidden_request_of_somebody_elses_is_not_a_signal_from_nowhere() -> No
     assert run["child"].cause == "unknown"
     assert (
         str(run["child"].evidence[-1])
-        == "unknown: reports of other processes are missing, which could be of a signal to it"
+        == "unknown: reports of other processes are missing, and one of them may have been "
+        "about a signal to it"
     )
     assert tuple(map(str, run.witness.missing)) == ("reports of MainProcess (pid 100) are missing",)
 
