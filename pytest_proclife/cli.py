@@ -114,18 +114,18 @@ def _add_crash(verbs: argparse._SubParsersAction[_Parser]) -> None:
     option = crash.add_argument
     text = "signal to send; can be given several times (default: SIGINT, SIGTERM, SIGKILL)"
     option("--signal", action="append", metavar="NAME", help=text)
-    text = "who gets it: main, children, or the name of a process (default: main)"
+    text = "which process gets the signal: main, children, or the name of a process (default: main)"
     option("--of", default="main", metavar="WHO", help=text)
     text = "kind of point to try; can be given several times (default: all)"
     option("--at", action="append", choices=POINTS, help=text)
     text = "number of crashes to draw at random, if there are more"
     option("--limit", type=_jobs, metavar="N", help=text)
     option("--seed", type=int, default=0, metavar="N", help="seed of the random draw (default: 0)")
-    text = "number of parallel runs, for a program that has no port or file to itself (default: 1)"
+    text = "number of parallel runs, which must not disturb each other (default: 1)"
     option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
     option("--start-method", choices=START_METHODS, help="default start method of multiprocessing")
     option("--seccomp", action="store_true", help=_SECCOMP)
-    text = "seconds from the signal on after which main hangs (default: 10)"
+    text = "seconds from the signal to the end of main, before it counts as hung (default: 10)"
     option("--timeout", type=_seconds, default=10.0, metavar="S", help=text)
     text = "seconds to keep watching processes that outlive main, before killing them "
     text += f"(default: {LINGER:g})"

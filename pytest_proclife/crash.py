@@ -54,18 +54,18 @@ class Crash:
 
     | attribute | value |
     | --- | --- |
-    | `point` | where that was |
+    | `point` | the point at which it was sent |
     | `signal` | the name of the signal |
     | `process` | the name of the process that it was sent to: "main", or a child's |
-    | `run` | the account of this run |
-    | `outcome` | clean, left, hung or missed: the first that holds of the last three, else clean |
+    | `run` | the `Run` |
+    | `outcome` | the first of left, hung and missed that applies, else clean |
     | `left` | the processes, without main, that had to be ended after the linger or timeout |
     | `hung` | whether main did not end within the timeout after the signal |
     | `exitcode` | main's exit code; None if it hung |
     | `missed` | whether the point did not come again, so that no signal was sent |
 
-    As a context manager it is a subtest in a test of pytest 9. If what is below it raises nothing,
-    it raises LifecycleError for a crash that was missed or hung: neither proves anything.
+    As a context manager it is a subtest in a test of pytest 9. If the block raises nothing, and the
+    crash was missed or hung, it raises LifecycleError: such a crash proves nothing.
     """
 
     def __init__(
@@ -163,25 +163,28 @@ def crash_points(
 
     The program is first run without a signal, for its points: each start of a process, its target,
     each line of output, each wait and its end, the end of its code, its exit path and its exit,
-    each signal that it sends or handles. Of points that differ in numbers alone (of the same kind
-    and line, by processes of alike names) the first, the middle and the last are tried.
+    each signal that it sends or handles. If points differ only in numbers (they have
+    the same kind and line, and similar names of processes), the first, the middle and the last
+    are tried.
 
-    - `signals`: names or numbers. A point is tried with each.
-    - `of`: who is sent it: "main"; "children", for main's own: the one that reports the point, or
-      that the point is about, else the first of each sort (names that differ in numbers alone) that
-      runs then; or the name of a process, at each point at which it runs.
+    - `signals`: names or numbers. Each point is tried with each of them.
+    - `of`: the process that gets the signal. "main", or the name of a process, at each point at
+      which it is running. With "children" it is the child of main that reports the point or that
+      the point is about, else the first running child of each sort (names that differ only in
+      numbers are one sort).
     - `at`: the kinds of points, of `Point.kind`, that are tried; None: all.
-    - `limit`: how many crashes there may be; of more, so many are drawn at random, by `seed`.
-    - `jobs`: how many runs are made at a time. More than one is for a program that may run beside
-      itself, without a port or a file that it wants for itself.
+    - `limit`: the maximum number of crashes. If there are more, some are drawn at random, by
+      `seed`.
+    - `jobs`: the number of parallel runs. More than one is for a program whose runs do not disturb
+      each other, for example by using the same port or file.
     - `timeout`: seconds from the signal to main's end; main hangs if it takes longer. The first run
-      is ended after as many seconds, and the points up to then are tried.
-    - `linger`: seconds to keep watching processes that outlive main; what is left then was left.
-    - `seccomp`: the second witness, and as points the system calls by which processes signal and
-      wait, whatever language they are in.
+      is ended after this time too, and the points up to then are tried.
+    - `linger`: seconds to keep watching processes that outlive main, before they count as left.
+    - `seccomp`: use the second witness. The system calls by which processes of any language signal
+      and wait are points too.
 
-    The others are those of `run()`, and so is what it raises. ValueError for an argument that makes
-    no sense; SupervisorLost if runs have to be polled.
+    The other arguments are those of `run()`. Raises the errors of `run()`, ValueError for a wrong
+    argument, and SupervisorLost if runs have to be polled.
     """
     program = Program(target=target, args=args, kwargs=kwargs, cwd=cwd, env=env, input=input)
     options = Options(

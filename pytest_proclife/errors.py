@@ -14,22 +14,23 @@ class TargetError(ValueError):
 
 
 class SupervisorLost(RuntimeError):
-    """The process that watched a run is gone; what it watched has been ended.
+    """The process that watched a run has ended; every process of the run has been ended too.
 
-    Or no run can be watched here, and the message says why: without a /proc, say.
+    It is also raised if runs cannot be watched here at all, for example without a /proc. The
+    message says why.
     """
 
     __module__ = "pytest_proclife"
 
 
 class SeccompUnavailable(RuntimeError):
-    """The second witness (`seccomp=True`) cannot be had here; the message says why."""
+    """The second witness (`seccomp=True`) is not available here; the message says why."""
 
     __module__ = "pytest_proclife"
 
 
 class RunTimeout(TimeoutError):
-    """What was waited for did not come in time. `run` is the account.
+    """A wait took too long. `run` is the `Run`.
 
     If `run()` raises it, main did not end, and every process of the run was killed. If a
     RunningMain raises it, the run goes on, and `run` is a snapshot.
@@ -46,7 +47,7 @@ class RunTimeout(TimeoutError):
 
 
 class RunOver(RuntimeError):
-    """What was waited for can no longer come: nothing of the run is left. `run` is the account."""
+    """A wait cannot succeed any more, because the run is over. `run` is the `Run`."""
 
     __module__ = "pytest_proclife"
 
@@ -59,10 +60,10 @@ class RunOver(RuntimeError):
 
 
 class LifecycleError(AssertionError):
-    """Processes did not live as an assertion says.
+    """An assertion about processes failed.
 
     `offenders` are their records; there are none if the run itself lacks something. `run` is the
-    account, None if no process was given. `assertion` is the name of the assertion. `brief` names
+    `Run`, None if no process was given. `assertion` is the name of the assertion. `brief` names
     the process and the fact in a few words, for pytest's short summary.
     """
 

@@ -215,7 +215,7 @@ T = TypeVar("T")
 
 
 class RunningMain:
-    """A main that runs, made by `start()`. Leaving its context ends all processes of the run.
+    """A running main, as `start()` returns it. Leaving its context ends all processes of the run.
 
     Waits are by event. Several threads may wait at a time. `timeout` is in seconds, None for no
     timeout; its default is that of `start()`. A wait that fails raises RunTimeout, or RunOver as
@@ -276,7 +276,7 @@ class RunningMain:
     def wait_for_children(self, n: int, timeout: Timeout = ...) -> tuple[ProcessRecord, ...]:
         """Wait until main has started `n` children; returns all that it has started.
 
-        Helpers do not count, children that have ended do. Children of `multiprocessing` count
+        Helpers do not count. Children that have ended count. Children of `multiprocessing` count
         once they have reached their target; a child that was forked this very moment is not known
         as such yet. If that matters, wait for what it does.
         """
@@ -289,7 +289,7 @@ class RunningMain:
         """Wait until the output has `times` matches of a regular expression; returns the last.
 
         Both streams count, standard output first. A match at the very end of the output, with no
-        end of line behind it, counts if it is the pattern to the letter: any other may go on.
+        end of line behind it, counts only if it is literally the pattern: another one may go on.
         """
         __tracebackhide__ = True
         return self._wait(OutputWritten(pattern, times), timeout)
@@ -297,7 +297,7 @@ class RunningMain:
     def wait_for(self, predicate: Callable[[Run], object], timeout: Timeout = ...) -> Run:
         """Wait until `predicate` of a snapshot is true; returns the snapshot.
 
-        It is called at each event. What it raises goes on to the caller: a KeyError if
+        It is called at each event. Its exceptions are raised in the caller: a KeyError if
         `run["name"]` has not been started yet.
         """
         __tracebackhide__ = True

@@ -1016,8 +1016,8 @@ class Point:
     | `detail` | how, by kind: the call, the signal, the text of a line |
     | `about` | the name of the other process that it is about |
     | `where` | "file:line in function", "" if it was not seen |
-    | `nth`, `count` | which of so many that are the same otherwise, counted from 1 |
-    | `held` | whether who reports it is held until the signal has been sent |
+    | `nth`, `count` | its number among otherwise equal points, from 1 on; how many there are |
+    | `held` | whether the process that reports it is held until the signal has been sent |
     """
 
     kind: str

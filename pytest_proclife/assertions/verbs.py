@@ -141,8 +141,8 @@ def assert_shut_down(
     a handler of Python or asyncio took it, or a call such as `sigwait()`. It may not have died of
     a request that it did not catch, nor of a SIGKILL from elsewhere.
 
-    `within` is the most seconds from the first request to its end, `exitcode` the expected exit
-    code (-64 to 255; negative: it died of that signal, which its handler sent).
+    `within` is the maximum number of seconds from the first request to its end. `exitcode` is the
+    expected exit code (-64 to 255; negative: it died of that signal, which its handler sent).
     """
     __tracebackhide__ = True
     given = arguments.records(p)
@@ -164,8 +164,8 @@ def assert_orphaned(p: Processes) -> None:
 def assert_no_orphans(run: Run, within: float = 0.0) -> None:
     """No process outlived its parent, except those that ended by themselves `within` seconds.
 
-    With pidfds the kernel hands every orphan to proclife, so this also covers processes that
-    nothing else was seen of (`run.witness.complete` is false). A run that was polled can miss an
+    With pidfds the kernel hands every orphan to proclife, so this also covers processes of which
+    nothing else was seen (`run.witness.complete` is false). A run that was polled can miss an
     orphan: then this fails.
     """
     __tracebackhide__ = True

@@ -38,9 +38,9 @@ class Proclife:
     """Runs programs for one test, with the test's defaults, and ends them with the test.
 
     Those of the fixtures `proclife_module` and `proclife_session` are for a module or the session.
-    An argument that is left at `...` is the marker's, else that of the command line, else that
-    of the settings file, else as for `pytest_proclife.run`. `start_method` is the start method
-    of the test if it runs once for each of several, else None.
+    The default of an argument (`...`) is the value of the marker, else of the command line, else
+    of the settings file, else the default of `pytest_proclife.run`. `start_method` is the start
+    method of the test if it runs once for each of several, else None.
     """
 
     def __init__(
