@@ -95,6 +95,7 @@ def test_a_suite_that_leaks_starts_with_a_baseline_and_fails_for_new_leaks(
     known = two_leaks(None, None)
     written = guarded(suite, known, BASE, WRITE)
     assert written.ret == 0
+    written.stdout.fnmatch_lines(["baseline of 2 processes written to *base.json"])
     entries = json.loads(Path(suite.path, "base.json").read_text())["leaks"]
     assert entries == [
         {"owner": "test_suite.py::test_one", "kind": "subprocess", "name": "sleep", "count": 2}
