@@ -48,7 +48,7 @@ def test_what_decides_stands_in_the_first_lines(suite: pytest.Pytester) -> None:
     words = " ".join(line[1:].strip() for line in lines[first : first + 3])
     assert "but it returned, exit code 0" in words
     assert (
-        "MainProcess's exit path told it to end (SIGTERM), which it caught, and it ran on" in words
+        "MainProcess's exit path asked it to end (SIGTERM), which it caught, and it ran on" in words
     )
 
 
