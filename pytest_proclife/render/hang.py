@@ -334,7 +334,8 @@ _REASONS: dict[HangKind, str | Words] = {
 
 def block(run: Run, columns: int | None = None) -> str:
     """`stacks` as a part of a longer text: that of an exception, if no columns are given."""
-    text = stacks(run, columns or screen.plain_screen().columns)
+    # an exception of a wait has a larger margin, since it is raised below a `with`
+    text = stacks(run, columns or screen.plain_screen().columns - 4)
     at = max((stack.at for p in run.processes for stack in p.stacks), default=0.0)
     return f"\n\nwhere each process stood at {seconds(at)}:\n{text}" if text else ""
 

@@ -935,7 +935,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
     (
         "whose exit path it was",
         history(-TERM, daemon=True, parent=SIBLING, parent_certain=False, sent=(abandoning(),)),
-        "it is not known whether its parent's",
+        "perhaps not that of its parent",
     ),
     (
         "whether a request came before the one that is known",
@@ -945,12 +945,12 @@ UNKNOWN: list[tuple[str, History, str]] = [
     (
         "whether somebody asked for the signal that it died of",
         history(-TERM, lost_reports=SOMEBODY_ELSES),
-        "could be of a signal to it",
+        "may have been about a signal to it",
     ),
     (
         "whether somebody asked for the exception that a handler raised",
         history(5, finish=EXITED_IN_HANDLER, caught=((TERM, 55),), lost_reports=SOMEBODY_ELSES),
-        "could be of a signal to it",
+        "may have been about a signal to it",
     ),
     (
         "whether a program that does not report killed it",
@@ -1023,7 +1023,7 @@ UNKNOWN: list[tuple[str, History, str]] = [
     (
         "whether somebody asked main to exit, on 3.11",
         history(3, finish=finished("sys_exit"), sees_handlers=False, lost_reports=SOMEBODY_ELSES),
-        "could be of a signal to it",
+        "may have been about a signal to it",
     ),
     (
         "whether a fault came in a handler, on 3.11",
