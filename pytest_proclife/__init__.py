@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         LifecycleError,
         PollingWarning,
         ProcessLeakWarning,
+        ProcessNameError,
         RunOver,
         RunTimeout,
         SeccompUnavailable,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         UnknownKind,
         UnknownReason,
         Wait,
+        WaitedFor,
         Witness,
     )
     from pytest_proclife.runner import run, start
@@ -89,6 +91,7 @@ __all__ = [
     "Point",
     "PollingWarning",
     "ProcessLeakWarning",
+    "ProcessNameError",
     "ProcessRecord",
     "Proclife",
     "Request",
@@ -104,6 +107,7 @@ __all__ = [
     "UnknownKind",
     "UnknownReason",
     "Wait",
+    "WaitedFor",
     "Witness",
     "assert_abandoned",
     "assert_daemon",

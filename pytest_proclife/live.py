@@ -22,6 +22,7 @@ from pytest_proclife.records import (
     ProcessRecord,
     Role,
     Run,
+    WaitedFor,
     signal_number,
 )
 from pytest_proclife.render import hang
@@ -40,6 +41,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 class Condition(Protocol[T_co]):
     """Something to wait for."""
+
+    @property
+    def waited_for(self) -> WaitedFor:
+        """The same as values."""
 
     @property
     def failure(self) -> str:
@@ -77,6 +82,10 @@ class ChildrenStarted:
     def __post_init__(self) -> None:
         if type(self.count) is not int or self.count < 0:
             raise ValueError(f"n must be a number of children, 0 or more, not {self.count!r}")
+
+    @property
+    def waited_for(self) -> WaitedFor:
+        return WaitedFor(what="children", count=self.count)
 
     @property
     def failure(self) -> str:
@@ -131,6 +140,10 @@ class OutputWritten:
         return self.pattern.pattern if isinstance(self.pattern, re.Pattern) else self.pattern
 
     @property
+    def waited_for(self) -> WaitedFor:
+        return WaitedFor(what="output", pattern=self.text, count=self.times)
+
+    @property
     def failure(self) -> str:
         times = "" if self.times == 1 else f" {self.times} times"
         return f"{self.text!r} was not in the output{times}"
@@ -172,6 +185,10 @@ class PredicateHolds:
             raise TypeError(f"predicate must be a function of a snapshot, not {self.predicate!r}")
 
     @property
+    def waited_for(self) -> WaitedFor:
+        return WaitedFor(what="predicate")
+
+    @property
     def failure(self) -> str:
         code = getattr(self.predicate, "__code__", None)
         name = getattr(self.predicate, "__qualname__", None) or repr(self.predicate)
@@ -191,6 +208,10 @@ class NothingLeft:
     """All processes of the run have ended."""
 
     failure: str = "the run did not end"
+
+    @property
+    def waited_for(self) -> WaitedFor:
+        return WaitedFor(what="end")
 
     def check(self, session: Session, snapshot: Callable[[], Run]) -> Run | None:
         return snapshot() if session.over else None
@@ -416,6 +437,7 @@ class RunningMain:
         timeline = f"{_timeline(run)}{hang.block(run)}"
         details = f"{condition.actual(run)}\n\n{timeline}{_output(run)}"
         if not self._session.over:
-            raise RunTimeout(f"{condition.failure} within {limit} s: {details}", run)
+            text = f"{condition.failure} within {limit} s: {details}"
+            raise RunTimeout(text, run, condition.waited_for, limit)
         end = f"main ended at {seconds(run.main.ended_at or 0.0)} ({describe(run.main)})"
-        raise RunOver(f"{condition.failure}: {end}, {details}", run)
+        raise RunOver(f"{condition.failure}: {end}, {details}", run, condition.waited_for)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from pytest_proclife.errors import ProcessNameError
+
 
 class Cause(enum.StrEnum):
     """Why a process ended. Checked in this order; the first that holds is the cause."""
@@ -689,6 +691,20 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitedFor:
+    """What a wait of a RunningMain was for.
+
+    `what` is "end" (nothing of the run is left), "output" (`pattern`, a regular expression, is in
+    the output `count` times), "children" (main has started `count` of them) or "predicate" (a
+    function of a snapshot is true).
+    """
+
+    what: str
+    pattern: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExceptionInfo:
     """The exception that left a target, as text. `type` has its module if that is not builtins."""
 
@@ -894,7 +910,10 @@ class Run:
         return self.main.exitcode
 
     def __getitem__(self, name: str) -> ProcessRecord:
-        """The process with this name. KeyError if there is none, or more than one."""
+        """The process with this name.
+
+        ProcessNameError, which is a KeyError, if there is none, or more than one.
+        """
         found = [p for p in self.processes if p.name == name]
         if len(found) == 1:
             return found[0]
@@ -902,11 +921,13 @@ class Run:
             names = ", ".join(repr(p.name) for p in self.processes[:_LISTED])
             if len(self.processes) > _LISTED:
                 names += f", and {len(self.processes) - _LISTED} more"
-            raise KeyError(f"no process is named {name!r}; there are {names}")
+            text = f"no process is named {name!r}; there are {names}"
+            raise ProcessNameError(text, name, 0)
         pids = ", ".join(str(p.pid) for p in found[:_LISTED])
         if len(found) > _LISTED:
             pids += ", ..."
-        raise KeyError(f"{len(found)} processes are named {name!r} (pids {pids})")
+        text = f"{len(found)} processes are named {name!r} (pids {pids})"
+        raise ProcessNameError(text, name, len(found))
 
     def find(
         self,

@@ -90,8 +90,8 @@ HOSTILE: dict[str, tuple[str | None, str, str]] = {
     "loops": ("while True: pass", "graded", "your program had not ended after 3"),
     "prints": ("while True: print('x' * 1000)", "graded", "your program had not ended after 3"),
     "asks": ("input('name?')", "graded", "your program asks for input (line 1)"),
-    "killed": ("import os; os.kill(os.getpid(), 9)", "graded", "your program ended by a signal"),
-    "group": ("import os; os.killpg(0, 9)", "graded", "your program ended by a signal"),
+    "killed": ("import os; os.kill(os.getpid(), 9)", "graded", "your program was ended by SIGKILL"),
+    "group": ("import os; os.killpg(0, 9)", "graded", "your program was ended by SIGKILL"),
     "empty": ("", "ungradable", "'empty.py' is empty"),
     "watcher": (
         "import os, signal; os.kill(os.getppid(), 9); signal.pause()",
@@ -367,20 +367,130 @@ def test_the_exercise_of_the_documentation_grades_the_courses_exams(tmp_path: Pa
     page = (root / "docs/howto/course.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exercise = next(block for block in blocks if "(submission)" in block)
-    assert len([line for line in exercise.splitlines() if line]) <= 10
+    assert len([line for line in exercise.splitlines() if line]) <= 15
     answers = {
         name: (root / "examples" / f"exam_{name}.py").read_text()
         for name in ("daemon", "nondaemon")
     }
+    answers["nothing"] = 'print("hi")'
     found = graded(tmp_path, "-j", "2", exercise=exercise, **answers)
     assert (found["daemon"]["score"], found["daemon"]["max_score"]) == (3, 3)
+    assert found["nothing"]["score"] == 0
     assert found["nondaemon"]["score"] == 1  # its session ran, too
-    (text,) = {text for mark in found["nondaemon"]["marks"] for text in mark["sentences"]}
+    marks = found["nondaemon"]["marks"]
+    (_, flag), (_, text) = [
+        (mark["name"], *mark["sentences"]) for mark in marks if not mark["points"]
+    ]
+    assert flag.startswith("Your session is not a daemon. A Process is a daemon if it is made with")
     assert re.fullmatch(
         r"Your session was still running when main ended: it kept the program open "
         r"\d\.\d s longer. A daemon process would have been ended with it.",
         text,
     )
+
+
+# A bare assert for each thing that it can be about, and what the student reads of it.
+BARE = {
+    "'saved' in run.stdout": 'Your program did not print "saved". It printed: "hi"',
+    "'hi' not in run.stdout": 'Your program printed "hi", which should not be there.',
+    "run.stdout.strip() == 'all'": 'Your program should print "all". It printed: "hi"',
+    "run.stdout.count('hi') == 2": 'Your program printed "hi" once; it should be there 2 times.',
+    "run.exitcode == 5": "Your program ended with exit code 0; exit code 5 was expected.",
+    "run.duration > 60": " s; more than 60 s was expected.",
+    "len(run.children) == 3": "Your program started 1 worker; 3 were expected.",
+    "'counter' in [child.name for child in run.children]": (
+        "Your program has no process with the name counter. Its processes are job."
+    ),
+    "run['counter'].daemon": (
+        "Your program has no process with the name counter. Its processes are job."
+    ),
+    "run['job'].daemon": "Your worker is not a daemon. A Process is a daemon if it is made with",
+    "run['job'].cause == 'raised'": "It was expected to end with an exception.",
+    "run['job'].exitcode == 3": "Your worker ended with exit code 0; exit code 3 was expected.",
+    "all(p.daemon for p in run.children)": (
+        "Your program does not meet this condition: all(p.daemon for p in run.children)"
+    ),
+}
+
+
+@pytest.mark.slow
+def test_a_bare_assert_says_what_it_asked_for_and_nothing_else(tmp_path: Path) -> None:
+    tests = [f"def test_{number}(run): assert {condition}" for number, condition in enumerate(BARE)]
+    head = """
+import pytest
+@pytest.fixture
+def run(submission):
+    submission.children_are("worker")
+    return submission.run()
+def test_unpacked(run): first, second = run.children
+"""
+    answer = """
+import multiprocessing
+def work(): pass
+if __name__ == "__main__":
+    multiprocessing.Process(target=work, name="job").start()
+    print("hi")
+"""
+    found = graded(tmp_path, exercise=head + "\n".join(tests), ada=answer)["ada"]
+    assert found["status"] == "graded", found["reason"]
+    unpacked, *marks = found["marks"]
+    assert unpacked["sentences"] == [
+        "2 processes were expected, and your program started 1 process."
+    ]
+    for mark, sentence in zip(marks, BARE.values(), strict=True):
+        (text,) = mark["sentences"]
+        assert sentence in text
+
+
+@pytest.mark.slow
+def test_the_messages_of_authors_are_shown_as_they_are(tmp_path: Path) -> None:
+    text = """
+import pytest
+def test_assert(submission): assert submission.run().stdout == "x", f"own {1 + 1}\\nassert this"
+def test_fail(): pytest.fail("failed on purpose")
+def test_raise(): raise AssertionError("assert me")
+"""
+    marks = graded(tmp_path, exercise=text, ada="print('hi')")["ada"]["marks"]
+    assert [mark["sentences"] for mark in marks] == [
+        ["own 2\nassert this"],
+        ["failed on purpose"],
+        ["assert me"],
+    ]
+
+
+@pytest.mark.slow
+def test_what_an_answer_does_to_a_running_main_fails_the_test_and_not_the_exercise(
+    tmp_path: Path,
+) -> None:
+    text = """
+from pytest_proclife import assert_shut_down, start
+def test_output(submission):
+    with start(submission) as main: main.wait_for_output("ready")
+def test_signal(submission, proclife):
+    main = proclife.start(submission)
+    main.wait_for(lambda run: run.main.ended_at)
+    main.terminate()
+def test_timeout(submission):
+    with start(submission) as main: main.wait_for_children(2, timeout=0.1)
+"""
+    answer = "import subprocess, os; subprocess.Popen(['sleep', '60']); os._exit(3)"
+    found = graded(tmp_path, exercise=text, ada=answer)["ada"]
+    assert (found["status"], found["score"]) == ("graded", 0)
+    output, signal, timeout = (mark["sentences"][0] for mark in found["marks"])
+    assert output.startswith('Your program did not print "ready" ')
+    assert signal.startswith("The test was about to send a signal, and the process")
+    assert timeout.startswith("Your program did not start 2 processes ")
+
+
+@pytest.mark.slow
+def test_grading_warns_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    (tmp_path / "ada.py").write_text(DAEMON)
+    command = [sys.executable, "-W", "error", "-m", "pytest_proclife"]
+    command += ["grade", "exercise.py", "ada.py", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path)["ada"]["score"] == 3
 
 
 def test_a_pipe_is_ungradable(tmp_path: Path) -> None:

@@ -21,13 +21,18 @@ _HINTS = 3
 _NARROW = 24  # columns of words at least
 
 
-def hold(assertion: str, violation: Violation | None) -> None:
-    """Raise LifecycleError if the check of an assertion found a violation."""
+def hold(assertion: str, violation: Violation | None, **asked: object) -> None:
+    """Raise LifecycleError if the check of an assertion found a violation.
+
+    `asked` are the arguments of the assertion, None for those that were not given.
+    """
     __tracebackhide__ = True
     if violation is not None:
         offenders = tuple(offence.process for offence in violation.offences)
         brief = _brief(violation)
-        raise LifecycleError(explain(violation), offenders, violation.run, assertion, brief)
+        given = {name: value for name, value in asked.items() if value is not None}
+        text = explain(violation)
+        raise LifecycleError(text, offenders, violation.run, assertion, brief, given)
 
 
 def _brief(violation: Violation) -> str:

@@ -56,7 +56,8 @@ def assert_joined(p: Processes, how: How | None = None) -> None:
     joined although its target never ran.
     """
     __tracebackhide__ = True
-    hold("assert_joined", joins.joined(arguments.records(p), arguments.how_joined(how)))
+    way = arguments.how_joined(how)
+    hold("assert_joined", joins.joined(arguments.records(p), way), how=way)
 
 
 # --- why it ended
@@ -87,35 +88,38 @@ def assert_raised(
     """
     __tracebackhide__ = True
     kind, pattern = arguments.exception_type(type), arguments.pattern(match)
-    hold("assert_raised", causes.raised(arguments.records(p), kind, pattern))
+    name = kind if kind is None or isinstance(kind, str) else kind.__name__
+    hold("assert_raised", causes.raised(arguments.records(p), kind, pattern), type=name)
 
 
 def assert_sys_exit(p: Processes, code: int | None = None) -> None:
     """`SystemExit` left its target. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
-    given = arguments.records(p)
-    hold("assert_sys_exit", causes.exited(given, Cause.SYS_EXIT, arguments.exit_code(code)))
+    given, code = arguments.records(p), arguments.exit_code(code)
+    hold("assert_sys_exit", causes.exited(given, Cause.SYS_EXIT, code), code=code)
 
 
 def assert_os_exit(p: Processes, code: int | None = None) -> None:
     """It called `os._exit()`. `code` is the expected exit code (0 to 255), if given."""
     __tracebackhide__ = True
-    given = arguments.records(p)
-    hold("assert_os_exit", causes.exited(given, Cause.OS_EXIT, arguments.exit_code(code)))
+    given, code = arguments.records(p), arguments.exit_code(code)
+    hold("assert_os_exit", causes.exited(given, Cause.OS_EXIT, code), code=code)
 
 
 def assert_terminated(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It ended of a signal that asked it to end. `by` is the sender: a process or "test"."""
     __tracebackhide__ = True
     given = arguments.records(p)
-    hold("assert_terminated", causes.ended_by(given, Cause.TERMINATED, arguments.sender(by, given)))
+    sender = arguments.sender(by, given)
+    hold("assert_terminated", causes.ended_by(given, Cause.TERMINATED, sender), by=sender)
 
 
 def assert_killed(p: Processes, by: ProcessRecord | Literal["test"] | None = None) -> None:
     """It died of SIGKILL. `by` is the sender: another process of the run, or "test"."""
     __tracebackhide__ = True
     given = arguments.records(p)
-    hold("assert_killed", causes.ended_by(given, Cause.KILLED, arguments.sender(by, given)))
+    sender = arguments.sender(by, given)
+    hold("assert_killed", causes.ended_by(given, Cause.KILLED, sender), by=sender)
 
 
 def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> None:
@@ -124,7 +128,8 @@ def assert_signaled(p: Processes, signal: Signals | int | str | None = None) -> 
     `signal` is a name ("SIGSEGV") or a number.
     """
     __tracebackhide__ = True
-    hold("assert_signaled", causes.signaled(arguments.records(p), arguments.signal_named(signal)))
+    name = arguments.signal_named(signal)
+    hold("assert_signaled", causes.signaled(arguments.records(p), name), signal=name)
 
 
 def assert_shut_down(
@@ -149,7 +154,9 @@ def assert_shut_down(
     sender, name = arguments.sender(by, given), arguments.signal_named(signal)
     seconds = None if within is None else check_seconds("within", within)
     code = arguments.exit_code(exitcode, "exitcode", -64)
-    hold("assert_shut_down", shutdown.shut_down(given, sender, name, seconds, code))
+    violation = shutdown.shut_down(given, sender, name, seconds, code)
+    asked = {"by": sender, "signal": name, "within": seconds, "exitcode": code}
+    hold("assert_shut_down", violation, **asked)
 
 
 # --- what was left
@@ -170,7 +177,8 @@ def assert_no_orphans(run: Run, within: float = 0.0) -> None:
     """
     __tracebackhide__ = True
     run = arguments.a_run(run)
-    hold("assert_no_orphans", orphans.no_orphans(run, check_seconds("within", within)))
+    seconds = check_seconds("within", within)
+    hold("assert_no_orphans", orphans.no_orphans(run, seconds), within=seconds)
 
 
 def assert_nothing_left(run: Run) -> None:
@@ -193,14 +201,14 @@ def assert_outlived(p: Processes, q: Processes) -> None:
     """
     __tracebackhide__ = True
     these, those = arguments.sides(p, q, apart=True)
-    hold("assert_outlived", order.outlived(these, those))
+    hold("assert_outlived", order.outlived(these, those), others=those)
 
 
 def assert_ended_before(p: Processes, q: Processes) -> None:
     """Each of `p` ended before each of `q`. The order is proven as for `assert_outlived`."""
     __tracebackhide__ = True
     these, those = arguments.sides(p, q, apart=True)
-    hold("assert_ended_before", order.ended_before(these, those))
+    hold("assert_ended_before", order.ended_before(these, those), others=those)
 
 
 def assert_overlapped(p: Processes, q: Processes) -> None:
@@ -210,7 +218,7 @@ def assert_overlapped(p: Processes, q: Processes) -> None:
     """
     __tracebackhide__ = True
     these, those = arguments.sides(p, q, apart=False)
-    hold("assert_overlapped", order.overlapped(these, those))
+    hold("assert_overlapped", order.overlapped(these, those), others=those)
 
 
 def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
@@ -223,7 +231,7 @@ def assert_held_up_by(p: ProcessRecord, children: Processes) -> None:
     __tracebackhide__ = True
     process = arguments.record(p)
     _, given = arguments.sides(process, children, apart=True)
-    hold("assert_held_up_by", joins.held_up_by(process, given))
+    hold("assert_held_up_by", joins.held_up_by(process, given), others=given)
 
 
 def assert_not_held_up(p: Processes) -> None:

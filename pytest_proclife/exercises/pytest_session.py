@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import traceback
+import types
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,15 @@ from typing import Any
 import pytest
 
 from pytest_proclife.backend import choose_backend
-from pytest_proclife.errors import LifecycleError, RunTimeout, SupervisorLost, TargetError
-from pytest_proclife.exercises import feedback, submission
+from pytest_proclife.errors import (
+    LifecycleError,
+    ProcessNameError,
+    RunOver,
+    RunTimeout,
+    SupervisorLost,
+    TargetError,
+)
+from pytest_proclife.exercises import feedback, statement, submission
 from pytest_proclife.exercises.integrity import PrivateCopy
 from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Status
 from pytest_proclife.exercises.verdict import Reporter
@@ -33,7 +41,10 @@ _KEYWORDS: dict[str, Any] = {"name": "", "visibility": "visible", "tags": ()}  #
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 # Exceptions that an answer can cause in a test; any other is the exercise's own failure. A
 # LookupError is run["a name"], a ValueError `(child,) = run.children`.
-_ANSWERS = (AssertionError, RunTimeout, LookupError, ValueError, pytest.fail.Exception)
+_ANSWERS = (
+    *(AssertionError, RunTimeout, RunOver, LookupError, ValueError, pytest.fail.Exception),
+    ProcessLookupError,  # a signal to a process that has ended
+)
 # Plugins that an exercise does not need; the last two collect garbage at the end.
 _UNUSED = (
     *("cacheprovider", "doctest", "faulthandler", "junitxml", "pastebin", "stepwise"),
@@ -101,7 +112,25 @@ def _run_pytest(exercise: PrivateCopy, plugin: _Plugin, *options: str) -> int:
     arguments = [*_OPTIONS, f"--rootdir={root}", f"--confcutdir={root}", *options]
     if "conftest.py" not in exercise.original.files:
         arguments.append("--noconftest")  # one that is there was put there by an answer
-    return int(pytest.main([*arguments, str(exercise.path)], plugins=[plugin]))
+    plugins = [plugin, _fixtures_of(plugin)]
+    return int(pytest.main([*arguments, str(exercise.path)], plugins=plugins))
+
+
+def _fixtures_of(plugin: _Plugin) -> types.ModuleType:
+    """A plugin with the fixture `submission`.
+
+    It is a module: from 9.2 on pytest warns of a fixture of session scope that is a method.
+    """
+
+    @pytest.fixture(scope="session")
+    def submission() -> Iterator[object]:
+        """The student's program: a target for proclife.run and start, its source, its functions."""
+        yield plugin.answer
+        plugin.answer.close()
+
+    module = types.ModuleType("pytest_proclife_submission")
+    vars(module)["submission"] = submission
+    return module
 
 
 class _Plugin:
@@ -112,12 +141,6 @@ class _Plugin:
     def __init__(self, root: Path, reporter: Reporter) -> None:
         self.root = root
         self.reporter = reporter
-
-    @pytest.fixture(scope="session", name="submission")
-    def submitted(self) -> Iterator[submission.Submission]:
-        """The student's program: a target for proclife.run and start, its source, its functions."""
-        yield self.answer
-        self.answer.close()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
@@ -167,6 +190,7 @@ class _GradingPlugin(_Plugin):
     ) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
+        self._compared: statement.Compared | None = None  # in the last assert that was false
         self.answer = submission.Submission(file, source, self._runs, seccomp)
         self._wait = wait
 
@@ -181,6 +205,10 @@ class _GradingPlugin(_Plugin):
     def pytest_proclife_run_finished(self, run: Run) -> None:
         self._runs.append(run)
 
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+        """pytest calls this with the values of a comparison that was false."""
+        self._compared = statement.Compared(left=left, operator=op, right=right)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -192,6 +220,7 @@ class _GradingPlugin(_Plugin):
                 self._failed_itself(item, error)
             self._check_reports()
             self._runs.clear()
+            self._compared = None
         elif report.when == "call" or not report.passed:
             self._mark(item, error, report)
         return report
@@ -222,18 +251,12 @@ class _GradingPlugin(_Plugin):
             self._failed_itself(item, error)
 
     def _failed(self, mark: Mark, error: BaseException, report: pytest.TestReport) -> Mark:
-        run = getattr(error, "run", None) or (self._runs[-1] if self._runs else None)
-        own = _authors_message(error)
-        sentences = [own] if own else []
-        if isinstance(run, Run):
-            sentences += feedback.sentences(
-                run,
-                error.offenders if isinstance(error, LifecycleError) else (),
-                noun=self.answer.noun,
-                file=os.fspath(self.answer),
-                join_wanted=isinstance(error, LifecycleError)
-                and error.assertion == "assert_joined",
-            )
+        found = statement.read(error, str(self.root), self._compared)
+        run = getattr(error, "run", None) or getattr(found, "run", None)
+        failure = _failure_of(error, run or (self._runs[-1] if self._runs else None), found)
+        own = _authors_message(error, found)
+        words = feedback.sentences(failure, noun=self.answer.noun, file=os.fspath(self.answer))
+        sentences = [own, *words] if own else words
         message = (str(error).splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
             message = f"{type(error).__name__}: {message}"
@@ -327,16 +350,36 @@ def _similar(name: str, right: str) -> str:
     return f": did you mean {right!r}?" if difflib.get_close_matches(name, [right]) else ""
 
 
-def _authors_message(error: BaseException) -> str:
-    """The message of an assert of the exercise, or of pytest.fail().
-
-    pytest appends its own explanation to the message of an assert.
-    """
-    authors = isinstance(error, AssertionError | pytest.fail.Exception)
-    if not authors or isinstance(error, LifecycleError):
+def _authors_message(error: BaseException, found: statement.Statement | None) -> str:
+    """The message of an assert of the exercise, of pytest.fail(), or of an AssertionError."""
+    if isinstance(error, LifecycleError):
         return ""
-    message = str(error).partition("\nassert ")[0]
-    return "" if message.startswith("assert ") else message.strip()
+    if isinstance(error, pytest.fail.Exception):
+        return str(error.msg)
+    if not isinstance(error, AssertionError):
+        return ""
+    if found is not None and found.text:  # an assert statement, with or without a message
+        return found.message.strip()
+    return str(error).strip()
+
+
+def _failure_of(
+    error: BaseException, run: Run | None, found: statement.Statement | None
+) -> feedback.Failure:
+    failure = feedback.Failure(run=run, statement=found)
+    if isinstance(error, LifecycleError):
+        assertion = error.assertion or ("" if found is None else found.called)
+        offenders, asked = error.offenders, error.asked
+        return replace(failure, offenders=offenders, assertion=assertion, asked=asked)
+    if isinstance(error, RunOver):
+        return replace(failure, waited_for=error.waited_for)
+    if isinstance(error, RunTimeout):
+        return replace(failure, waited_for=error.waited_for, limit=error.limit)
+    if isinstance(error, ProcessNameError):
+        return replace(failure, name=error.name, count=error.count)
+    if isinstance(error, ProcessLookupError):
+        return replace(failure, too_late=True)
+    return failure
 
 
 def _described(error: BaseException | None) -> str:

@@ -113,8 +113,9 @@ def judgement(run: Run) -> Iterator[object]:
         yield [(fact.kind, fact.source, fact.about) for fact in p.evidence]
         for name, check in ASSERTIONS.items():
             yield name, p.id, offenders(check, p)
-        for joins in (True, False):
-            yield len(feedback.sentences(run, (p,), join_wanted=joins))
+        for assertion in ("assert_joined", "assert_returned", "assert_shut_down"):
+            failure = feedback.Failure(run=run, offenders=(p,), assertion=assertion)
+            yield len(feedback.sentences(failure))
     yield offenders(pp.assert_no_orphans, run), offenders(pp.assert_nothing_left, run)
 
 

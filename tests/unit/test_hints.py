@@ -130,7 +130,8 @@ def test_who_kept_main_was_asked_to_end_or_was_not(
 ) -> None:
     run = slow_child(via, daemon=daemon, asked=asked)
     assert words in hint(lambda: assert_not_held_up(run.main))
-    sentences = " ".join(feedback.sentences(run, (run.main,)))
+    failure = feedback.Failure(run=run, offenders=(run.main,), assertion="assert_not_held_up")
+    sentences = " ".join(feedback.sentences(failure))
     assert ("took its time" in sentences) is asked
     assert ("A daemon process would" in sentences) is not asked
 

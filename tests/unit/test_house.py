@@ -40,7 +40,7 @@ ORDER = (
     "guard.plugin",
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin.archive", "plugin"),
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
-    *("exercises.verdict", "exercises.feedback", "exercises.formats"),
+    *("exercises.verdict", "exercises.statement", "exercises.feedback", "exercises.formats"),
     *("exercises.pytest_session", "exercises.grade"),
     *("terminal", "crash_command", "cli", "__main__"),
 )
