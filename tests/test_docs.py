@@ -110,9 +110,9 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
             *tests,
             cwd=tmp_path,
         )
-    if "exercise.py" in names:
-        told = python("-m", "pytest_proclife", "check", "exercise.py", "answer.py", cwd=tmp_path)
-        assert "3/3" in told or "3 of 3" in told, told
+    for name in (name for name in names if name.endswith("exercise.py")):
+        answer = name.replace("exercise.py", "answer.py")
+        python("-m", "pytest_proclife", "check", name, answer, cwd=tmp_path)  # 0: all points
     for block in blocks:
         if block.language == "python" and not block.name:
             if not block.is_run:

@@ -304,6 +304,53 @@ def test_more(submission): submission.partial({points}, "x")
 
 
 @pytest.mark.slow
+def test_what_was_earned_stays_if_the_test_fails_later(tmp_path: Path) -> None:
+    text = """
+import pytest
+@pytest.mark.proclife_points(3)
+def test_steps(submission):
+    submission.earn(1, "It is there.")
+    submission.earn({more}, "It does something.")
+    submission.run(timeout=0.5)
+@pytest.mark.proclife_points(2)
+def test_other(submission): submission.run(timeout=0.5)
+"""
+    answer = "import signal; signal.pause()"
+    first, second = graded(tmp_path, exercise=text.format(more=0.5), ada=answer)["ada"]["marks"]
+    assert (first["points"], first["outcome"]) == (1.5, "partial")
+    assert first["sentences"][:2] == [
+        "1 of 3 points: It is there.",
+        "0.5 of 3 points: It does something.",
+    ]
+    assert first["sentences"][2].startswith("Your program had not ended after ")
+    assert (second["points"], second["outcome"]) == (0, "failed")
+    marks = graded(tmp_path, exercise=text.format(more=0.5), ada="pass")["ada"]["marks"]
+    assert [(mark["points"], mark["sentences"]) for mark in marks] == [(3, []), (2, [])]
+    found = graded(tmp_path, exercise=text.format(more=5), ada=answer)["ada"]
+    assert found["status"] == "error"
+
+
+@pytest.mark.slow
+def test_points_that_were_earned_before_the_deadline_stay(tmp_path: Path) -> None:
+    text = """
+import pytest
+@pytest.mark.proclife_points(2)
+def test_first(): pass
+@pytest.mark.proclife_points(1)
+def test_second(submission): submission.run(timeout=None)
+@pytest.mark.proclife_points(1)
+def test_third(): pass
+"""
+    answers = {"ada": "import signal; signal.pause()"}
+    found = graded(tmp_path, "--deadline", "2", exercise=text, **answers)["ada"]
+    assert (found["status"], found["score"], found["max_score"]) == ("graded", 2, 4)
+    assert found["reason"] == "grading was not done after 2 s, and was ended"
+    late = "grading was ended after 2 s, before this test was done"
+    assert [mark["message"] for mark in found["marks"]] == ["", late, late]
+    assert [mark["outcome"] for mark in found["marks"]] == ["passed", "not_run", "not_run"]
+
+
+@pytest.mark.slow
 def test_functions_are_available_by_name_and_run_in_a_main_of_their_own(tmp_path: Path) -> None:
     text = (TARGETS / "exercises" / "functions.py").read_text()
     program = "def square(n):\n    return n * n\ndef show(n, x): print(square(n), x)\n1 / 0\n"

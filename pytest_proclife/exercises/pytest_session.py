@@ -31,7 +31,7 @@ from pytest_proclife.errors import (
 )
 from pytest_proclife.exercises import feedback, statement, submission
 from pytest_proclife.exercises.integrity import PrivateCopy
-from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Status
+from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Status, number
 from pytest_proclife.exercises.verdict import Reporter
 from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
@@ -221,6 +221,7 @@ class _GradingPlugin(_Plugin):
             self._check_reports()
             self._runs.clear()
             self._compared = None
+            self.answer.earned.clear()
         elif report.when == "call" or not report.passed:
             self._mark(item, error, report)
         return report
@@ -260,13 +261,25 @@ class _GradingPlugin(_Plugin):
         message = (str(error).splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
             message = f"{type(error).__name__}: {message}"
+        mark = self._with_earned(mark)
         return replace(
             mark,
-            outcome=Outcome.FAILED,
-            sentences=tuple(dict.fromkeys(sentences)),
+            sentences=tuple(dict.fromkeys([*mark.sentences, *sentences])),
             message=message,
             detail=report.longreprtext[-_LONGEST:],
         )
+
+    def _with_earned(self, mark: Mark) -> Mark:
+        """The mark of a test that failed, with the points that it had given before."""
+        earned = self.answer.earned
+        points = math.fsum(some for some, _ in earned)
+        if points > mark.max_points:
+            self.unusable(f"{mark.test} gives {points} of {mark.max_points} points")
+        texts = [
+            f"{number(some)} of {number(mark.max_points)} points: {text}" for some, text in earned
+        ]
+        outcome = Outcome.PARTIAL if points else Outcome.FAILED
+        return replace(mark, points=points, outcome=outcome, sentences=tuple(texts))
 
     def _failed_itself(self, item: pytest.Item, error: BaseException | None) -> None:
         self.unusable(f"the exercise itself failed in {item.nodeid}: {_described(error)}")

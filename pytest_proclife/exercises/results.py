@@ -69,7 +69,7 @@ class Result:
     status: Status
     marks: tuple[Mark, ...]
     seconds: float
-    reason: str = ""  # of any status but `graded`
+    reason: str = ""  # of any status but `graded`; of that one at the deadline
     key: str = ""  # what was graded and with what: a result with the same key is still valid
 
     @property

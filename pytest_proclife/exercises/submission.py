@@ -195,6 +195,7 @@ class Submission(os.PathLike[str]):
         self._seccomp = seccomp  # the default for its runs
         self._known: dict[tuple[tuple[str, str], ...], Run | RunTimeout] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.earned: list[tuple[float, str]] = []  # by the current test
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -265,6 +266,15 @@ class Submission(os.PathLike[str]):
         if not 0 <= points < math.inf:
             raise ExerciseError(f"points are a number, 0 or more, not {points!r}")
         raise PartialCredit(points, reason)
+
+    def earn(self, points: float, reason: str) -> None:
+        """Keep some of the test's points, even if it fails or times out later.
+
+        The student reads the reason then. A test that passes gives all of its points.
+        """
+        if not 0 <= points < math.inf:
+            raise ExerciseError(f"points are a number, 0 or more, not {points!r}")
+        self.earned.append((points, reason))
 
     def close(self) -> None:
         if self._scratch is not None:

@@ -91,9 +91,12 @@ def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark]) -> 
     messages = read(finished.messages, token)
     given = {mark.test: mark for mark in messages.marks}
     marks = tuple(given.get(mark.test, mark) for mark in plan)
+    if finished.timed_out:
+        late = f"grading was ended after {finished.seconds:.0f} s, before this test was done"
+        marks = tuple(m if m.test in given else replace(m, message=late) for m in marks)
     seconds = round(finished.seconds, 3)  # as it is read back from its document
     status, reason = _status(finished, messages)
-    result = Result(submission=name, status=status, marks=marks, seconds=seconds)
+    result = Result(submission=name, status=status, marks=marks, seconds=seconds, reason=reason)
     return result if status is Status.GRADED else without_points(result, status, reason)
 
 
@@ -112,7 +115,9 @@ def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
         text = "what grades or watches the answer was stopped (SIGSTOP) while it ran, "
         return Status.TAMPERED, text + "and not by proclife"
     if finished.timed_out:
-        return Status.ERROR, f"grading was not done after {finished.seconds:.0f} s, and was ended"
+        reason = f"grading was not done after {finished.seconds:.0f} s, and was ended"
+        # without any mark nothing shows that the exercise itself works
+        return (Status.GRADED if messages.marks else Status.ERROR), reason
     if -finished.exitcode in _KILLS:
         name = signal.Signals(-finished.exitcode).name
         text = f"the process that graded it was killed ({name}) while the answer ran, "

@@ -67,7 +67,6 @@ def test_a_test_that_was_not_run_has_its_place_and_no_points() -> None:
         ((Status.UNGRADABLE, "it is empty"), {}, Status.UNGRADABLE, "it is empty"),
         ((Status.TAMPERED, "reports"), {}, Status.TAMPERED, "reports"),
         ((Status.ERROR, "NameError"), {"exitcode": 70}, Status.ERROR, "NameError"),
-        (None, {"exitcode": -9, "timed_out": True}, Status.ERROR, "not done after 1 s, and was"),
         (None, {"exitcode": -9}, Status.TAMPERED, "was killed (SIGKILL) while the answer ran"),
         (None, {"exitcode": -11}, Status.ERROR, "the grader ended with signal 11"),
         (None, {"exitcode": 70, "output": "a\nlast\n\n"}, Status.ERROR, "it was done: last"),
@@ -85,6 +84,18 @@ def test_any_other_status_has_its_reason_and_no_points(
     assert reason in result.reason
     assert result.score == 0.0
     assert all(mark.points == 0.0 for mark in result.marks)
+
+
+def test_at_the_deadline_what_was_earned_stays() -> None:
+    late: dict[str, Any] = {"exitcode": -9, "timed_out": True}
+    result = verdict_of(lambda r: r.mark(FULL), **late)
+    reason = "grading was not done after 1 s, and was ended"
+    assert (result.status, result.score, result.reason) == (Status.GRADED, 2.0, reason)
+    assert [mark.outcome for mark in result.marks] == [Outcome.PASSED, Outcome.NOT_RUN]
+    assert result.marks[1].message == "grading was ended after 1 s, before this test was done"
+    # nothing shows that the exercise works
+    result = verdict_of(**late)
+    assert (result.status, result.score, result.reason) == (Status.ERROR, 0.0, reason)
 
 
 def test_tampering_outweighs_other_problems() -> None:
