@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         Witness,
     )
     from pytest_proclife.runner import run, start
-    from pytest_proclife.target import Code, Module
+    from pytest_proclife.target import Code, Module, Notebook
 
 __all__ = [
     "Cause",
@@ -88,6 +88,7 @@ __all__ = [
     "Missing",
     "MissingKind",
     "Module",
+    "Notebook",
     "Point",
     "PollingWarning",
     "ProcessLeakWarning",
@@ -140,8 +141,10 @@ _MODULES = {  # of the names that `records` does not have
     "Crash": "crash",
     "LifecycleError": "errors",
     "Module": "target",
+    "Notebook": "target",
     "PollingWarning": "errors",
     "ProcessLeakWarning": "errors",
+    "ProcessNameError": "errors",
     "Proclife": "plugin.fixture",
     "RunOver": "errors",
     "RunTimeout": "errors",

@@ -16,7 +16,7 @@ from pytest_proclife.errors import SeccompUnavailable, SupervisorLost, TargetErr
 from pytest_proclife.options import Options
 from pytest_proclife.records import POINTS, START_METHODS, LeftOut, Run
 from pytest_proclife.render import hang, screen, timeline
-from pytest_proclife.target import Module, Program, Target
+from pytest_proclife.target import Module, Notebook, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 # as in `exercises.formats`, which `proclife run` does not import; a test compares them
@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "seconds to keep watching processes that outlive main, before killing them "
     text += f"(default: {LINGER:g})"
     option("--linger", type=_seconds, default=LINGER, metavar="S", help=text)
+    text = "run the cells of a notebook that follow one that raises"
+    option("--keep-going", action="store_true", help=text)
     _add_pictures(run)
     _add_show(verbs)
     _add_crash(verbs)
@@ -281,6 +283,8 @@ def _watch(
     """Run it and show the account; `group` is main's process group, 0 for one of its own."""
     try:
         target, args = _target(command)
+        if namespace.keep_going:
+            target = Notebook(_notebook(target), keep_going=True)
         options = Options(
             program=Program(target=target, args=args),
             start_method=namespace.start_method,
@@ -303,6 +307,12 @@ def _watch(
     if namespace.json and not _write(run.to_json() + "\n", namespace.json):
         return FAILED
     return _exit_status(run) if _write_pictures([run], namespace) else FAILED
+
+
+def _notebook(target: Target) -> str:
+    if isinstance(target, str) and target.endswith(".ipynb"):
+        return target
+    raise TargetError("--keep-going is for a notebook, a file that ends in .ipynb")
 
 
 def _hang(run: Run, stream: TextIO) -> str:

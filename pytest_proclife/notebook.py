@@ -1,38 +1,30 @@
-"""A notebook as a program: its code cells in order, without what is not Python."""
+"""A notebook as a program: its code cells in order, and what of them is left out."""
 
 from __future__ import annotations
+import __future__
 
 import ast
+import difflib
 import importlib
-import io
 import json
 import os
-import re
-import tokenize
 import warnings
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-_PYTHON_CELL = ("%%time", "%%timeit", "%%capture", "%%prun")  # the rest of the cell is Python
-_FILE_CELL = re.compile(r"%%(?:writefile|file)\s+(\w+\.py)\s*$")
-_TIMED_LINE = re.compile(r"(\s*)%time\s+(.+)")
-# The names that a kernel defines for every cell, and replacements: display() prints, and a magic
-# that is called by get_ipython() does nothing.
-_KERNEL_NAMES = {
-    "display": "display = lambda *shown, **how: print(*map(repr, shown), sep='\\n')",
-    "get_ipython": (
-        "get_ipython = lambda: type('NoKernel', (), {'__getattr__': "
-        "lambda self, name: lambda *words, **more: None})()"
-    ),
-}
-_ASSIGNED_LINE = re.compile(r"(\s*[A-Za-z_][\w., ]*=)\s*(!|%[a-zA-Z])")
-_KERNEL_LINE = re.compile(
-    r"\s*(?:%[a-zA-Z_]|!|\?"  # a magic, a shell command, a question
-    r"|[A-Za-z_][\w.]*\?\??\s*$"  # a question the other way round
-    r"|(?:pip3?|conda|mamba)\s+(?:install|uninstall|list|show|freeze)\b)"
-)
+from pytest_proclife import notebook_kernel
+
+_RAISES, _SKIPS = "raises-exception", "skip-execution"  # tags of cells that nbclient honours
+# Programs that a command line does not start here: what they would install is not the answer's.
+_INSTALLERS = ("pip", "pip3", "conda", "mamba", "uv", "apt", "apt-get", "brew", "npm")
+# Lines that a kernel takes for magics without a %, if they are all of a cell.
+_WITHOUT_SIGN = (*_INSTALLERS[:4], *notebook_kernel.LINE_MAGICS)
+_CALLS = ("system", "getoutput", "run_line_magic", "run_cell_magic")
+_ONCE = ("timeit", "prun")  # the statement is run once, and not measured
+_SIGNS = ("%", "!", "?")
 
 
 class NotebookError(ValueError):
@@ -41,13 +33,21 @@ class NotebookError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A code cell as Python."""
+    """A code cell as Python.
 
-    number: int  # among the code cells, from 1 on
+    `label` names it: "cell [4]" has the number that the notebook shows, and "code cell 4" is the
+    fourth one, if the notebook shows none. Each line of `source` has the number that it has in
+    `text`, the cell as it is written. `magic` and `line` are a cell magic around the source.
+    """
+
+    label: str
+    text: str
     source: str
-    left_out: tuple[str, ...] = ()  # the lines that are not Python: "cell 1, line 2: !ls"
-    file: str = ""  # the name of a module that the cell writes; it runs nothing then
-    body: str = field(default="", repr=False)  # the text of that module
+    magic: str = ""
+    line: str = ""
+    left_out: tuple[str, ...] = ()  # what is not run: "code cell 1, line 2: %matplotlib inline"
+    broken: str = ""  # why it is not Python: "line 2: a syntax error: invalid syntax"
+    may_raise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +59,30 @@ class Notebook:
 
     @property
     def source(self) -> str:
-        """The whole program as one text."""
-        return "\n\n".join(cell.source for cell in self.cells)
+        """The whole program as one text, without what is not Python."""
+        return "\n\n".join(cell.source for cell in self.cells if not cell.broken)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The lines of all cells that are not Python."""
+        """What of all cells is not run."""
         return tuple(line for cell in self.cells for line in cell.left_out)
+
+    @property
+    def broken(self) -> tuple[Cell, ...]:
+        """The cells that are not Python. They spoil only themselves, unless all are broken."""
+        return tuple(cell for cell in self.cells if cell.broken)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether there are cells, and none of them is Python."""
+        return bool(self.broken) and not self.source.strip()
 
 
 def read(path: str | os.PathLike[str]) -> Notebook:
     """Read a notebook. NotebookError if it is not one, OSError if it cannot be read.
 
-    Formats before 4 need nbformat, which the extra `notebook` installs.
+    What only a kernel understands is translated by IPython, and formats before 4 are read by
+    nbformat. The extra `notebook` installs both.
     """
     name = os.path.basename(os.fspath(path))
     try:
@@ -82,75 +93,77 @@ def read(path: str | os.PathLike[str]) -> Notebook:
     language = _language(values)
     if language not in ("", "python", "python3"):
         raise NotebookError(f"{name!r} is a notebook in {language}, not in Python")
-    sources = enumerate(_sources(name, values["cells"]), 1)
-    return Notebook(name=name, cells=tuple(_cell(number, source) for number, source in sources))
+    written = list(_written(name, values["cells"]))
+    shown = Counter(cell.count for cell in written)
+    labels = [
+        f"code cell {number}"
+        if cell.count is None or shown[cell.count] > 1
+        else f"cell [{cell.count}]"
+        for number, cell in enumerate(written, 1)
+    ]
+    cells = (_cell(cell, label, name) for cell, label in zip(written, labels, strict=True))
+    return Notebook(name=name, cells=tuple(cells))
 
 
-def write_program(notebook: Notebook, folder: Path, search: str) -> Path:
+def write_program(
+    notebook: Notebook, folder: Path, search: str, *, keep_going: bool = False
+) -> Path:
     """Write a program that runs the cells one after the other, and return its path.
 
     Each cell is a file of its own, so that tracebacks name the cell and the line in it. Imports
-    search the folder `search` first.
+    search the folder `search` first. With `keep_going` a cell that raises does not end the run:
+    the first exception leaves main when all cells were run.
     """
     place = folder / notebook.name
     place.mkdir()
-    lines = []
-    futures = {name for cell in notebook.cells for name in _futures(cell.source)}
-    if futures:
-        # at the top, as in any program; compile() applies them to the cells
-        lines.append(f"from __future__ import {', '.join(sorted(futures))}")
-    lines.append(
-        f'if __name__ == "__main__": __import__("sys").path[:1] = [{search!r}, {str(place)!r}]'
-    )
-    lines += [text for name, text in _KERNEL_NAMES.items() if _needs(notebook, name)]
-    awaiting = {cell.number for cell in notebook.cells if _awaits(cell.source)}
-    if awaiting:
-        # the cells share one event loop, as in a kernel
-        lines.append("__loop__ = __import__('asyncio').Runner()")
+    cells = []
     for cell in notebook.cells:
-        if cell.file:
-            (place / cell.file).write_text(cell.body, encoding="utf-8")
-            continue
-        path = place / f"cell {cell.number}"
-        path.write_text(cell.source + "\n", encoding="utf-8")
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if cell.number in awaiting else 0
-        lines += [
-            f'with open({str(path)!r}, encoding="utf-8") as __cell__:',
-            f'    __cell__ = compile(__cell__.read(), {str(path)!r}, "exec", {flags})',
-            "__loop__.run(eval(__cell__))" if flags else "exec(__cell__)",
-        ]
-    program = place / "notebook_main.py"
+        path = place / cell.label
+        path.write_text(cell.text + "\n", encoding="utf-8")
+        values = {"file": str(path), "source": cell.source, "magic": cell.magic, "line": cell.line}
+        broken = bool(cell.broken) and not notebook.is_broken
+        cells.append({**values, "broken": broken, "may_raise": cell.may_raise})
+    futures = sorted({name for cell in notebook.cells for name in _futures(cell.source)})
+    flags = 0
+    for name in futures:
+        flags |= getattr(__future__, name).compiler_flag
+    program = folder / "notebook_main.py"
+    kernel = os.path.abspath(notebook_kernel.__file__)
+    given = f"path=[{search!r}], wanted={_wanted(notebook)}, flags={flags}, keep_going={keep_going}"
+    lines = [f"from __future__ import {', '.join(futures)}"] if futures else []
+    lines += [
+        "try:",
+        f"    __notebook__ = {{'__name__': 'notebook_kernel', '__file__': {kernel!r}}}",
+        f"    with open({kernel!r}, 'rb') as __notebook__['opened']:",
+        "        __notebook__['text'] = __notebook__['opened'].read()",
+        f"    exec(compile(__notebook__['text'], {kernel!r}, 'exec'), __notebook__)",
+        f"    __notebook__['_PLACE'] = {str(place)!r}",
+        f"    __notebook__['run'](globals(), {cells!r}, {given})",
+        "except BaseException as __error__:",
+        "    __notebook__['cleaned'](__error__)",
+        "    raise",  # a bare one, which does not enter this frame into the traceback
+    ]
     program.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return program
 
 
-def _needs(notebook: Notebook, name: str) -> bool:
-    """True if a notebook calls a function of the kernel, and does not define the name itself."""
-    sources = [cell.source for cell in notebook.cells]
-    own = re.compile(
-        rf"\b(?:def|class|import|as)\s+{name}\b|^\s*{name}\s*=|import\b.*\b{name}\b", re.MULTILINE
-    )
-    called = re.compile(rf"\b{name}\s*\(")
-    return any(map(called.search, sources)) and not any(map(own.search, sources))
+def _wanted(notebook: Notebook) -> list[str]:
+    """The names of the kernel's that the cells use."""
+    nodes = (node for cell in notebook.cells for node in ast.walk(_tree(cell.source)))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return sorted(used & {"display", "get_ipython"})
 
 
-def _awaits(source: str) -> bool:
-    """True if a cell awaits at its top level, as it may in a kernel."""
-    awaiting = _compiled(source, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    return awaiting is not None and _compiled(source) is None
+# --- the file
 
 
-def _parses(source: str) -> bool:
-    return _compiled(source, ast.PyCF_ONLY_AST) is not None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A code cell as it is in the file."""
 
-
-def _compiled(source: str, flags: int = 0) -> Any:
-    """The code or the tree of a cell; None if it is not Python."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return compile(source, "cell", "exec", flags, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
+    text: str
+    count: int | None  # the number that the notebook shows
+    tags: tuple[str, ...]
 
 
 def _as_format_4(name: str, values: Any) -> dict[str, Any]:
@@ -181,8 +194,8 @@ def _language(values: dict[str, Any]) -> str:
     return ""
 
 
-def _sources(name: str, cells: list[Any]) -> Iterator[str]:
-    """The text of each code cell."""
+def _written(name: str, cells: list[Any]) -> Iterator[_Written]:
+    """Each code cell."""
     for cell in cells:
         if not isinstance(cell, dict) or "cell_type" not in cell:
             raise _broken(name, "a cell has no cell_type")
@@ -193,78 +206,178 @@ def _sources(name: str, cells: list[Any]) -> Iterator[str]:
             source = "".join(source)
         if not isinstance(source, str):
             raise _broken(name, "a code cell has no source")
-        yield source
+        count = cell.get("execution_count")
+        metadata = cell.get("metadata")
+        tags = metadata.get("tags") if isinstance(metadata, dict) else None
+        yield _Written(
+            text=source,
+            count=count if isinstance(count, int) else None,
+            tags=tuple(tag for tag in tags or () if isinstance(tag, str)),
+        )
 
 
 def _broken(name: str, reason: object) -> NotebookError:
     return NotebookError(f"{name!r} is a broken notebook: {reason}")
 
 
-def _futures(source: str) -> set[str]:
-    return {
-        alias.name
-        for node in getattr(_compiled(source, ast.PyCF_ONLY_AST), "body", ())
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        for alias in node.names
-    }
+# --- a cell as Python
 
 
-def _cell(number: int, source: str) -> Cell:
-    """Make a cell Python. Each line keeps its number."""
-    if _parses(source):
-        return Cell(number=number, source=source)
-    lines = source.split("\n")
-    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
-    head = lines[first].strip()
-    if not head.startswith("%%"):
-        left_out = tuple(f"cell {number}, line {n}: {text}" for n, text in _replace_lines(lines))
-        return Cell(number=number, source="\n".join(lines), left_out=left_out)
-    left_out = (f"cell {number}, line {first + 1}: {head}",)
-    if head.split()[0] in _PYTHON_CELL:
-        lines[first] = ""
-        rest = _cell(number, "\n".join(lines))
-        return Cell(number=number, source=rest.source, left_out=(*left_out, *rest.left_out))
-    file = _FILE_CELL.match(head)
-    name, body = file.group(1) if file else "", "\n".join(lines[first + 1 :]) + "\n"
-    return Cell(number=number, source="", left_out=left_out, file=name, body=body)
+def _cell(written: _Written, label: str, name: str) -> Cell:
+    cell = Cell(label=label, text=written.text, source="", may_raise=_RAISES in written.tags)
+    if _SKIPS in written.tags:
+        return replace(cell, left_out=(f"{label}: it has the tag {_SKIPS}",))
+    if _fault(written.text) is None:
+        return replace(cell, source=written.text)
+    try:
+        cell = _translated(cell)
+    except ImportError:
+        fault = _fault(written.text)
+        if _is_for_a_kernel(written.text):
+            raise NotebookError(
+                f"{label} of {name!r} is for IPython ({fault}): install "
+                "pytest-proclife[notebook], which translates it"
+            ) from None
+        cell = replace(cell, source=written.text)
+    fault = _fault(cell.source)
+    if fault is None:
+        return cell
+    listed = (*cell.left_out, f"{label}, {fault}")
+    return replace(cell, source=written.text, magic="", broken=fault, left_out=listed)
 
 
-def _replace_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Replace the lines that are not Python; the number and the text of each."""
-    index = 0
-    while index < len(lines):
-        line = lines[index]
-        replacement = _replacement(line)
-        if replacement is not None and not _is_open(lines[:index]):
-            yield index + 1, line.strip()
-            lines[index] = replacement
-            while line.endswith("\\") and index + 1 < len(lines):
-                index += 1
-                line, lines[index] = lines[index], ""
-        index += 1
+def _is_for_a_kernel(text: str) -> bool:
+    lines = [line.strip() for line in text.splitlines()]
+    return any(line.startswith(_SIGNS) or line.endswith("?") for line in lines)
 
 
-def _replacement(line: str) -> str | None:
-    """Python in place of a line that only a kernel understands; None for other lines."""
-    timed = _TIMED_LINE.match(line)
-    if timed and _parses(timed.group(2)):
-        return timed.group(1) + timed.group(2)
-    assigned = _ASSIGNED_LINE.match(line)
-    if assigned:
-        return assigned.group(1) + (" []" if assigned.group(2) == "!" else " None")
-    if _KERNEL_LINE.match(line) and not _parses(line.strip()):
-        return line[: len(line) - len(line.lstrip())] + "pass"
+def _fault(source: str) -> str | None:
+    """Why a cell is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, "cell", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+            compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError as error:
+        line = "" if error.lineno is None else f"line {error.lineno}: "
+        return f"{line}a syntax error: {error.msg}"
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+        return f"it cannot be compiled: {str(error) or type(error).__name__}"
     return None
 
 
-def _is_open(lines: list[str]) -> bool:
-    """True if the lines end within a string, a bracket or a continued line."""
-    if lines and lines[-1].endswith("\\"):
-        return True
+def _translated(cell: Cell) -> Cell:
+    """A cell in IPython's language. ImportError without IPython."""
+    lines = cell.text.splitlines(keepends=True)
+    first = next((n for n, line in enumerate(lines) if line.strip()), 0)
+    head = lines[first].strip() if lines else ""
+    if not head.startswith("%%"):
+        return _without_unknown(replace(cell, source=_transform(cell.text)))
+    name, _, rest = head[2:].partition(" ")
+    if name in notebook_kernel.CODE_MAGICS:
+        body = "\n" * (first + 1) + "".join(lines[first + 1 :])
+        inner = _translated(replace(cell, text=body)) if _fault(body) is not None else None
+        inner = replace(inner or cell, text=cell.text, source=inner.source if inner else body)
+        if name in _ONCE:
+            note = f"{cell.label}, line {first + 1}: {head} (the cell was run once)"
+            inner = replace(inner, left_out=(note, *inner.left_out))
+        return replace(inner, magic=name, line=rest.strip())
+    return _without_unknown(replace(cell, source="\n" * first + _transform(cell.text)))
+
+
+def _transform(text: str) -> str:
+    """The Python of a text in IPython's language; each line keeps its number."""
+    transformer = importlib.import_module("IPython.core.inputtransformer2").TransformerManager()
+    lines = text.splitlines()
+    if len(lines) == 1 and lines[0].split()[0] in _WITHOUT_SIGN:
+        text = f"%{text.strip()}"
     try:
-        list(tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline))
-    except tokenize.TokenError as error:
-        return "EOF in multi-line" in str(error)
+        found = transformer.transform_cell(text).splitlines()
     except SyntaxError:
-        pass  # an indentation error, and not an open bracket
-    return False
+        return text
+    before = [line.strip() for line in lines]
+    after: list[str] = []
+    # a line that goes on is joined, and empty ones are cut off at the head
+    matcher = difflib.SequenceMatcher(None, before, [line.strip() for line in found], False)
+    for _, i1, i2, j1, j2 in matcher.get_opcodes():
+        after += [*found[j1:j2], *[""] * (i2 - i1 - (j2 - j1))]
+    return "\n".join(after)
+
+
+def _without_unknown(cell: Cell) -> Cell:
+    """A cell without the magics and commands that are not run; they are listed."""
+    lines, originals = cell.source.split("\n"), cell.text.splitlines()
+    left_out: list[str] = []
+    calls = [call for node in ast.walk(_tree(cell.source)) if (call := _kernel_call(node))]
+    # from the end on, so that columns stay what they are
+    for node, function, words in sorted(calls, key=_place, reverse=True):
+        note = _not_run(function, words)
+        if note is None:
+            continue
+        number = node.lineno - 1
+        line = originals[number].strip() if number < len(originals) else ""
+        left_out.append(f"{cell.label}, line {node.lineno}: {line}{note}")
+        if not note:
+            encoded = lines[number].encode()
+            end = node.end_col_offset or len(encoded)
+            lines[number] = (encoded[: node.col_offset] + b"None" + encoded[end:]).decode()
+    listed = tuple(reversed(left_out))
+    return replace(cell, source="\n".join(lines), left_out=(*cell.left_out, *listed))
+
+
+_Call = tuple[ast.Call, str, list[str]]
+
+
+def _place(call: _Call) -> tuple[int, int]:
+    return call[0].lineno, call[0].col_offset
+
+
+def _kernel_call(node: ast.AST) -> _Call | None:
+    """A call of a function of get_ipython(), the function's name, and its words."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=name)
+        ) if name in _CALLS:
+            words = [arg.value if isinstance(arg, ast.Constant) else "" for arg in node.args]
+            return node, name, [str(word) for word in words]
+        case _:
+            return None
+
+
+def _tree(source: str) -> ast.Module:
+    """The syntax tree of a cell, an empty one if it is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _not_run(function: str, words: list[str]) -> str | None:
+    """None if a call is run as it is; else what to say behind its line, "" if it is left out."""
+    name, line = (words[0], words[1]) if len(words) > 1 else ("", (words or [""])[0])
+    if function in ("system", "getoutput") or name in ("sx", "system"):
+        return "" if _installs(line) else None
+    if function == "run_cell_magic":
+        return None if name in notebook_kernel.CELL_MAGICS else ""
+    if name == "run" and ".ipynb" in line:
+        return ""
+    if name in _ONCE:
+        return " (it was run once)"
+    return None if name in notebook_kernel.LINE_MAGICS else ""
+
+
+def _installs(command: str) -> bool:
+    words = [os.path.basename(word) for word in command.split()]
+    while words and (words[0] in ("sudo", "-m", "{sys.executable}") or "python" in words[0]):
+        words = words[1:]
+    return bool(words) and words[0] in _INSTALLERS
+
+
+def _futures(source: str) -> set[str]:
+    return {
+        alias.name
+        for node in _tree(source).body
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        for alias in node.names
+        if hasattr(__future__, alias.name)
+    }

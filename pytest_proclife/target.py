@@ -41,7 +41,19 @@ class Code:
     text: str
 
 
-Target = Callable[..., Any] | str | os.PathLike[str] | Sequence[str] | Module | Code
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """A notebook to run as a program, by its path; a path alone will do, without `keep_going`.
+
+    With `keep_going` a cell that raises does not end the run: its traceback goes to stderr, and
+    the first exception leaves main when all cells were run.
+    """
+
+    path: str | os.PathLike[str]
+    keep_going: bool = False
+
+
+Target = Callable[..., Any] | str | os.PathLike[str] | Sequence[str] | Module | Code | Notebook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +109,11 @@ def resolve(program: Program) -> Launch:
     if isinstance(target, Code):
         (text,) = _strings([target.text], "the text of Code")
         return _python("code", text, ["-c", text], args)
+    if isinstance(target, Notebook):
+        (path,) = _strings([target.path], "the path of a Notebook")
+        if not path.endswith(".ipynb"):
+            raise TargetError(f"a Notebook is a file that ends in .ipynb, not {path!r}")
+        return _script(path, args, cwd, keep_going=bool(target.keep_going))
     if isinstance(target, str | os.PathLike):
         (path,) = _strings([target], "the path of a script")
         return _script(path, args, cwd)
@@ -105,7 +122,7 @@ def resolve(program: Program) -> Launch:
     if callable(target):
         return _callable(target, args, kwargs)
     raise TargetError(
-        "a target must be a callable, a path, a list of strings, Module or Code, not "
+        "a target must be a callable, a path, a list of strings, Module, Code or Notebook, not "
         f"{target!r}{_target_hint(target)}"
     )
 
@@ -193,7 +210,7 @@ def _strings(
     return tuple(strings)
 
 
-def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
+def _script(path: str, args: Sequence[Any], cwd: str, *, keep_going: bool = False) -> Launch:
     full = os.path.join(cwd, path)
     if not os.path.exists(full):
         example = "; a command is a list of strings, such as ['gunicorn', 'app:app']"
@@ -206,11 +223,11 @@ def _script(path: str, args: Sequence[Any], cwd: str) -> Launch:
     if path.startswith("-"):
         path = f"./{path}"  # Python would take it for an option
     if path.endswith(".ipynb"):
-        return _notebook(path, full, args)
+        return _notebook(path, full, args, keep_going)
     return _python("script", path, [path], args)
 
 
-def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
+def _notebook(path: str, full: str, args: Sequence[Any], keep_going: bool) -> Launch:
     strings = _strings(args, hint=_ANY_VALUES)
     try:
         cells = notebook.read(full)
@@ -222,7 +239,7 @@ def _notebook(path: str, full: str, args: Sequence[Any]) -> Launch:
         raise TargetError(f"the program of {path!r} cannot be written: {error}") from error
     try:
         search = os.path.dirname(os.path.abspath(full))
-        program = notebook.write_program(cells, Path(scratch), search)
+        program = notebook.write_program(cells, Path(scratch), search, keep_going=keep_going)
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise TargetError(f"the program of {path!r} cannot be written: {error}") from error

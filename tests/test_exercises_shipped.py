@@ -36,7 +36,7 @@ def graded(exercise: Path, answers: Path, folder: Path) -> dict[str, Any]:
 def normal(sentence: str) -> str:
     sentence = re.sub(r"\d+\.\d s", "N s", sentence)
     sentence = re.sub(r"Process-\d+", "Process-N", sentence)
-    return re.sub(r"\((?:cell \d+, )?line \d+\)", "(line N)", sentence)
+    return re.sub(r"\((?:code cell \d+, )?line \d+\)", "(line N)", sentence)
 
 
 def hold(results: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -504,7 +504,10 @@ class Greeter:
             5,
             (),
             {},
-            "a target must be a callable, a path, a list of strings, Module or Code, not 5",
+            (
+                "a target must be a callable, a path, a list of strings, Module, Code or Notebook, "
+                "not 5"
+            ),
         ),
         (None, (), {}, "not None: pass the function itself, not what a call of it returned"),
         (os, (), {}, ": pass Module('os')"),

@@ -25,7 +25,7 @@ from pytest_proclife.records import (
 from pytest_proclife.render.text import plain
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_CELL = re.compile(r".*\.ipynb/(cell \d+)$")
+_CELL = re.compile(r".*\.ipynb/((?:code )?cell \[?\d+\]?)$")
 _NO_INPUT = ("EOFError", "EOF when reading a line")  # what input() raises
 _MOST = 3  # sentences about one test
 _OF_MAIN = ("end of main", "late")  # kinds of sentences about main alone

@@ -143,9 +143,9 @@ def _source(file: Path) -> str:
             cells = notebook.read(file)
         except notebook.NotebookError as error:
             raise Ungradable(str(error)) from None
-        for cell in cells.cells:
-            where = f"cell {cell.number} of {file.name!r}"
-            _parse(cell.source, where, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if cells.is_broken:
+            cell = cells.broken[0]
+            raise Ungradable(f"{cell.label} of {file.name!r}, {cell.broken}")
         return cells.source
     try:
         with tokenize.open(file) as opened:
@@ -158,12 +158,12 @@ def _source(file: Path) -> str:
     return source
 
 
-def _parse(source: str, where: str, flags: int = 0) -> None:
+def _parse(source: str, where: str) -> None:
     try:
         with warnings.catch_warnings(action="ignore"):
             # nesting that compiles can be too deep for the tree, which `functions` needs
             compile(source, where, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-            compile(source, where, "exec", flags, dont_inherit=True)
+            compile(source, where, "exec", dont_inherit=True)
     except SyntaxError as error:
         line = "" if error.lineno is None else f", line {error.lineno}"
         raise Ungradable(f"{where}{line}: a syntax error: {error.msg}") from None

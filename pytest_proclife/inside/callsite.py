@@ -47,6 +47,7 @@ _PLUMBING = (
     "/asyncio/runners.py",
     "/asyncio/subprocess.py",
     "/asyncio/unix_events.py",
+    "/pytest_proclife/notebook_kernel.py",
 )
 
 

@@ -97,9 +97,12 @@ def test_exceptions_have_their_line() -> None:
     broken = ExceptionInfo(type="job.Broken", message="no chalk", traceback=trace)
     run = lives.changed(run, "raised", exception=broken)
     assert "Your process raised ended with Broken: no chalk (line 7)." in feedback(run)
-    cell = 'File "/tmp/x/exam.ipynb/cell 2", line 4, in work'
+    cell = 'File "/tmp/x/exam.ipynb/code cell 2", line 4, in work'
     run = lives.changed(run, "raised", exception=replace(broken, traceback=cell))
-    assert "Your process raised ended with Broken: no chalk (cell 2, line 4)." in feedback(run)
+    assert "Your process raised ended with Broken: no chalk (code cell 2, line 4)." in feedback(run)
+    cell = 'File "/tmp/x/exam.ipynb/cell [12]", line 4, in work'
+    run = lives.changed(run, "raised", exception=replace(broken, traceback=cell))
+    assert "Your process raised ended with Broken: no chalk (cell [12], line 4)." in feedback(run)
 
 
 def test_input_without_an_answer_is_explained() -> None:

@@ -73,7 +73,7 @@ def test_a_missing_path_is_a_value_error(path: str, tmp_path: Path) -> None:
 
 def test_the_program_of_a_notebook_is_its_cells(tmp_path: Path) -> None:
     path = write_notebook(tmp_path / "exam.ipynb", "%matplotlib inline", "x = 1")
-    assert program(path) == (path, "pass\n\nx = 1")
+    assert program(path) == (path, "None\n\nx = 1")
 
 
 def test_the_program_of_a_folder_is_its_main_or_its_only_file(tmp_path: Path) -> None:
@@ -106,9 +106,14 @@ def test_a_file_that_is_not_a_program_is_ungradable(
 
 
 def test_a_syntax_error_in_a_notebook_has_its_cell(tmp_path: Path) -> None:
-    path = write_notebook(tmp_path / "exam.ipynb", "x = 1", "y = 2\nz = (")
-    with pytest.raises(Ungradable, match=r"cell 2 of 'exam.ipynb', line 2: a syntax error"):
+    path = write_notebook(tmp_path / "exam.ipynb", "", "y = 2\nz = (")
+    with pytest.raises(Ungradable, match=r"code cell 2 of 'exam.ipynb', line 2: a syntax error"):
         program(path)
+
+
+def test_a_cell_of_prose_spoils_only_itself(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "exam.ipynb", "x = 1", "Some prose.", "y = 2")
+    assert program(path)[1] == "x = 1\n\ny = 2"
 
 
 def test_a_cell_may_await_and_a_script_may_not(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +18,74 @@ def read_cells(tmp_path: Path, *sources: str) -> notebook.Notebook:
     return notebook.read(write_notebook(tmp_path / "answer.ipynb", *sources))
 
 
-def test_code_cells_are_numbered_and_text_is_none(tmp_path: Path) -> None:
+def test_code_cells_have_a_number_among_themselves_and_text_is_none(tmp_path: Path) -> None:
     found = read_cells(tmp_path, "a = 1", "b = 2\nc = 3")
-    assert [(cell.number, cell.source) for cell in found.cells] == [
-        (1, "a = 1"),
-        (2, "b = 2\nc = 3"),
+    assert [(cell.label, cell.source) for cell in found.cells] == [
+        ("code cell 1", "a = 1"),
+        ("code cell 2", "b = 2\nc = 3"),
     ]
     assert found.source == "a = 1\n\nb = 2\nc = 3"
+
+
+def test_a_number_that_the_notebook_shows_is_the_cells_if_no_other_has_it(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "it.ipynb", "a = 1", "b = 1", "c = 1", "d = 1", counts=(12, None, 4, 4)
+    )
+    labels = [cell.label for cell in notebook.read(path).cells]
+    assert labels == ["cell [12]", "code cell 2", "code cell 3", "code cell 4"]
+
+
+LEFT_OUT = ["%matplotlib inline", "%load_ext autoreload", "!pip install numpy", "os.path?", "?os"]
+LEFT_OUT += ["os??", "    %config X = 1", "!python -m pip install x", "!sudo apt-get install x"]
+LEFT_OUT += ["!{sys.executable} -m pip install x", "%run other.ipynb", "%pip install numpy"]
+
+
+@pytest.mark.parametrize("line", LEFT_OUT)
+def test_what_is_only_for_a_kernel_is_left_out_and_listed(line: str, tmp_path: Path) -> None:
+    head = "if True:\n" if line.startswith(" ") else "import os\n"
+    (cell,) = read_cells(tmp_path, f"{head}{line}\nlast = 1").cells
+    indent = line[: len(line) - len(line.lstrip())]
+    assert cell.source == f"{head}{indent}None\nlast = 1"
+    assert cell.left_out == (f"code cell 1, line 2: {line.strip()}",)
 
 
 @pytest.mark.parametrize(
     ("line", "instead"),
     [
-        ("%matplotlib inline", "pass"),
-        ("    %cd ..", "    pass"),
-        ("!pip install numpy", "pass"),
-        ("pip install numpy", "pass"),
-        ("os.path?", "pass"),
-        ("?os", "pass"),
-        ("os??", "pass"),
-        ("files = !ls", "files = []"),
-        ("here = %pwd", "here = None"),
-        ("%time work()", "work()"),
+        ("files = !ls", "files = get_ipython().getoutput('ls')"),
+        ("!ls", "get_ipython().system('ls')"),
+        ("here = %pwd", "here = get_ipython().run_line_magic('pwd', '')"),
+        ("%cd ..", "get_ipython().run_line_magic('cd', '..')"),
+        ("a, b = %time work()", "a, b = get_ipython().run_line_magic('time', 'work()')"),
     ],
 )
-def test_what_only_a_kernel_understands_is_made_harmless_and_listed(
+def test_what_can_be_done_is_a_call_and_is_not_listed(
     line: str, instead: str, tmp_path: Path
 ) -> None:
-    head = "if True:\n" if line.startswith(" ") else "import os\n"
-    (cell,) = read_cells(tmp_path, f"{head}{line}\nlast = 1").cells
-    assert cell.source == f"{head}{instead}\nlast = 1"
-    assert cell.left_out == (f"cell 1, line 2: {line.strip()}",)
+    (cell,) = read_cells(tmp_path, f"import os\n{line}\nlast = 1").cells
+    assert (cell.source, cell.left_out) == (f"import os\n{instead}\nlast = 1", ())
+
+
+def test_a_call_of_the_kernel_that_does_nothing_here_is_listed_too(tmp_path: Path) -> None:
+    source = "get_ipython().run_line_magic('matplotlib', 'inline'); x = 1"
+    (cell,) = read_cells(tmp_path, f"!ls\n{source}").cells
+    assert cell.source.splitlines()[1] == "None; x = 1"
+    assert cell.left_out == (f"code cell 1, line 2: {source}",)
+
+
+def test_a_measurement_that_would_run_it_often_runs_it_once_and_is_listed(tmp_path: Path) -> None:
+    line, whole = read_cells(tmp_path, "%timeit f()", "%%timeit -n 5\nf()").cells
+    assert line.left_out == ("code cell 1, line 1: %timeit f() (it was run once)",)
+    assert whole.left_out == ("code cell 2, line 1: %%timeit -n 5 (the cell was run once)",)
+
+
+@pytest.mark.parametrize("alone", ["pip install numpy", "conda install x"])
+def test_an_installation_without_a_sign_is_one_if_it_is_all_of_a_cell(
+    alone: str, tmp_path: Path
+) -> None:
+    first, second = read_cells(tmp_path, alone, f"{alone}\nx = 1").cells
+    assert (first.source, first.left_out) == ("None", (f"code cell 1, line 1: {alone}",))
+    assert second.broken.startswith("line 1: a syntax error")  # as in a kernel
 
 
 @pytest.mark.parametrize(
@@ -61,26 +99,72 @@ def test_what_only_a_kernel_understands_is_made_harmless_and_listed(
 @pytest.mark.parametrize("ending", ["", "\n%matplotlib inline"])
 def test_python_that_looks_like_a_magic_stays(source: str, ending: str, tmp_path: Path) -> None:
     (cell,) = read_cells(tmp_path, source + ending).cells
-    assert cell.source == source + ("\npass" if ending else "")
+    assert cell.source == source + ("\nNone" if ending else "")
 
 
-def test_a_shell_line_that_goes_on_is_left_out_whole(tmp_path: Path) -> None:
-    (cell,) = read_cells(tmp_path, "!pip install \\\n  numpy\nx = 1").cells
-    assert cell.source == "pass\n\nx = 1"
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("!pip install \\\n  numpy \\\n  dask\nx = 1", 4),
+        ("\n\n%cd ..\nx = 1", 4),
+        ("%%time\n\n%cd ..\nx = 1", 4),
+        ("\n%%time\n!ls \\\n  -l\nx = 1", 5),
+    ],
+)
+def test_each_line_keeps_its_number(source: str, line: int, tmp_path: Path) -> None:
+    (cell,) = read_cells(tmp_path, source).cells
+    assert cell.source.splitlines()[line - 1] == "x = 1"
 
 
-def test_the_body_of_a_timed_cell_is_python_and_that_of_a_shell_cell_is_none(
+def test_the_rest_of_a_timed_cell_is_python_and_that_of_a_shell_cell_is_not(
     tmp_path: Path,
 ) -> None:
-    timed, shell = read_cells(tmp_path, "%%time\nx = 1", "%%bash\nls").cells
-    assert (timed.source, timed.left_out) == ("\nx = 1", ("cell 1, line 1: %%time",))
-    assert (shell.source, shell.left_out) == ("", ("cell 2, line 1: %%bash",))
+    timed, shell, html = read_cells(tmp_path, "%%time\nx = 1", "%%bash\nls", "%%html\n<p>").cells
+    assert (timed.source, timed.magic, timed.left_out) == ("\nx = 1", "time", ())
+    assert (shell.source.strip(), shell.left_out) == (
+        "get_ipython().run_cell_magic('bash', '', 'ls\\n')",
+        (),
+    )
+    assert (html.source.strip(), html.left_out) == ("None", ("code cell 3, line 1: %%html",))
 
 
-def test_a_syntax_error_stays_the_students(tmp_path: Path) -> None:
-    (cell,) = read_cells(tmp_path, "def f(:\n  pass").cells
-    assert cell.source == "def f(:\n  pass"
-    assert cell.left_out == ()
+def test_tags_skip_a_cell_and_let_it_raise(tmp_path: Path) -> None:
+    tags = (("skip-execution",), ("raises-exception", "other"))
+    path = write_notebook(tmp_path / "it.ipynb", "x = 1", "1 / 0", tags=tags)
+    first, second = notebook.read(path).cells
+    assert (first.source, first.left_out) == ("", ("code cell 1: it has the tag skip-execution",))
+    assert (second.source, second.may_raise) == ("1 / 0", True)
+
+
+def test_a_cell_of_prose_spoils_only_itself(tmp_path: Path) -> None:
+    found = read_cells(tmp_path, "x = 1", "This is an explanation.", "y = 2")
+    (cell,) = found.broken
+    assert cell.broken == "line 1: a syntax error: invalid syntax"
+    assert found.left_out == ("code cell 2, line 1: a syntax error: invalid syntax",)
+    assert found.source == "x = 1\n\ny = 2"
+    assert not found.is_broken
+
+
+def test_a_notebook_whose_cells_are_all_broken_is_broken(tmp_path: Path) -> None:
+    found = read_cells(tmp_path, "def f(:\n  pass", "")
+    assert found.is_broken
+    assert found.cells[0].text == "def f(:\n  pass"
+    assert not read_cells(tmp_path, "", "").is_broken
+
+
+def test_without_ipython_a_notebook_of_python_is_read_and_magics_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "IPython.core.inputtransformer2", None)
+    assert read_cells(tmp_path, "x = 1").source == "x = 1"
+    assert read_cells(tmp_path, "x = 1", "some prose").broken
+    message = (
+        "code cell 2 of 'answer.ipynb' is for IPython (line 1: a syntax error: invalid syntax): "
+        "install pytest-proclife[notebook], which translates it"
+    )
+    with pytest.raises(notebook.NotebookError) as caught:
+        read_cells(tmp_path, "x = 1", "!ls")
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
