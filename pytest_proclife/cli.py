@@ -20,7 +20,10 @@ from pytest_proclife.target import Module, Notebook, Program, Target
 
 TIMED_OUT, FAILED = 124, 125  # as timeout(1)
 # as in `exercises.formats`, which `proclife run` does not import; a test compares them
-FORMATS = ("gradescope", "classroom50", "prairielearn", "junit")
+FORMATS = (
+    *("gradescope", "classroom50", "prairielearn", "markdown", "html"),
+    *("junit", "canvas", "moodle"),
+)
 FEEDBACK = ("friendly", "message", "all")
 DEADLINE = 600.0  # s
 _SECCOMP = "have the kernel report what processes do to each other, in whatever language (seccomp)"
@@ -193,6 +196,10 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
     option("-o", "--output", default="results", metavar="DIR", help=text)
     text = "also write the results in this format"
     option("--format", action="append", default=[], choices=FORMATS, help=text)
+    text = "CSV file with a column submission, and columns of a gradebook, or late"
+    option("--roster", metavar="FILE", help=text)
+    text = "percent of the points to subtract for each 1 in the roster's column late (default: 0)"
+    option("--late-penalty", type=_percent, default=0.0, metavar="P", help=text)
     check = verbs.add_parser("check", help="show what a submission would get", allow_abbrev=False)
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     check.add_argument("submission", metavar="FILE", help="a script or a notebook")
@@ -209,6 +216,17 @@ def _jobs(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"N must be a number of jobs, 1 or more, not {text!r}")
     return int(text)
+
+
+def _percent(text: str) -> float:
+    digits = text.removesuffix("%")
+    try:
+        value = float(digits)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"P must be a number from 0 to 100, not {text!r}")
+    return value
 
 
 def _rows(text: str) -> int | None:

@@ -234,7 +234,7 @@ def test_an_exercise_that_fails_is_an_error(tmp_path: Path) -> None:
             ),
             (
                 "import pytest\n@pytest.mark.proclife_points(1, color='x')\ndef test_it(): pass",
-                "it takes name, visibility, tags, not color",
+                "it takes name, visibility, tags, extra, not color",
             ),
         ],
         3,
@@ -538,6 +538,105 @@ def test_grading_warns_of_nothing(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert results(tmp_path)["ada"]["score"] == 3
+
+
+ROSTER = """\
+submission,Student,ID,late
+ada,Ada Lovelace,17,
+bob,Bob Marley,18,2
+"""
+
+
+@pytest.mark.slow
+def test_a_feedback_file_for_each_student_and_files_for_the_gradebook(tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_text(ROSTER)
+    text = """
+import pytest
+@pytest.mark.proclife_points(4)
+def test_hi(submission): assert "hi" in submission.run().stdout
+@pytest.mark.proclife_points(2, extra=True)
+def test_more(submission): assert submission.run().children
+"""
+    formats = ("markdown", "html", "canvas", "moodle")
+    options = [word for name in formats for word in ("--format", name)]
+    answers = {"ada": "print('hi')", "bob": DAEMON + "    print('hi')", "eve": "x = ("}
+    found = graded(
+        tmp_path,
+        *options,
+        "--roster",
+        "roster.csv",
+        "--late-penalty",
+        "10%",
+        exercise=text,
+        **answers,
+    )
+    assert {name: (one["score"], one["max_score"]) for name, one in found.items()} == {
+        "ada": (4, 4),
+        "bob": (6, 4),
+        "eve": (0, 4),
+    }
+    out = tmp_path / "out"
+    assert "4 of 4 points." in (out / "feedback/ada.md").read_text()
+    page = (out / "feedback/bob.html").read_text()
+    assert "6 of 4 points, less 1.2 since it was late." in page
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "MainProcess" in (out / "pictures/bob.svg").read_text()
+    assert "cannot be graded" in (out / "feedback/eve.md").read_text()
+    assert "Bob Marley,18,,,,4.8" in (out / "canvas.csv").read_text()
+    assert "ada,4,4,0,0,0\nbob,4.8,4,2,2,1.2\n" in (out / "grades.csv").read_text()
+    assert (out / "moodle.csv").read_text().splitlines()[1].startswith(",Ada Lovelace,ada,,4,4,")
+    # the picture is there too if nothing is graded again
+    (out / "feedback/bob.html").unlink()
+    graded(tmp_path, *options, exercise=text, **answers)
+    assert "data:image/svg" in (out / "feedback/bob.html").read_text()
+
+
+@pytest.mark.slow
+def test_what_a_teacher_should_look_at_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "exercise.py").write_text("""
+import pytest
+@pytest.mark.proclife_points(1)
+def test_text(submission): assert "import" in submission.source
+""")
+    (tmp_path / "in").mkdir()
+    for name, line in (("ada", "import left_out_here"), ("bob", "x = 1"), ("eve", "x = 1")):
+        (tmp_path / f"in/{name}.py").write_text(line)
+    done = grade(tmp_path, "exercise.py", "in", "-o", "out")
+    assert "proclife: these answers are the same files: bob, eve\n" in done.stderr
+    assert "proclife: no test ran the program of: ada, bob, eve\n" in done.stderr
+    text = "proclife: 1 answer imports left_out_here, which is not installed here\n"
+    assert text in done.stderr
+
+
+@pytest.mark.slow
+def test_a_module_that_is_not_installed_is_told_apart_from_an_error(tmp_path: Path) -> None:
+    text = """
+import pytest
+@pytest.mark.proclife_points(1)
+def test_hi(submission): assert "hi" in submission.run().stdout
+"""
+    answers = {"ada": "x = 1\nimport left_out_here", "bob": "import multiprocesing"}
+    (tmp_path / "in").mkdir()
+    write_notebook(tmp_path / "in/eve.ipynb", "print(1)", "Some prose.", "import no_such_mod")
+    (tmp_path / "exercise.py").write_text(text)
+    for name, answer in answers.items():
+        (tmp_path / f"in/{name}.py").write_text(answer)
+    done = grade(tmp_path, "exercise.py", "in", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    said = {name: one["marks"][0]["sentences"][1:] for name, one in results(tmp_path).items()}
+    assert said["ada"] == [
+        (
+            "Your program ended with an import (line 2) of left_out_here, which is not installed "
+            "on the machine that graded it: this need not be an error of yours."
+        )
+    ]
+    (text,) = said["bob"]
+    assert text.startswith("Your program ended with ModuleNotFoundError: No module named 'multipr")
+    broken, text = said["eve"]
+    assert broken == (
+        "Code cell 2 is not Python, and was left out (line 1: a syntax error: invalid syntax)."
+    )
+    assert "an import (code cell 3, line 1) of no_such_mod" in text
 
 
 def test_a_pipe_is_ungradable(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from pytest_proclife.exercises.statement import Compared, Statement, Subject
+from pytest_proclife.notebook import Cell
 from pytest_proclife.records import (
     Cause,
     Disposition,
@@ -55,6 +56,8 @@ class Failure:
     limit: float | None = None
     name: str = ""
     count: int = 0
+    missing: tuple[str, ...] = ()  # modules that are not installed
+    broken: tuple[Cell, ...] = ()  # cells that are not Python
     too_late: bool = False  # the test meant to send a signal, and the process had ended
 
 
@@ -250,6 +253,9 @@ class _Feedback:
 
     def faults(self) -> Iterator[Sentence]:
         run, main = self.run, self.run.main
+        for cell in self.failure.broken:
+            name = f"{cell.label[0].upper()}{cell.label[1:]}"
+            yield "broken", f"{name} is not Python, and was left out ({plain(cell.broken)})."
         if run.timed_out:
             after = _seconds(main.ended_at)
             yield "late", f"Your program had not ended after {after}: {self._stuck()}."
@@ -446,6 +452,12 @@ class _Feedback:
         error = process.exception
         if error is None:
             return "an error"
+        if error.type == "ModuleNotFoundError" and self.failure.missing:
+            names = ", ".join(self.failure.missing)
+            are = "is" if len(self.failure.missing) == 1 else "are"
+            place = self._place(error.traceback)
+            text = f"an import{place} of {names}, which {are} not installed on the machine that "
+            return f"{text}graded it: this need not be an error of yours"
         name, message = error.type.rpartition(".")[2], plain(error.message)[:200]
         return f"{name}{message and ': '}{message}{self._place(error.traceback)}"
 

@@ -6,9 +6,12 @@ import json
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pytest_proclife.exercises import gradebook, sheet
+from pytest_proclife.exercises.gradebook import Roster, grades
 from pytest_proclife.exercises.results import Outcome, Result, Status, Store, number
 
 _CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
@@ -26,7 +29,7 @@ def gradescope(result: Result, style: str) -> dict[str, Any]:
             {
                 "name": mark.name,
                 "score": number(mark.points),
-                "max_score": number(mark.max_points),
+                "max_score": 0 if mark.extra else number(mark.max_points),
                 "status": "passed" if mark.outcome is Outcome.PASSED else "failed",
                 "output": mark.feedback(style),
                 "visibility": mark.visibility,
@@ -43,13 +46,14 @@ def prairielearn(result: Result, style: str) -> dict[str, Any]:
         return {"gradable": False, "format_errors": [result.reason]}
     values: dict[str, Any] = {
         "gradable": True,
-        "score": result.score / result.max_score if result.max_score else 0.0,
+        # at most 1, whatever the extra credit
+        "score": min(1.0, result.score / result.max_score) if result.max_score else 0.0,
         "message": result.problem,
         "tests": [
             {
                 "name": mark.name,
                 "points": number(mark.points),
-                "max_points": number(mark.max_points),
+                "max_points": 0 if mark.extra else number(mark.max_points),
                 "message": mark.feedback(style),
             }
             # it has no hidden tests: those that students must not see count in the score alone
@@ -99,7 +103,7 @@ def classroom50(
                 "test-name": mark.name,
                 "passed": not result.problem and mark.outcome is Outcome.PASSED,
                 "score": int(mark.points),
-                "max-score": int(mark.max_points),
+                "max-score": 0 if mark.extra else int(mark.max_points),
                 "feedback": mark.feedback(style) if mark.visibility == "visible" else "",
             }
             for mark in result.marks
@@ -147,18 +151,55 @@ def _xml(text: str) -> str:
     return text.translate(_XML_FORBIDDEN).encode("utf-8", "replace").decode()
 
 
+def _feedback(result: Result, style: str) -> str:
+    """What a student reads, as one text."""
+    lines = [result.problem] if result.problem else []
+    for part in sheet.parts(result, style):
+        lines.append(f"{part.mark.name}: {part.points}")
+        lines += part.texts
+    return "\n".join(lines)
+
+
 _BY_SUBMISSION: dict[str, tuple[str, Callable[[Result, str], dict[str, Any]]]] = {
     "gradescope": ("results.json", gradescope),
     "classroom50": ("result.json", classroom50),
     "prairielearn": ("results.json", prairielearn),
 }
-NAMES = (*_BY_SUBMISSION, "junit")
+_FOR_ALL = ("junit", "canvas", "moodle")
+NAMES = (*_BY_SUBMISSION, "markdown", "html", *_FOR_ALL)
 
 
-def write(name: str, store: Store, results: Sequence[Result], style: str) -> None:
-    """Write the results in a format into the store: a file for each, or one for all (junit)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What formats need beside the results."""
+
+    assignment: str  # its name: a column of Canvas
+    roster: Roster
+    late_penalty: float  # per cent
+
+
+def write(name: str, store: Store, results: Sequence[Result], style: str, course: Course) -> None:
+    """Write the results in a format into the store: a file for each, or one for all."""
+    found = grades(results, course.roster, course.late_penalty)
     if name == "junit":
         store.write("junit.xml", junit(results, style))
+        return
+    if name == "canvas":
+        store.write("canvas.csv", gradebook.canvas(found, course.roster, course.assignment))
+        return
+    if name == "moodle":
+        texts = {result.submission: _feedback(result, style) for result in results}
+        store.write("moodle.csv", gradebook.moodle(found, course.roster, texts))
+        return
+    if name in ("markdown", "html"):
+        for result, grade in zip(results, found, strict=True):
+            if name == "markdown":
+                text = sheet.markdown(result, grade, style)
+                store.write(f"feedback/{result.submission}.md", text)
+            else:
+                picture = result.picture or store.picture(result.submission)
+                text = sheet.page(result, grade, style, picture)
+                store.write(f"feedback/{result.submission}.html", text)
         return
     file, render = _BY_SUBMISSION[name]
     for result in results:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest_proclife.assertions.verbs
 import pytest_proclife.plugin.report
 import pytest_proclife.run_json
-from pytest_proclife.exercises import formats, pytest_session, verdict, workers
+from pytest_proclife.exercises import formats, gradebook, pytest_session, verdict, workers
 from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
 from pytest_proclife.exercises.results import SUMMARY, Mark, Outcome, Result, Status, Store, number
 from pytest_proclife.exercises.submission import find, fingerprint
@@ -90,6 +90,7 @@ def grade(options: argparse.Namespace) -> int:
     """Grade submissions. Return 0 if each has a result in all formats, 125 if not."""
     with _failures_reported():
         path = _exercise(options.exercise)
+        course = _course(options, path)
         submissions = find(options.submissions)
         store = Store(Path(options.output))
         others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
@@ -117,7 +118,12 @@ def grade(options: argparse.Namespace) -> int:
         store.summarize(ordered)
         progress.end(ordered, store.folder)
         for name in options.format:
-            formats.write(name, store, ordered, options.feedback)
+            formats.write(name, store, ordered, options.feedback, course)
+        if options.roster or options.late_penalty:
+            found = gradebook.grades(ordered, course.roster, course.late_penalty)
+            store.write("grades.csv", gradebook.grades_csv(found))
+        for text in gradebook.warnings(ordered):
+            print(f"proclife: {text}", file=sys.stderr)
         _report_changes(exercise, others, store.folder / "exercise")
     return 0
 
@@ -137,6 +143,14 @@ def check(options: argparse.Namespace) -> int:
         return FAILED
     passed = all(mark.outcome is Outcome.PASSED for mark in result.visible)
     return 0 if passed and not result.problem else 1
+
+
+def _course(options: argparse.Namespace, exercise: Path) -> formats.Course:
+    roster = gradebook.Roster()
+    if options.roster:
+        roster = gradebook.read_roster(Path(options.roster))
+    name = exercise.stem if exercise.stem != "exercise" else exercise.parent.name
+    return formats.Course(assignment=name, roster=roster, late_penalty=options.late_penalty)
 
 
 def _exercise(path: str) -> Path:

@@ -31,13 +31,20 @@ from pytest_proclife.errors import (
 )
 from pytest_proclife.exercises import feedback, statement, submission
 from pytest_proclife.exercises.integrity import PrivateCopy
-from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Status, number
+from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Program, Status, number
 from pytest_proclife.exercises.verdict import Reporter
 from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
+from pytest_proclife.render import picture
 
 MARKER = "proclife_points"
-_KEYWORDS: dict[str, Any] = {"name": "", "visibility": "visible", "tags": ()}  # and defaults
+_KEYWORDS: dict[str, Any] = {  # and defaults
+    "name": "",
+    "visibility": "visible",
+    "tags": (),
+    "extra": False,
+}
+_PICTURED = 2  # runs in the picture of a submission
 _LONGEST = 20_000  # characters of what pytest shows of a failure
 # Exceptions that an answer can cause in a test; any other is the exercise's own failure. A
 # LookupError is run["a name"], a ValueError `(child,) = run.children`.
@@ -190,6 +197,7 @@ class _GradingPlugin(_Plugin):
     ) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
+        self._pictured: list[Run] = []  # the first ones of all tests
         self._compared: statement.Compared | None = None  # in the last assert that was false
         self.answer = submission.Submission(file, source, self._runs, seccomp)
         self._wait = wait
@@ -209,6 +217,16 @@ class _GradingPlugin(_Plugin):
         """pytest calls this with the values of a comparison that was false."""
         self._compared = statement.Compared(left=left, operator=op, right=right)
 
+    def pytest_sessionfinish(self) -> None:
+        cells = self.answer.cells
+        program = Program(
+            ran=self.answer.started,
+            missing=self.answer.missing(),
+            left_out=() if cells is None else cells.left_out,
+        )
+        shown = picture.render(self._pictured) if self._pictured else ""
+        self.reporter.program(program, shown)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -219,6 +237,8 @@ class _GradingPlugin(_Plugin):
             if report.failed:
                 self._failed_itself(item, error)
             self._check_reports()
+            new = [run for run in self._runs if not any(run is other for other in self._pictured)]
+            self._pictured += new[: _PICTURED - len(self._pictured)]
             self._runs.clear()
             self._compared = None
             self.answer.earned.clear()
@@ -255,8 +275,11 @@ class _GradingPlugin(_Plugin):
         found = statement.read(error, str(self.root), self._compared)
         run = getattr(error, "run", None) or getattr(found, "run", None)
         failure = _failure_of(error, run or (self._runs[-1] if self._runs else None), found)
+        cells = self.answer.cells
+        broken = () if cells is None else cells.broken
+        failure = replace(failure, missing=self.answer.missing(), broken=broken)
         own = _authors_message(error, found)
-        words = feedback.sentences(failure, noun=self.answer.noun, file=os.fspath(self.answer))
+        words = feedback.sentences(failure, noun=self.answer.noun, file=str(self.answer.path))
         sentences = [own, *words] if own else words
         message = (str(error).splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
@@ -315,11 +338,12 @@ def _mark_of(item: pytest.Item) -> Mark:
         outcome=Outcome.NOT_RUN,
         visibility=values["visibility"],
         tags=tuple(values["tags"]),
+        extra=values["extra"],
     )
 
 
 def _fault(
-    args: tuple[Any, ...], /, *, name: Any, visibility: Any, tags: Any, **others: Any
+    args: tuple[Any, ...], /, *, name: Any, visibility: Any, tags: Any, extra: Any, **others: Any
 ) -> str | None:
     """What is wrong with the arguments of the marker."""
     for other in others:
@@ -336,6 +360,8 @@ def _fault(
         return f"visibility is one of {', '.join(VISIBILITIES)}, not {visibility!r}"
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         return f"tags are a list of texts, not {tags!r}"
+    if not isinstance(extra, bool):
+        return f"extra is True or False, not {extra!r}"
     return None
 
 

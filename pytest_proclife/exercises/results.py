@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Mark:
     outcome: Outcome
     visibility: str = "visible"
     tags: tuple[str, ...] = ()
+    extra: bool = False  # its points come on top of the maximum
     sentences: tuple[str, ...] = ()  # for the student
     message: str = ""  # the first line of the failure
     detail: str = ""  # everything that pytest shows of it
@@ -62,6 +63,18 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What was seen of a submission's program, beside its marks."""
+
+    ran: bool = True  # a test has run it
+    missing: tuple[str, ...] = ()  # modules that it imports, and that are not installed
+    left_out: tuple[str, ...] = ()  # what of a notebook was not run
+
+
+NOTHING_SEEN = Program()  # as of one that was not graded to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The marks of one submission."""
 
@@ -71,6 +84,8 @@ class Result:
     seconds: float
     reason: str = ""  # of any status but `graded`; of that one at the deadline
     key: str = ""  # what was graded and with what: a result with the same key is still valid
+    program: Program = NOTHING_SEEN
+    picture: str = field(default="", compare=False)  # an SVG of its runs, a file of its own
 
     @property
     def problem(self) -> str:
@@ -84,7 +99,7 @@ class Result:
 
     @property
     def max_score(self) -> float:
-        return math.fsum(mark.max_points for mark in self.marks)
+        return math.fsum(mark.max_points for mark in self.marks if not mark.extra)
 
     @property
     def visible(self) -> tuple[Mark, ...]:
@@ -109,6 +124,7 @@ def to_values(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "reason": result.reason,
         "key": result.key,
+        "program": asdict(result.program),
         "marks": [mark_values(mark) for mark in result.marks],
     }
 
@@ -134,9 +150,15 @@ def from_values(values: Mapping[str, Any]) -> Result:
             seconds=values["seconds"],
             reason=values["reason"],
             key=values["key"],
+            program=_program_from(values["program"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this is not a result: {error!r}") from error
+
+
+def _program_from(values: Mapping[str, Any]) -> Program:
+    missing, left_out = tuple(values["missing"]), tuple(values["left_out"])
+    return Program(ran=values["ran"], missing=missing, left_out=left_out)
 
 
 def mark_from(values: Mapping[str, Any]) -> Mark:
@@ -166,6 +188,15 @@ class Store:
 
     def keep(self, result: Result) -> None:
         self.write_json(f"results/{result.submission}.json", to_values(result))
+        if result.picture:
+            self.write(f"pictures/{result.submission}.svg", result.picture)
+
+    def picture(self, submission: str) -> str:
+        """The picture that was kept; empty if there is none."""
+        try:
+            return (self.folder / f"pictures/{submission}.svg").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
 
     def summarize(self, results: Sequence[Result]) -> None:
         """Write summary.csv and summary.json, in the order given."""

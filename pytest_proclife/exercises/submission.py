@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import functools
 import hashlib
 import math
 import os
 import shutil
+import sys
 import tempfile
 import tokenize
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -195,9 +198,11 @@ class Submission(os.PathLike[str]):
         self._seccomp = seccomp  # the default for its runs
         self._known: dict[tuple[tuple[str, str], ...], Run | RunTimeout] = {}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.started = False  # something has asked for its path, to run it
         self.earned: list[tuple[float, str]] = []  # by the current test
 
     def __fspath__(self) -> str:
+        self.started = True
         return str(self.path)
 
     def __repr__(self) -> str:
@@ -212,6 +217,30 @@ class Submission(os.PathLike[str]):
                 for node in ast.parse(self.source).body
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             }
+        )
+
+    @functools.cached_property
+    def cells(self) -> notebook.Notebook | None:
+        """The notebook that it is; None for a script."""
+        return notebook.read(self.path) if self.path.suffix == ".ipynb" else None
+
+    def missing(self) -> tuple[str, ...]:
+        """The modules that it imports and that are not installed where it is graded.
+
+        One that looks like a misspelled module of the standard library is not among them.
+        """
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(self.source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(str(node.module).partition(".")[0])
+        path = [str(self.path.parent), *sys.path]
+        return tuple(
+            name
+            for name in sorted(names - sys.stdlib_module_names)
+            if PathFinder.find_spec(name, path) is None
+            and not difflib.get_close_matches(name, sys.stdlib_module_names, 1, 0.85)
         )
 
     def run(self, **options: Any) -> Run:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_proclife.exercises.results import Mark, Result, Status, mark_from, mark_values
+from pytest_proclife.exercises.results import (
+    NOTHING_SEEN,
+    Mark,
+    Program,
+    Result,
+    Status,
+    mark_from,
+    mark_values,
+)
 from pytest_proclife.exercises.workers import Finished
 
 # A grader that died of one of these was killed; other signals are crashes of its own.
@@ -43,6 +51,11 @@ class Reporter:
         """The result cannot be `graded`."""
         self._send(problem=[status, self._in_original(reason)])
 
+    def program(self, program: Program, picture: str) -> None:
+        """What was seen of the program, and an SVG of its runs."""
+        left_out = [self._in_original(text) for text in program.left_out]
+        self._send(program=[program.ran, program.missing, left_out], picture=picture)
+
     def done(self) -> None:
         """All tests have run."""
         self._send(done=True)
@@ -59,6 +72,8 @@ class Messages:
 
     marks: tuple[Mark, ...] = ()
     problems: tuple[tuple[Status, str], ...] = ()
+    program: Program = NOTHING_SEEN
+    picture: str = ""
     done: bool = False
 
 
@@ -66,6 +81,7 @@ def read(data: bytes, token: str) -> Messages:
     """Read the messages up to the first that is not the grader's."""
     marks: list[Mark] = []
     problems: list[tuple[Status, str]] = []
+    program, picture = NOTHING_SEEN, ""
     done = False
     for line in filter(None, data.split(b"\n")):
         first, _, rest = line.partition(b" ")
@@ -81,9 +97,19 @@ def read(data: bytes, token: str) -> Messages:
         elif "problem" in message:
             status, reason = message["problem"]
             problems.append((Status(status), reason))
+        elif "program" in message:
+            ran, missing, left_out = message["program"]
+            program = Program(ran=ran, missing=tuple(missing), left_out=tuple(left_out))
+            picture = message["picture"]
         else:
             done = True
-    return Messages(marks=tuple(marks), problems=tuple(problems), done=done)
+    return Messages(
+        marks=tuple(marks),
+        problems=tuple(problems),
+        program=program,
+        picture=picture,
+        done=done,
+    )
 
 
 def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark]) -> Result:
@@ -96,7 +122,15 @@ def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark]) -> 
         marks = tuple(m if m.test in given else replace(m, message=late) for m in marks)
     seconds = round(finished.seconds, 3)  # as it is read back from its document
     status, reason = _status(finished, messages)
-    result = Result(submission=name, status=status, marks=marks, seconds=seconds, reason=reason)
+    result = Result(
+        submission=name,
+        status=status,
+        marks=marks,
+        seconds=seconds,
+        reason=reason,
+        program=messages.program,
+        picture=messages.picture,
+    )
     return result if status is Status.GRADED else without_points(result, status, reason)
 
 

@@ -51,7 +51,8 @@ ORDER = (
     "guard.plugin",
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin.archive", "plugin"),
     *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
-    *("exercises.verdict", "exercises.statement", "exercises.feedback", "exercises.formats"),
+    *("exercises.verdict", "exercises.statement", "exercises.feedback"),
+    *("exercises.gradebook", "exercises.sheet", "exercises.formats"),
     *("exercises.pytest_session", "exercises.grade"),
     *("terminal", "crash_command", "cli", "__main__"),
 )
