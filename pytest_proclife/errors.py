@@ -79,13 +79,14 @@ class ProcessNameError(KeyError):
 
     __module__ = "pytest_proclife"
 
-    def __init__(self, message: str, name: str, count: int) -> None:
+    def __init__(self, message: str, name: str, count: int, run: Run) -> None:
         super().__init__(message)
         self.name = name
         self.count = count
+        self.run = run
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (*self.args, self.name, self.count)
+        return type(self), (*self.args, self.name, self.count, self.run)
 
 
 class LifecycleError(AssertionError):

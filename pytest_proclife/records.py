@@ -922,12 +922,12 @@ class Run:
             if len(self.processes) > _LISTED:
                 names += f", and {len(self.processes) - _LISTED} more"
             text = f"no process is named {name!r}; there are {names}"
-            raise ProcessNameError(text, name, 0)
+            raise ProcessNameError(text, name, 0, self)
         pids = ", ".join(str(p.pid) for p in found[:_LISTED])
         if len(found) > _LISTED:
             pids += ", ..."
         text = f"{len(found)} processes are named {name!r} (pids {pids})"
-        raise ProcessNameError(text, name, len(found))
+        raise ProcessNameError(text, name, len(found), self)
 
     def find(
         self,

@@ -134,6 +134,8 @@ class _Feedback:
             yield from claim(self, statement.process)
         elif statement.subject is Subject.PROCESSES and not self.run.children:
             return  # which is said with the run's faults
+        elif statement.subject is Subject.EXIT_CODE and self.run.timed_out:
+            return  # likewise: it had not ended
         elif (text := self._differs(statement)) is not None:
             yield "stated", text
         else:

@@ -1,0 +1,19 @@
+import time
+from multiprocessing import Process
+
+
+def square(number):
+    time.sleep(0.1)
+    return number * number
+
+
+def watch():
+    while True:
+        print("monitor: alive", flush=True)
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    Process(target=watch, name="monitor", daemon=True).start()
+    squares = [square(number) for number in range(1, 7)]
+    print("squares:", squares, flush=True)

@@ -1,0 +1,23 @@
+import time
+from multiprocessing import Pool, Process
+
+
+def square(number):
+    time.sleep(0.1)
+    return number * number
+
+
+def watch():
+    while True:
+        print("monitor: alive", flush=True)
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        squares = pool.map(square, range(1, 7))
+        pool.close()
+        pool.join()
+    Process(target=watch, name="monitor", daemon=True).start()
+    time.sleep(0.3)
+    print("squares:", squares, flush=True)

@@ -1,0 +1,12 @@
+import time
+from multiprocessing import Pool, Process
+
+
+def square(number): ...
+
+
+def watch(): ...
+
+
+if __name__ == "__main__":
+    print("squares:", [], flush=True)

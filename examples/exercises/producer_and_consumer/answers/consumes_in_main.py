@@ -1,0 +1,23 @@
+import time
+from multiprocessing import Process, Queue
+
+
+def produce(queue):
+    for number in range(5):
+        time.sleep(0.1)
+        queue.put(number)
+    queue.put(None)
+
+
+def consume(queue):
+    while (number := queue.get()) is not None:
+        print(f"eaten: {number}", flush=True)
+
+
+if __name__ == "__main__":
+    queue = Queue()
+    producer = Process(target=produce, args=(queue,), name="producer")
+    producer.start()
+    consume(queue)
+    producer.join()
+    print("closed", flush=True)
