@@ -30,9 +30,11 @@ if __name__ == "__main__":
     users = [Process(target=use_printer, args=(printers,)) for _ in range(4)]
     condition, answer = Condition(), Value("i", 0, lock=False)
     waiter = Process(target=wait_for_the_answer, args=(condition, answer))
-    for process in (*adders, *users, waiter):
+    for process in (*users, waiter):
+        process.start()
+    print(f"counter: {counter.value}", flush=True)
+    for process in adders:
         process.start()
     with condition:
         answer.value = 42
         condition.notify_all()
-    print(f"counter: {counter.value}", flush=True)
