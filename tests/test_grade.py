@@ -191,7 +191,7 @@ def test_an_answer_that_exceeds_the_deadline_is_an_error_with_its_reason(
 
 
 def test_an_exercise_that_fails_is_an_error(tmp_path: Path) -> None:
-    text = "def test_it(submission): assert submission.missing"
+    text = "def test_it(submission): assert submission.unknown"
     found = graded(tmp_path, exercise=text, ada="pass")
     assert found["ada"]["status"] == "error"
     assert "AttributeError: 'Submission' object has no attribute" in found["ada"]["reason"]
