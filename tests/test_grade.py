@@ -311,12 +311,14 @@ import pytest
 def test_steps(submission):
     submission.earn(1, "It is there.")
     submission.earn({more}, "It does something.")
-    submission.run(timeout=0.5)
+    submission.run(timeout={seconds})
 @pytest.mark.proclife_points(2)
-def test_other(submission): submission.run(timeout=0.5)
+def test_other(submission): submission.run(timeout={seconds})
 """
     answer = "import signal; signal.pause()"
-    first, second = graded(tmp_path, exercise=text.format(more=0.5), ada=answer)["ada"]["marks"]
+    first, second = graded(tmp_path, exercise=text.format(more=0.5, seconds=0.5), ada=answer)[
+        "ada"
+    ]["marks"]
     assert (first["points"], first["outcome"]) == (1.5, "partial")
     assert first["sentences"][:2] == [
         "1 of 3 points: It is there.",
@@ -324,9 +326,9 @@ def test_other(submission): submission.run(timeout=0.5)
     ]
     assert first["sentences"][2].startswith("Your program had not ended after ")
     assert (second["points"], second["outcome"]) == (0, "failed")
-    marks = graded(tmp_path, exercise=text.format(more=0.5), ada="pass")["ada"]["marks"]
+    marks = graded(tmp_path, exercise=text.format(more=0.5, seconds=30), ada="pass")["ada"]["marks"]
     assert [(mark["points"], mark["sentences"]) for mark in marks] == [(3, []), (2, [])]
-    found = graded(tmp_path, exercise=text.format(more=5), ada=answer)["ada"]
+    found = graded(tmp_path, exercise=text.format(more=5, seconds=0.5), ada=answer)["ada"]
     assert found["status"] == "error"
 
 
