@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_proclife.crash import Crash, crash_points
     from pytest_proclife.errors import (
         LifecycleError,
+        LimitExceeded,
         PollingWarning,
         ProcessLeakWarning,
         ProcessNameError,
@@ -85,6 +86,7 @@ __all__ = [
     "HangKind",
     "Joined",
     "LifecycleError",
+    "LimitExceeded",
     "Missing",
     "MissingKind",
     "Module",
@@ -140,6 +142,7 @@ _MODULES = {  # of the names that `records` does not have
     "Code": "target",
     "Crash": "crash",
     "LifecycleError": "errors",
+    "LimitExceeded": "errors",
     "Module": "target",
     "Notebook": "target",
     "PollingWarning": "errors",

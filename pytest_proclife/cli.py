@@ -1,4 +1,4 @@
-"""The command line: `proclife run`, `show`, `crash`, `grade`, `check`."""
+"""The command line: `proclife run`, `show`, `crash`, `grade`, `check`, `merge`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ FORMATS = (
     *("junit", "canvas", "moodle"),
 )
 FEEDBACK = ("friendly", "message", "all")
+EACH = ("file", "folder")
 DEADLINE = 600.0  # s
 _SECCOMP = "have the kernel report what processes do to each other, in whatever language (seccomp)"
 
@@ -53,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     if namespace.verb == "crash":
         return _crash(namespace, command)
-    if namespace.verb in ("grade", "check"):
+    if namespace.verb in ("grade", "check", "merge"):
         from pytest_proclife.exercises import grade  # it imports pytest, which run does not need
 
-        return grade.grade(namespace) if namespace.verb == "grade" else grade.check(namespace)
+        verbs = {"grade": grade.grade, "check": grade.check, "merge": grade.merge}
+        return verbs[namespace.verb](namespace)
     return _show(namespace) if namespace.verb == "show" else _run(namespace, command)
 
 
@@ -194,12 +196,29 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
     option("-j", "--jobs", type=_jobs, default=1, metavar="N", help=text)
     text = "folder for the results (default: results)"
     option("-o", "--output", default="results", metavar="DIR", help=text)
+    text = "grade this submission again; can be given several times"
+    option("--force", action="append", default=[], metavar="NAME", help=text)
+    text = "what is a submission in a folder, if that is not clear: each file, or each folder"
+    option("--each", choices=EACH, help=text)
     text = "also write the results in this format"
     option("--format", action="append", default=[], choices=FORMATS, help=text)
-    text = "CSV file with a column submission, and columns of a gradebook, or late"
-    option("--roster", metavar="FILE", help=text)
-    text = "percent of the points to subtract for each 1 in the roster's column late (default: 0)"
-    option("--late-penalty", type=_percent, default=0.0, metavar="P", help=text)
+    _add_roster(option)
+    text = "grade the share I of N only; N alone takes I from the job's environment"
+    option("--shard", metavar="I/N", help=text)
+    text = "grade on the dask cluster whose scheduler has this address"
+    option("--dask", metavar="ADDRESS", help=text)
+    merge = verbs.add_parser(
+        "merge", help="merge the results of several machines", allow_abbrev=False
+    )
+    text = "a folder of results, or a folder of such folders"
+    merge.add_argument("folders", metavar="FOLDER", nargs="+", help=text)
+    text = "folder for the merged results (default: merged)"
+    merge.add_argument("-o", "--output", default="merged", metavar="DIR", help=text)
+    text = "also write the results in this format"
+    merge.add_argument("--format", action="append", default=[], choices=FORMATS, help=text)
+    _add_roster(merge.add_argument)
+    text = "text for the student, as for proclife grade"
+    merge.add_argument("--feedback", choices=FEEDBACK, default="friendly", help=text)
     check = verbs.add_parser("check", help="show what a submission would get", allow_abbrev=False)
     check.add_argument("exercise", metavar="EXERCISE", help="a file of pytest tests")
     check.add_argument("submission", metavar="FILE", help="a script or a notebook")
@@ -208,8 +227,45 @@ def _add_grading(verbs: argparse._SubParsersAction[_Parser]) -> None:
         text = "text for the student: plain sentences, pytest's message, or both "
         text += "(default: friendly)"
         option("--feedback", choices=FEEDBACK, default="friendly", help=text)
+        _add_sandbox(option)
         text = f"kill the grading of a submission after S seconds (default: {DEADLINE:g})"
         option("--deadline", type=_seconds, default=DEADLINE, metavar="S", help=text)
+
+
+def _add_roster(option: Callable[..., argparse.Action]) -> None:
+    text = "CSV file with a column submission, and columns of a gradebook, or late"
+    option("--roster", metavar="FILE", help=text)
+    text = "percent of the points to subtract for each 1 in the roster's column late (default: 0)"
+    option("--late-penalty", type=_percent, default=0.0, metavar="P", help=text)
+
+
+def _add_sandbox(option: Callable[..., argparse.Action]) -> None:
+    text = "run submissions as this user, with limits (only root can do so)"
+    option("--user", metavar="NAME", help=text)
+    text = "memory of all processes of a submission together, such as 512M (with --user: 1G)"
+    option("--memory", type=_size, metavar="SIZE", help=text)
+    text = "processor time of all of them together, in seconds (with --user: 300)"
+    option("--cpu", type=_jobs, metavar="S", help=text)
+    text = "number of processes at the same time (with --user: 200)"
+    option("--processes", type=_jobs, metavar="N", help=text)
+    text = "size of each file that is written (with --user: 256M)"
+    option("--file-size", type=_size, metavar="SIZE", help=text)
+    text = "size of the output (with --user: 256M)"
+    option("--max-output", type=_size, metavar="SIZE", help=text)
+    text = "run submissions without a network, but for the loopback device"
+    option("--no-network", action="store_true", help=text)
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _size(text: str) -> int:
+    """Bytes."""
+    unit = text[-1:].upper() if text[-1:].isalpha() else ""
+    digits = text[: len(text) - len(unit)]
+    if not digits.isascii() or not digits.isdigit() or not int(digits) or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(f"SIZE must be a size such as 512M or 2G, not {text!r}")
+    return int(digits) * _UNITS[unit]
 
 
 def _jobs(text: str) -> int:

@@ -57,6 +57,22 @@ class RunTimeout(TimeoutError):
         return type(self), (str(self), self.run, self.waited_for, self.limit)
 
 
+class LimitExceeded(RunTimeout):
+    """A program used more than grading allows, and every process of its run was killed.
+
+    `run` is the `Run`. `exceeded` is "memory", "cpu", "processes" or "output".
+    """
+
+    __module__ = "pytest_proclife"
+
+    def __init__(self, message: str, run: Run, exceeded: str) -> None:
+        super().__init__(message, run)
+        self.exceeded = exceeded
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.run, self.exceeded)
+
+
 class RunOver(RuntimeError):
     """A wait cannot succeed any more, because the run is over. `run` is the `Run`.
 

@@ -13,6 +13,7 @@ from types import EllipsisType
 from typing import NoReturn, Protocol, TypeVar
 
 from pytest_proclife.analysis.log import count_processes, process_number
+from pytest_proclife.confinement import check_limits
 from pytest_proclife.durations import check_seconds
 from pytest_proclife.errors import RunOver, RunTimeout, SupervisorLost
 from pytest_proclife.options import Options
@@ -431,6 +432,8 @@ class RunningMain:
         if found is None and not self._session.over:
             self._look()  # so that the message is of this moment
             found = check()
+        if self._session.over and self._session.exceeded:
+            check_limits(self._session.exceeded, self._session.request.limits, self._snapshot())
         if found is not None:
             return found
         run = self._snapshot()

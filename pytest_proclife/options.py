@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_proclife import confinement
 from pytest_proclife.durations import LINGER, TIMEOUT, check_seconds
 from pytest_proclife.records import START_METHODS
 
@@ -34,6 +35,7 @@ class Options:
     # have a process sent a signal at a point, as `protocol.Request` has it
     crash: tuple[tuple[str, ...], int, str, int] | None = None
     group: int = 0  # the process group that main joins; 0: one of its own
+    confinement: confinement.Confinement = field(default_factory=confinement.current)
     cause_hook: CauseHook | None = None  # called for the final `Run`, not for snapshots
 
     def __post_init__(self) -> None:

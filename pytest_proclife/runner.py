@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_proclife.backend import POLLING, asked_for_polling, choose_backend
+from pytest_proclife.confinement import check_limits
 from pytest_proclife.durations import LINGER, TIMEOUT
 from pytest_proclife.errors import (
     PollingWarning,
@@ -152,10 +153,16 @@ def open_session(options: Options) -> Session:
     if options.points and backend.name != "pidfd":
         why = next(m.what for m in backend.missing if m.kind is MissingKind.BACKEND)
         raise SupervisorLost(f"crash points cannot be had here: {why}")
+    confinement = options.confinement
+    if backend.name != "pidfd" and (confinement.user or confinement.limits):
+        raise SupervisorLost("a program cannot be confined here: that needs pidfds")
     # first, since they may raise, and the launch of a notebook has a folder to remove
     env, input = environment_of(options.program), input_of(options.program)
     with opened_input(input) as stdin:
+        env |= {os.fsencode(k): os.fsencode(v) for k, v in confinement.environment.items()}
         launch = resolve(options.program)
+        if confinement.user is not None and launch.scratch is not None:
+            os.chmod(launch.scratch, 0o755)
         request = request_for(launch, options, env)
         return Session(backend, launch, request, options.streams or (stdin.fileno(),))
 
@@ -164,6 +171,7 @@ def finish(session: Session, options: Options) -> Run:
     """Wait until no process of the run is left; returns the run. RunTimeout as for `run()`."""
     session.wait()
     run = session.assemble(options.cause_hook, last=True)
+    check_limits(session.exceeded, session.request.limits, run)
     if run.timed_out and not options.allow_timeout:
         left = [p for p in run if p.cause is Cause.CLEANED_UP]
         timeline = render(run, rows=_ROWS, about=left or None)

@@ -51,6 +51,7 @@ def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Re
     if planned.observed and planned.by_path:
         env[b"PYTHONPATH"] = search_path(env.get(b"PYTHONPATH"), os.fsencode(_SITE))
     # by _signal, since signal would make an enum of each disposition, which takes longer
+    user = options.confinement.user
     ignored = [n for n in _INHERITED if _signal.getsignal(n) == _signal.SIG_IGN]
     return Request(
         executable=launch.executable,
@@ -69,6 +70,9 @@ def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Re
         capture=options.capture,
         pass_output=bool(options.streams),
         live=options.live,
+        user=None if user is None else (user.uid, user.gid, list(user.groups)),
+        limits=dict(options.confinement.limits),
+        cgroup=options.confinement.cgroup,
         points=options.points,
         crash=options.crash,
     )
@@ -118,6 +122,7 @@ class Session:
         self.known_until = 0  # monotonic ns; the log is complete up to then
         self.over = self.closed = False
         self.timed_out = False
+        self.exceeded = ""  # the limit for which the run was ended: `supervisor.limits`
         self.answered = 0  # the ticket of the last request for news
         self.outcomes: dict[int, str] = {}  # of signals, by ticket
         self.sending = threading.Lock()  # held by the thread that sends
@@ -266,7 +271,8 @@ class Session:
                     if self._shows:
                         self.connection.send(protocol.ASK, self.answered + 1, True)
                 self.looked = ticket
-            case (protocol.OVER, entries, duration, timed_out, outputs):
+            case (protocol.OVER, entries, duration, timed_out, outputs, exceeded):
+                self.exceeded = exceeded
                 self.log += entries
                 self.known_until = self.epoch + duration
                 self.outputs, self.timed_out, self.over = outputs, timed_out, True

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import gc
+import difflib
+import fcntl
 import os
-import platform
-import secrets
 import shutil
 import signal
 import sys
-import tempfile
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-# Each grader would import these at its first run, which takes longer than most answers.
-import pytest_proclife.assertions.verbs
-import pytest_proclife.plugin.report
-import pytest_proclife.run_json
-from pytest_proclife.exercises import formats, gradebook, pytest_session, verdict, workers
-from pytest_proclife.exercises.integrity import PrivateCopy, Snapshot, snapshot
-from pytest_proclife.exercises.results import SUMMARY, Mark, Outcome, Result, Status, Store, number
-from pytest_proclife.exercises.submission import find, fingerprint
+from pytest_proclife.exercises import formats, front, gradebook, shards
+from pytest_proclife.exercises.archive import Archive, Unreadable
+from pytest_proclife.exercises.cluster import Cluster
+from pytest_proclife.exercises.grading import Grading
+from pytest_proclife.exercises.intake import HandedIn, Intake, find
+from pytest_proclife.exercises.integrity import Snapshot, snapshot
+from pytest_proclife.exercises.results import SUMMARY, Outcome, Result, Status, Store, number
+from pytest_proclife.exercises.sandbox import settings_of
+from pytest_proclife.exercises.scratch import remove_left, temporary_folder
+from pytest_proclife.exercises.seal import Seal
+from pytest_proclife.exercises.shards import Shard, shard_of
 from pytest_proclife.render.text import plain, shortened
 
 FAILED = 125
+_PATIENCE = 5.0  # s for the graders of one that was killed to end
+_INTERVAL = 0.05  # s
+_SHOWN = 20  # submissions without a result
 _SIGNS = {
     Outcome.PASSED: "ok",
     Outcome.PARTIAL: "part",
@@ -54,12 +59,13 @@ class Progress:
         text = f"{shortened(result.submission)}: {plain(result.problem) or points}"
         self._line(f"[{self.done}/{self.count}] {text}")
 
-    def end(self, results: Sequence[Result], folder: Path) -> None:
+    def end(self, results: Sequence[Result], left: int, folder: Path) -> None:
         if self.live:
             sys.stderr.write("\n")
         counted = Counter(result.status for result in results)
-        counts = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
-        sys.stderr.write(f"{counts}: {folder / 'summary.csv'}\n")
+        counts = [f"{counted[status]} {status}" for status in Status if counted[status]]
+        counts += [f"{left} without a result"] if left else []
+        sys.stderr.write(f"{', '.join(counts)}: {folder / 'summary.csv'}\n")
 
     def _line(self, text: str) -> None:
         if self.live:
@@ -88,61 +94,236 @@ def student_view(result: Result, style: str) -> str:
 
 def grade(options: argparse.Namespace) -> int:
     """Grade submissions. Return 0 if each has a result in all formats, 125 if not."""
+    return front.run(lambda: _grade(options))
+
+
+def _grade(options: argparse.Namespace) -> int:
     with _failures_reported():
         path = _exercise(options.exercise)
         course = _course(options, path)
-        submissions = find(options.submissions)
-        store = Store(Path(options.output))
-        others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
-        others += [*submissions.values(), store.folder, *map(Path, options.submissions)]
-        exercise = snapshot(path, others)
-        grading = _Grading(exercise, options)
-        keys = {name: grading.key(path) for name, path in submissions.items()}
-        results = {name: known for name, key in keys.items() if (known := store.known(name, key))}
-        progress = Progress(len(submissions), known=len(results))
-        missing = {name: path for name, path in submissions.items() if name not in results}
-        wanted = min(options.jobs, len(missing))
-        width = workers.most_at_once(wanted)
-        if width < wanted:
-            text = f"proclife: more than {width} at a time would need more descriptors than "
-            print(text + "`ulimit -n` allows", file=sys.stderr)
-        for graded in grading.results(missing, width):
-            result = replace(graded, key=keys[graded.submission])
-            store.keep(result)
-            results[result.submission] = result
-            progress.show(result)
-        ordered = [results[name] for name in submissions]
-        for result in ordered:
-            if store.known(result.submission, result.key) != result:
-                store.keep(result)  # an answer may have written there
-        store.summarize(ordered)
-        progress.end(ordered, store.folder)
-        for name in options.format:
-            formats.write(name, store, ordered, options.feedback, course)
-        if options.roster or options.late_penalty:
-            found = gradebook.grades(ordered, course.roster, course.late_penalty)
-            store.write("grades.csv", gradebook.grades_csv(found))
-        for text in gradebook.warnings(ordered):
-            print(f"proclife: {text}", file=sys.stderr)
-        _report_changes(exercise, others, store.folder / "exercise")
+        remove_left()
+        shard = shard_of(options.shard, os.environ)
+        output = _output(options, shard)
+        with temporary_folder() as scratch:
+            intake = find(
+                options.submissions,
+                scratch,
+                each=options.each,
+                exercise=path,
+                output=output.absolute(),
+            )
+            _report_ignored(intake)
+            exercise, others = _read_exercise(path, intake, [*options.submissions, output])
+            own = list(intake.submissions) if shard is None else shard.share([*intake.submissions])
+            archive, digests = _read_submissions({n: intake.submissions[n] for n in own})
+        grading = Grading(exercise, archive, settings_of(options))
+        keys = {name: grading.key(digest) for name, digest in digests.items()}
+        about = {
+            "submissions": list(intake.submissions),
+            "shards": [] if shard is None else [[shard.number, shard.count]],
+            "ignored": list(map(list, intake.ignored)),
+        }
+        with _opened_store(output) as store:
+            _grade_missing(grading, keys, store, options, course, about)
+            _report_changes(exercise, others, store.folder / "exercise")
+            _report_changed_submissions(archive, digests, intake, store.folder / "submissions")
     return 0
+
+
+def _grade_missing(
+    grading: Grading,
+    keys: Mapping[str, str],
+    store: Store,
+    options: argparse.Namespace,
+    course: formats.Course,
+    about: Mapping[str, Any],
+) -> None:
+    """Grade those that have no result yet, and write what all have."""
+    forced = _forced(options.force, keys)
+    known = {name: store.known(name, key) for name, key in keys.items() if name not in forced}
+    results = {name: result for name, result in known.items() if result is not None}
+    progress = Progress(len(keys), known=len(results))
+    missing = [name for name in keys if name not in results]
+    try:
+        with _finished(grading, missing, options) as finished:
+            for graded in finished:
+                result = replace(graded, key=keys[graded.submission])
+                results[result.submission] = result
+                store.keep(result)
+                progress.show(result)
+    finally:
+        # Also after Ctrl-C: no answer runs any more, and one may have written there.
+        ordered = [results[name] for name in keys if name in results]
+        for result in ordered:
+            if store.sealed(result.submission) != result:
+                store.keep(result)
+        left = [name for name in keys if name not in results]
+        store.summarize(ordered, missing=left, **about)
+        progress.end(ordered, len(left), store.folder)
+    _write_formats(store, ordered, options, course)
+
+
+def _write_formats(
+    store: Store, ordered: Sequence[Result], options: argparse.Namespace, course: formats.Course
+) -> None:
+    for name in options.format:
+        formats.write(name, store, ordered, options.feedback, course)
+    if options.roster or options.late_penalty:
+        found = gradebook.grades(ordered, course.roster, course.late_penalty)
+        store.write("grades.csv", gradebook.grades_csv(found))
+    for text in gradebook.warnings(ordered):
+        print(f"proclife: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _finished(
+    grading: Grading, names: Sequence[str], options: argparse.Namespace
+) -> Iterator[Iterator[Result]]:
+    """The results as they come, from this machine or from a cluster."""
+    if options.dask is None or not names:
+        width = grading.width(min(options.jobs, len(names)))
+        with contextlib.closing(grading.results(names, width)) as results:
+            yield results
+        return
+    opened = Cluster(options.dask)
+    try:
+        with contextlib.closing(opened.results(names, grading)) as results:
+            yield results
+    finally:
+        opened.close()
+
+
+def merge(options: argparse.Namespace) -> int:
+    """Merge folders of results: 0 if each submission has a result, 1 if not, 125 on an error."""
+    with _failures_reported():
+        output = Path(options.output)
+        course = _course(options, output.absolute())
+        merged = shards.merge(options.folders, output)
+        about = {
+            "missing": list(merged.missing),
+            "submissions": list(merged.names),
+            "shards": list(map(list, merged.shards)),
+        }
+        with _opened_store(output) as store:
+            for result in merged.results:
+                store.keep(result)
+            store.summarize(merged.results, **about)
+            Progress(0, known=0).end(merged.results, len(merged.missing), store.folder)
+            _write_formats(store, merged.results, options, course)
+    for name in merged.twice:
+        text = f"{shortened(name)} was graded more than once, with different results"
+        print(f"proclife: {text}", file=sys.stderr)
+    if merged.missing_shards:
+        text = f"shards that are missing: {', '.join(merged.missing_shards)}"
+        print(f"proclife: {text}", file=sys.stderr)
+    for name in merged.missing[:_SHOWN]:
+        print(f"proclife: {shortened(name)} has no result", file=sys.stderr)
+    if len(merged.missing) > _SHOWN:
+        print(f"proclife: and {len(merged.missing) - _SHOWN} more", file=sys.stderr)
+    return 1 if merged.missing else 0
+
+
+def _output(options: argparse.Namespace, shard: Shard | None) -> Path:
+    """The folder for the results. If the environment has said which shard it is, one of its own."""
+    folder = Path(options.output)
+    if shard is None:
+        return folder
+    if not shard.source:
+        print(f"proclife: shard {shard}", file=sys.stderr)
+        return folder
+    print(f"proclife: shard {shard}, by {shard.source}", file=sys.stderr)
+    return folder / shard.folder
 
 
 def check(options: argparse.Namespace) -> int:
     """Show the student's view of one submission: 0 for all points, 1 for fewer, 125 for none."""
     with _failures_reported():
         path = _exercise(options.exercise)
-        submissions = find([options.submission])
-        if len(submissions) > 1:
-            raise ValueError(f"{options.submission!r} has several submissions: name one of them")
-        exercise = snapshot(path, submissions.values())
-        (result,) = _Grading(exercise, options).results(submissions, 1)
-        _report_changes(exercise, submissions.values(), None)
+        with temporary_folder() as scratch:
+            intake = find([options.submission], scratch, each="folder", exercise=path)
+            if len(intake.submissions) > 1:
+                text = f"{options.submission!r} has several submissions: name one of them"
+                raise ValueError(text)
+            exercise, others = _read_exercise(path, intake, [options.submission])
+            archive, digests = _read_submissions(intake.submissions)
+        (result,) = Grading(exercise, archive, settings_of(options)).results(list(digests), 1)
+        _report_changes(exercise, others, None)
     print(student_view(result, options.feedback))
     if result.status in (Status.ERROR, Status.TAMPERED):
         return FAILED
     passed = all(mark.outcome is Outcome.PASSED for mark in result.visible)
     return 0 if passed and not result.problem else 1
+
+
+def _read_exercise(
+    path: Path, intake: Intake, given: Sequence[str | Path]
+) -> tuple[Snapshot, Collection[Path]]:
+    """The exercise's folder, and what lies in it and does not belong to the exercise."""
+    others = [path.parent for path in path.parent.glob(f"*/{SUMMARY}")]
+    others += [submission.origin for submission in intake.submissions.values()]
+    others += map(Path, given)
+    return snapshot(path, others), others
+
+
+def _read_submissions(submissions: Mapping[str, HandedIn]) -> tuple[Archive, dict[str, str]]:
+    """All of them, before any of them runs, and a hash of each."""
+    archive = Archive()
+    digests = {name: archive.add(name, each) for name, each in submissions.items()}
+    archive.seal()
+    return archive, digests
+
+
+@contextlib.contextmanager
+def _opened_store(folder: Path) -> Iterator[Store]:
+    """A folder for results. While answers run, the key of its seal is nowhere on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(lock, folder)
+        seal = Seal.take(folder)
+        try:
+            yield Store(folder, seal)
+        finally:
+            seal.leave(folder)
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Have the folder for this process alone. ValueError if another has it for long.
+
+    The graders of one that was killed have it too, for the moment that they live on.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                text = f"another proclife grade writes its results to {str(folder)!r}"
+                raise ValueError(text) from None
+            time.sleep(_INTERVAL)  # nothing tells when it can be had but a call that blocks
+        except OSError:  # the file system has no locks
+            return
+        else:
+            return
+
+
+def _forced(wanted: Sequence[str], names: Collection[str]) -> Collection[str]:
+    """Those to be graded again. ValueError if there is no such submission."""
+    for name in wanted:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"--force: there is no submission {name!r}{hint}")
+    return wanted
+
+
+def _report_ignored(intake: Intake) -> None:
+    if intake.ignored:
+        sys.stderr.write(f"{len(intake.ignored)} ignored, which are not submissions:\n")
+    for path, reason in intake.ignored:
+        sys.stderr.write(f"  {shortened(os.path.relpath(path))}: {reason}\n")
 
 
 def _course(options: argparse.Namespace, exercise: Path) -> formats.Course:
@@ -183,111 +364,33 @@ def _report_changes(exercise: Snapshot, others: Collection[Path], kept: Path | N
     print(f"proclife: {text}", file=sys.stderr)
 
 
-class _Grading:
-    """Grades submissions with an exercise as it was at the start.
-
-    ValueError if the exercise cannot be used.
-    """
-
-    def __init__(self, exercise: Snapshot, options: argparse.Namespace) -> None:
-        self._exercise = exercise
-        self._deadline: float = options.deadline
-        self._seccomp: bool = options.seccomp
-        self._digest = exercise.digest
-        if self._seccomp:
-            try:
-                pytest_proclife.run(["true"], seccomp=True)
-            except pytest_proclife.SeccompUnavailable as error:  # now, not for each answer
-                raise ValueError(str(error)) from None
-        pytest_session.preload()
-        gc.freeze()  # graders need not search through it again, nor copy its pages
-        with _temporary_folder() as folder:
-            self._tests = self._list_tests(PrivateCopy(exercise, folder), options.exercise)
-        if not any(mark.max_points for mark in self._tests):
-            text = "no test of it is worth points: mark them with proclife_points(n)"
-            print(f"proclife: {options.exercise}: {text}", file=sys.stderr)
-
-    def _list_tests(self, copy: PrivateCopy, name: str) -> tuple[Mark, ...]:
-        token = secrets.token_hex()
-        job = functools.partial(pytest_session.list_tests, copy, token)
-        ((_, finished),) = workers.run([job], 1, self._deadline)
-        messages = verdict.read(finished.messages, token)
-        problems = [reason for _, reason in messages.problems]
-        if finished.timed_out:
-            problems = [f"it was not loaded after {finished.seconds:.0f} s"]
-        elif not problems and not messages.done:
-            problems = [copy.in_original(finished.output).strip() or verdict.early_exit(finished)]
-        elif not problems and not messages.marks:
-            problems = ["it has no tests: those are functions whose names begin with test_"]
-        if problems:
-            raise ValueError(f"the exercise {name!r} cannot be used: " + "\n".join(problems))
-        return messages.marks
-
-    def key(self, submission: Path) -> str:
-        """What a result depends on: exercise, answer, Python, deadline, the second witness."""
-        try:
-            answer = fingerprint(submission)
-        except OSError as error:  # its result will be `ungradable`
-            answer = str(error)
-        found = [self._digest, answer, platform.python_version(), str(self._deadline)]
-        return "-".join([*found, *["seccomp"] * self._seccomp])
-
-    def results(self, submissions: Mapping[str, Path], width: int) -> Iterator[Result]:
-        """The result of each, in the order in which they finish.
-
-        If a grader's copy of the exercise was changed, by any answer, its submission is graded
-        again, alone: no other copy is there. If it is changed again, only that answer or its
-        tests can have done it.
-        """
-        again: list[str] = []
-        for result, change in self._round(submissions, width):
-            if change is None:
-                yield result
-            else:
-                again.append(result.submission)
-        for name in again:
-            ((result, change),) = self._round({name: submissions[name]}, 1)
-            if change is not None:
-                reason = f"{change!r} of the exercise was changed while this answer was graded"
-                result = verdict.without_points(result, Status.TAMPERED, reason)
-            yield result
-
-    def _round(
-        self, submissions: Mapping[str, Path], width: int
-    ) -> Iterator[tuple[Result, str | None]]:
-        """The result of each, and a file of its copy of the exercise that was changed."""
-        started: list[tuple[str, str, PrivateCopy]] = []
-
-        def jobs(folder: Path) -> Iterator[workers.Job]:
-            for number, (name, path) in enumerate(submissions.items()):
-                place = folder / "answers" / str(number)
-                copy = PrivateCopy(self._exercise, folder / "exercises" / str(number))
-                token = secrets.token_hex()
-                started.append((name, token, copy))
-                grade = functools.partial(pytest_session.grade, seccomp=self._seccomp)
-                yield functools.partial(grade, path, place, copy, token)
-
-        with _temporary_folder() as folder:
-            for number, finished in workers.run(jobs(folder), width, self._deadline):
-                name, token, copy = started[number]
-                yield verdict.verdict(name, finished, token, self._tests), copy.change()
-                for kind in ("answers", "exercises"):
-                    shutil.rmtree(folder / kind / str(number), ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    folder = tempfile.mkdtemp(prefix="proclife-")
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # an answer may have made it unremovable
+def _report_changed_submissions(
+    archive: Archive, digests: Mapping[str, str], intake: Intake, kept: Path
+) -> None:
+    """Tell the teacher which submissions are not what they were, and write those to `kept`."""
+    now = Archive()
+    left = [
+        (name, each)
+        for name, each in intake.submissions.items()
+        if name in digests and each.path == each.origin  # what was unpacked is gone by now
+    ]
+    changed = [name for name, each in left if now.add(name, each) != digests[name]]
+    now.close()
+    if not changed:
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    for name in changed:
+        with contextlib.suppress(Unreadable):
+            archive.write_to(kept / name, name)
+    text = f"{', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''} changed during grading, "
+    text += "by you or by an answer; the results are for what was there at the start, which is in "
+    print(f"proclife: {text}{kept}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _failures_reported() -> Iterator[None]:
     """Exit by SystemExit on an error, Ctrl-C or SIGTERM, so that graders are killed on the way."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    before = signal.signal(signal.SIGTERM, front.terminate)
     try:
         yield
     except KeyboardInterrupt:

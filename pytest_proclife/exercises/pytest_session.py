@@ -11,9 +11,10 @@ import io
 import math
 import os
 import sys
+import tempfile
 import traceback
 import types
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from pytest_proclife.backend import choose_backend
 from pytest_proclife.errors import (
     LifecycleError,
+    LimitExceeded,
     ProcessNameError,
     RunOver,
     RunTimeout,
@@ -30,9 +32,12 @@ from pytest_proclife.errors import (
     TargetError,
 )
 from pytest_proclife.exercises import feedback, statement, submission
+from pytest_proclife.exercises.archive import Archive
 from pytest_proclife.exercises.integrity import PrivateCopy
+from pytest_proclife.exercises.namespaces import Refused
 from pytest_proclife.exercises.results import VISIBILITIES, Mark, Outcome, Program, Status, number
-from pytest_proclife.exercises.verdict import Reporter
+from pytest_proclife.exercises.sandbox import Sandbox
+from pytest_proclife.exercises.verdict import Reporter, outside_influence
 from pytest_proclife.exercises.workers import Wait
 from pytest_proclife.records import MissingKind, Run
 from pytest_proclife.render import picture
@@ -74,30 +79,41 @@ def list_tests(exercise: PrivateCopy, token: str, channel: int, wait: Wait) -> N
 
 
 def grade(
-    path: Path,
+    name: str,
+    archive: Archive,
     place: Path,
+    scratch: Path,
     exercise: PrivateCopy,
     token: str,
     channel: int,
     wait: Wait,
     *,
+    sandbox: Sandbox,
     seccomp: bool = False,
 ) -> None:
     """Grade a copy of a submission, made in `place`, and report its marks.
 
+    `scratch` is a folder for temporary files of the grader.
     `seccomp` is the default for its runs.
     """
     reporter = Reporter(token, channel, exercise.in_original)
     try:
-        file, source = submission.private_copy(path, place)
-    except submission.Ungradable as reason:
-        reporter.problem(Status.UNGRADABLE, str(reason))
+        sandbox.enter([place, scratch, exercise.root])
+    except (Refused, OSError) as error:  # though it could be entered before
+        reporter.problem(Status.ERROR, f"the answer cannot be confined: {error}")
         return
+    tempfile.tempdir = str(scratch)  # which is removed, though this grader may be killed
     with contextlib.suppress(SupervisorLost, ValueError):  # the first run will raise it
         choose_backend()
-    plugin = _GradingPlugin(exercise.root, reporter, file, source, wait, seccomp)
+
+    def hand_in(runs: list[Run]) -> submission.Submission:
+        wait()
+        file, source = submission.private_copy(archive, name, place)
+        sandbox.let_in(place)
+        return submission.Submission(file, source, runs, seccomp)
+
     options = ["--proclife-seccomp"] if seccomp else []
-    code = _run_pytest(exercise, plugin, *options)
+    code = _run_pytest(exercise, _GradingPlugin(exercise.root, reporter, hand_in), *options)
     if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         reporter.done()
 
@@ -190,25 +206,30 @@ class _GradingPlugin(_Plugin):
         self,
         root: Path,
         reporter: Reporter,
-        file: Path,
-        source: str,
-        wait: Wait,
-        seccomp: bool = False,
+        hand_in: Callable[[list[Run]], submission.Submission],
     ) -> None:
         super().__init__(root, reporter)
         self._runs: list[Run] = []  # of the current test
+        self._hand_in = hand_in
         self._pictured: list[Run] = []  # the first ones of all tests
         self._compared: statement.Compared | None = None  # in the last assert that was false
-        self.answer = submission.Submission(file, source, self._runs, seccomp)
-        self._wait = wait
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """The tests were checked when they were listed."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
+    def pytest_runtestloop(self) -> bool | None:
+        # only now is there a copy: while it waited, another answer could have changed that
+        try:
+            self.answer = self._hand_in(self._runs)
+        except submission.Ungradable as reason:
+            self.reporter.problem(Status.UNGRADABLE, str(reason))
+            return True
+        except OSError as error:
+            self.unusable(f"the submission cannot be copied: {error.filename}: {error.strerror}")
+            return True
         os.chdir(self.answer.path.parent)
-        self._wait()
+        return None
 
     def pytest_proclife_run_finished(self, run: Run) -> None:
         self._runs.append(run)
@@ -218,6 +239,8 @@ class _GradingPlugin(_Plugin):
         self._compared = statement.Compared(left=left, operator=op, right=right)
 
     def pytest_sessionfinish(self) -> None:
+        if not hasattr(self, "answer"):
+            return  # it has none that can be graded
         cells = self.answer.cells
         program = Program(
             ran=self.answer.started,
@@ -280,6 +303,8 @@ class _GradingPlugin(_Plugin):
         failure = replace(failure, missing=self.answer.missing(), broken=broken)
         own = _authors_message(error, found)
         words = feedback.sentences(failure, noun=self.answer.noun, file=str(self.answer.path))
+        if isinstance(error, LimitExceeded):
+            words = (f"{str(error)[0].upper()}{str(error)[1:]}.",)
         sentences = [own, *words] if own else words
         message = (str(error).splitlines() or [type(error).__name__])[0]
         if not isinstance(error, AssertionError) and not own:
@@ -318,6 +343,8 @@ class _GradingPlugin(_Plugin):
                 elif missing.kind is MissingKind.CONTRADICTED:
                     reason = f"{missing}, as the kernel has seen: something wrote false reports"
                     self.reporter.problem(Status.TAMPERED, reason)
+            for reason in outside_influence(run):
+                self.reporter.doubt(reason)
 
 
 def _mark_of(item: pytest.Item) -> Mark:

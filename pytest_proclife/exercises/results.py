@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import enum
 import io
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pytest_proclife.exercises.seal import Seal
 
 FORMAT, VERSION = "proclife-result", 1
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
@@ -167,10 +170,11 @@ def mark_from(values: Mapping[str, Any]) -> Mark:
 
 
 class Store:
-    """A folder of results."""
+    """A folder of results. Only those with its seal are believed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: Seal | None = None) -> None:
         self.folder = folder
+        self._seal = seal or Seal()
         (folder / "results").mkdir(parents=True, exist_ok=True)
 
     def known(self, submission: str, key: str) -> Result | None:
@@ -178,16 +182,24 @@ class Store:
 
         An error is not the answer's fault: it is graded again.
         """
+        result = self.sealed(submission)
+        if result is None or result.key != key or result.status is Status.ERROR:
+            return None
+        return result
+
+    def sealed(self, submission: str) -> Result | None:
+        """The result of a submission, whatever it was made with; None if it is not sealed."""
         try:
             text = (self.folder / f"results/{submission}.json").read_text(encoding="utf-8")
-            result = from_values(json.loads(text))
+            values = json.loads(text)
+            result = from_values(values)
         except (OSError, ValueError):  # there is none, or it was not written by this version
             return None
-        same = result.key == key and result.submission == submission
-        return result if same and result.status is not Status.ERROR else None
+        return result if result.submission == submission and self._seal.is_on(values) else None
 
     def keep(self, result: Result) -> None:
-        self.write_json(f"results/{result.submission}.json", to_values(result))
+        values = self._seal.sign(to_values(result))
+        self.write_json(f"results/{result.submission}.json", values)
         if result.picture:
             self.write(f"pictures/{result.submission}.svg", result.picture)
 
@@ -198,11 +210,11 @@ class Store:
         except (OSError, ValueError):
             return ""
 
-    def summarize(self, results: Sequence[Result]) -> None:
-        """Write summary.csv and summary.json, in the order given."""
+    def summarize(self, results: Sequence[Result], **others: Any) -> None:
+        """Write summary.csv and summary.json, in the order given; `others` are for the latter."""
         self.write("summary.csv", summary_csv(results))
         values = [to_values(result) for result in results]
-        document = {"format": "proclife-summary", "version": 1, "results": values}
+        document = {"format": "proclife-summary", "version": 1, **others, "results": values}
         self.write_json(SUMMARY, document)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
@@ -220,8 +232,11 @@ class Store:
             with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             partial.replace(path)
+        except OSError as error:  # a full disk is reported without a path
+            raise OSError(error.errno, error.strerror, str(path)) from None
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder was removed, say
+                partial.unlink(missing_ok=True)
 
 
 def summary_csv(results: Iterable[Result]) -> str:

@@ -1,21 +1,19 @@
-"""Submissions as files, the program of each, and `submission`, the object for tests."""
+"""The program of a submission, and `submission`, the object for tests."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import difflib
 import functools
-import hashlib
 import math
 import os
-import shutil
 import sys
 import tempfile
 import tokenize
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import MappingProxyType
@@ -23,12 +21,11 @@ from typing import Any, NoReturn
 
 from pytest_proclife import notebook, runner
 from pytest_proclife.errors import RunTimeout
+from pytest_proclife.exercises.archive import Archive, Unreadable
+from pytest_proclife.exercises.intake import MAINS, is_program
 from pytest_proclife.records import Run
 from pytest_proclife.target import Code
 
-_SUFFIXES = (".py", ".ipynb")
-_MAINS = ("main.py", "main.ipynb")
-_CACHES = ("__pycache__", ".ipynb_checkpoints")
 _LARGEST = 10_000_000  # bytes of a program
 
 
@@ -36,82 +33,16 @@ class Ungradable(Exception):
     """The submission has no program that can be run; the message says why."""
 
 
-def find(paths: Iterable[str]) -> dict[str, Path]:
-    """The submissions in some paths, by a name for each. ValueError if a path does not exist.
+def private_copy(archive: Archive, name: str, folder: Path) -> tuple[Path, str]:
+    """Write a submission into a new folder, so that its program can change its files.
 
-    Paths are files, folders, folders of folders. A folder with folders and no program has a
-    submission in each folder. One with several programs, none of them main.py, has a submission
-    in each file. Any other is a submission.
+    Return the program in the copy and its source. Ungradable if there is none that can be run;
+    OSError if there is no room for the copy.
     """
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if not path.exists():
-            raise ValueError(f"no such submission: {text!r}")
-        found += _submissions_in(path)
-    return _named(list(dict.fromkeys(Path(os.path.abspath(path)) for path in found)))
-
-
-def _submissions_in(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    programs = _programs(path)
-    if programs:
-        return programs if len(programs) > 1 else [path]
-    folders = (child for child in path.iterdir() if child.is_dir() and child.name[0] != ".")
-    return sorted(child for child in folders if child.name not in _CACHES) or [path]
-
-
-def _programs(folder: Path) -> list[Path]:
-    """The files that may be the program of a folder: its main.py, or else each that is visible."""
-    files = (file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file())
-    programs = sorted(file for file in files if file.name[0] != ".")  # as macOS's ._exam.py
-    return [file for file in programs if file.name in _MAINS][:1] or programs
-
-
-def _named(paths: list[Path]) -> dict[str, Path]:
-    """Each path with its own name, after the names of its folders if two have the same."""
-    names = {path: path.stem if path.suffix in _SUFFIXES else path.name for path in paths}
-    for depth in range(2, 1 + max(len(path.parts) for path in paths)):
-        counted = Counter(names.values())
-        for path, name in names.items():
-            if counted[name] > 1:
-                names[path] = "-".join(path.parts[-depth:]).lstrip("/")
-    if len(set(names.values())) < len(paths):  # a-b/c and a/b-c
-        names = {path: hashlib.sha256(os.fsencode(path)).hexdigest()[:16] for path in paths}
-    return {name: path for path, name in names.items()}
-
-
-def fingerprint(path: Path) -> str:
-    """A hash of all files of a submission."""
-    digest = hashlib.sha256()
-    files = [path]
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if not set(f.parts) & set(_CACHES))
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode("utf-8", "surrogateescape") + b"\0")
-        if file.is_file():
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
-
-
-def private_copy(path: Path, folder: Path) -> tuple[Path, str]:
-    """Copy a submission into a new folder, so that its program can change its files.
-
-    Return the program in the copy and its source. Ungradable if it cannot be run or copied.
-    """
-    copy = folder / path.name
     try:
-        file, source = program(path)
-        folder.mkdir(parents=True)
-        if path.is_dir():
-            shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(*_CACHES))
-        else:
-            shutil.copy(path, copy)
-    except OSError as error:
-        raise Ungradable(f"it cannot be copied: {error}") from None
-    return copy / file.relative_to(path), source
+        return program(archive.write_to(folder, name))
+    except Unreadable as error:
+        raise Ungradable(str(error)) from None
 
 
 def program(path: Path) -> tuple[Path, str]:
@@ -131,7 +62,9 @@ def program(path: Path) -> tuple[Path, str]:
 
 
 def _program_file(folder: Path) -> Path:
-    programs = _programs(folder)
+    """Its main.py, or else the only program that is visible."""
+    programs = sorted(file for file in folder.iterdir() if is_program(file) and file.is_file())
+    programs = [file for file in programs if file.name in MAINS][:1] or programs
     if not programs:
         raise Ungradable("there is no program: no .py and no .ipynb file")
     if len(programs) > 1:
@@ -259,7 +192,7 @@ class Submission(os.PathLike[str]):
         known = self._known[key]
         if isinstance(known, RunTimeout):
             self._runs.append(known.run)
-            raise RunTimeout(str(known), known.run)
+            raise copy.copy(known)
         self._runs.append(known)
         return known
 
@@ -316,6 +249,7 @@ class Submission(os.PathLike[str]):
             return self.path.parent, self.path.stem
         self._scratch = tempfile.TemporaryDirectory(prefix="proclife-")
         folder = Path(self._scratch.name)
+        folder.chmod(0o755)
         if self.path.suffix == ".ipynb":
             cells = notebook.read(self.path)
             file = notebook.write_program(cells, folder, str(self.path.parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,16 @@ from pytest_proclife.exercises.results import (
     mark_values,
 )
 from pytest_proclife.exercises.workers import Finished
+from pytest_proclife.records import Cause, ProcessRecord, Run
 
-# A grader that died of one of these was killed; other signals are crashes of its own.
-_KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# A grader that died of one of these has crashed; of any other, it was killed.
+_CRASHES = (
+    *(signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS),
+    *(signal.SIGFPE, signal.SIGILL, signal.SIGSYS),
+)
 _LONGEST = 300  # characters of a grader's last line
+_STOPPED = ("T", "t")  # states: proc_pid_stat(5)
+_NOT_GRADER = "something other than the grader wrote results"
 
 
 class Reporter:
@@ -51,6 +57,10 @@ class Reporter:
         """The result cannot be `graded`."""
         self._send(problem=[status, self._in_original(reason)])
 
+    def doubt(self, reason: str) -> None:
+        """Another process may have had a hand in what happened."""
+        self._send(doubt=self._in_original(reason))
+
     def program(self, program: Program, picture: str) -> None:
         """What was seen of the program, and an SVG of its runs."""
         left_out = [self._in_original(text) for text in program.left_out]
@@ -66,12 +76,37 @@ class Reporter:
             data = data[os.write(self._channel, data) :]
 
 
+def outside_influence(run: Run) -> Iterator[str]:
+    """What may have been done to the processes of a run by one outside of it: another answer."""
+    for process in run.processes:
+        if _may_be_signaled_from_outside(process):
+            yield f"{process.name} got a signal that no process of its run is known to have sent"
+        elif any(stack.state in _STOPPED for stack in process.stacks):
+            yield f"{process.name} was stopped"
+
+
+def _may_be_signaled_from_outside(process: ProcessRecord) -> bool:
+    if process.cause not in (Cause.SIGNALED, Cause.UNKNOWN, Cause.RAISED):
+        return False
+    # Python passes SIGINT on to itself: that is no other's
+    if any(request.by != process.id for request in process.requests):
+        return False
+    exception = process.exception
+    interrupted = exception is not None and exception.type == KeyboardInterrupt.__name__
+    crashed = process.signal in {number.name for number in _CRASHES}
+    return interrupted or (process.signal is not None and not crashed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """What a grader reported. If something else wrote to its channel, that is a problem too."""
+    """What a grader reported. If something else wrote to its channel, that is a problem too.
+
+    The grader reports each mark once.
+    """
 
     marks: tuple[Mark, ...] = ()
     problems: tuple[tuple[Status, str], ...] = ()
+    doubts: tuple[str, ...] = ()
     program: Program = NOTHING_SEEN
     picture: str = ""
     done: bool = False
@@ -81,19 +116,27 @@ def read(data: bytes, token: str) -> Messages:
     """Read the messages up to the first that is not the grader's."""
     marks: list[Mark] = []
     problems: list[tuple[Status, str]] = []
+    doubts: list[str] = []
     program, picture = NOTHING_SEEN, ""
     done = False
     for line in filter(None, data.split(b"\n")):
         first, _, rest = line.partition(b" ")
         if first != token.encode():
-            problems.insert(0, (Status.TAMPERED, "something other than the grader wrote results"))
+            problems.insert(0, (Status.TAMPERED, _NOT_GRADER))
             break
         try:
             message = json.loads(rest)
         except ValueError:
             continue  # the grader was killed while it wrote this line
         if "mark" in message:
-            marks.append(mark_from(message["mark"]))
+            mark = mark_from(message["mark"])
+            if done or any(mark.test == other.test for other in marks):
+                reason = f"the mark of {mark.test} was reported twice: {_NOT_GRADER}"
+                problems.insert(0, (Status.TAMPERED, reason))
+                break
+            marks.append(mark)
+        elif "doubt" in message:
+            doubts.append(message["doubt"])
         elif "problem" in message:
             status, reason = message["problem"]
             problems.append((Status(status), reason))
@@ -106,6 +149,7 @@ def read(data: bytes, token: str) -> Messages:
     return Messages(
         marks=tuple(marks),
         problems=tuple(problems),
+        doubts=tuple(doubts),
         program=program,
         picture=picture,
         done=done,
@@ -134,6 +178,13 @@ def verdict(name: str, finished: Finished, token: str, plan: Sequence[Mark]) -> 
     return result if status is Status.GRADED else without_points(result, status, reason)
 
 
+def is_in_doubt(finished: Finished, token: str, result: Result) -> bool:
+    """Whether another answer, one beside this one, may have changed its result."""
+    if result.status is Status.TAMPERED:
+        return True
+    return bool(finished.beside and read(finished.messages, token).doubts)
+
+
 def without_points(result: Result, status: Status, reason: str) -> Result:
     """The same result with another status than `graded`."""
     marks = tuple(replace(mark, points=0.0) for mark in result.marks)
@@ -152,7 +203,7 @@ def _status(finished: Finished, messages: Messages) -> tuple[Status, str]:
         reason = f"grading was not done after {finished.seconds:.0f} s, and was ended"
         # without any mark nothing shows that the exercise itself works
         return (Status.GRADED if messages.marks else Status.ERROR), reason
-    if -finished.exitcode in _KILLS:
+    if finished.exitcode < 0 and -finished.exitcode not in _CRASHES:
         name = signal.Signals(-finished.exitcode).name
         text = f"the process that graded it was killed ({name}) while the answer ran, "
         return Status.TAMPERED, text + "and not by proclife"

@@ -24,6 +24,7 @@ _CLEANUP = 10.0  # s at most to kill what outlived a grader
 _INTERVAL = 1.0  # s between two checks for stopped graders: no event reports those
 _DESCRIPTORS = 4  # of a grader here, which the graders beside it inherit
 _OTHERS = 64  # descriptors that a grader and its parent need besides
+_STOPPED = ("T", "t")  # by a signal, or by one that traces it: proc_pid_stat(5)
 _CRASHED = 70  # EX_SOFTWARE: the exit code of a grader that raised
 
 Wait = Callable[[], None]  # it returns when it is the grader's turn: before, the grader prepares
@@ -40,6 +41,7 @@ class Finished:
     output: str  # the end of what it printed
     seconds: float  # from its turn
     stopped: bool = False  # it was killed because a signal had stopped it, or its run's supervisor
+    beside: bool = False  # another grader was on turn meanwhile
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class _Grader:
     messages: bytearray = field(default_factory=bytearray)
     timed_out: bool = False
     stopped: bool = False
+    beside: bool = False
 
     @property
     def on_turn(self) -> bool:
@@ -130,15 +133,20 @@ def _give_turns(graders: dict[int, _Grader], width: int) -> None:
             os.write(grader.turn, b"1")
         os.close(grader.turn)
         grader.turn, grader.started = -1, time.monotonic()
+    on_turn = [grader for grader in graders.values() if grader.on_turn]
+    for grader in on_turn:
+        grader.beside = grader.beside or len(on_turn) > 1
 
 
 def _be_grader(work: Callable[[], None], output: int, parent: int) -> None:
     """Do the work in this process and exit: the parent's code must not run on in a second one."""
     code = _CRASHED
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
+        with contextlib.suppress(OSError):  # a sandbox may refuse it
+            kernel.hide_memory()  # so that no answer of this user finds the token there
         with contextlib.suppress(OSError):  # as above
             kernel.die_with_parent(signal.SIGKILL)
             kernel.become_subreaper()  # its orphans stay with it while it lives
@@ -195,7 +203,7 @@ def _is_stopped(grader: int) -> bool:
     children = kernel.children(grader)
     zygotes = [pid for pid in children if backend.is_zygote(kernel.command_line(pid))]
     supervisors = [pid for zygote in zygotes for pid in kernel.children(zygote)]
-    return any(kernel.state(pid) == "T" for pid in (grader, *zygotes, *supervisors))
+    return any(kernel.state(pid) in _STOPPED for pid in (grader, *zygotes, *supervisors))
 
 
 def _receive(grader: _Grader) -> bool:
@@ -229,6 +237,7 @@ def _reap(grader: _Grader) -> Finished:
         exitcode=os.waitstatus_to_exitcode(status),
         timed_out=grader.timed_out or grader.stopped,
         stopped=grader.stopped,
+        beside=grader.beside,
         output=text,
         seconds=seconds,
     )

@@ -71,12 +71,20 @@ class Caller:
         self._send(protocol.NEWS, self.asked, now, self._new_entries(), results)
         self.answered, self.at_once = self.asked, False
 
-    def hand_over(self, duration: int, timed_out: bool, live: bool, caller: int | None) -> None:
+    def hand_over(
+        self,
+        duration: int,
+        timed_out: bool,
+        live: bool,
+        caller: int | None,
+        exceeded: str = "",
+    ) -> None:
         """Nothing of the run is left: send the rest of the log and the result, as OVER has it.
 
         A `live` caller gets it when it asks for news. `caller` is its pidfd.
         """
-        result = (duration, timed_out, [output.result() for output in self.outputs])
+        outputs = [output.result() for output in self.outputs]
+        result = (duration, timed_out, outputs, exceeded)
         if not live:
             self.connection.send(protocol.OVER, self._new_entries(), *result)
             return

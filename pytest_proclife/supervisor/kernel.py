@@ -43,10 +43,11 @@ _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
 _PF_FORKNOEXEC, _PF_SIGNALED = 0x40, 0x400  # linux/sched.h
 _FEW_PIDS = 10_000  # two that lie further apart may lie on both sides of the highest
 _CLOCK_BOOTTIME = 7  # linux/time.h
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
+    """prctl(2); OSError if it is refused."""
     # _ctypes alone: ctypes costs an import of 4 ms, and this is the only call that needs it
     import _ctypes
 
@@ -57,12 +58,20 @@ def _prctl(option: int, value: int) -> None:
 
 def become_subreaper() -> None:
     """Orphans below this process become its children, so that it can reap them: prctl(2)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(signal: int) -> None:
     """Have the kernel send `signal` when the parent ends; 0 cancels that: prctl(2)."""
-    _prctl(_PR_SET_PDEATHSIG, signal)
+    prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def hide_memory() -> None:
+    """Have the kernel show the memory and the descriptors of this process to root alone.
+
+    That holds for its forks, and ends with exec: PR_SET_DUMPABLE of prctl(2).
+    """
+    prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _info(pidfd: int, mask: int) -> bytearray:
@@ -422,6 +431,29 @@ def _stat(pid: int) -> list[bytes]:
         return contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
     except OSError:
         return []
+
+
+def cpu_ticks(pid: int) -> tuple[int, ...]:
+    """The time on the processor of a process, and of children that it has reaped: four parts."""
+    return tuple(map(int, _stat(pid)[11:15]))
+
+
+def memory(pid: int) -> int:
+    """The bytes in memory of a process, but for those of files; 0 if there is none."""
+    return _kilobytes("/proc/%d/status" % pid, (b"RssAnon:", b"RssShmem:"))
+
+
+def share_of_memory(pid: int) -> int:
+    """The same, of which it gets a share only if others share it: proc_pid_smaps(5)."""
+    return _kilobytes("/proc/%d/smaps_rollup" % pid, (b"Pss_Anon:", b"Pss_Shmem:"))
+
+
+def _kilobytes(path: str, names: tuple[bytes, ...]) -> int:
+    try:
+        lines = contents(path).splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(names))
 
 
 def age(pid: int) -> float | None:

@@ -11,6 +11,7 @@ import time
 
 from pytest_proclife import wire
 from pytest_proclife.supervisor import kernel, seccomp
+from pytest_proclife.supervisor import limits as own_limits
 from pytest_proclife.supervisor.protocol import PAYLOAD, Request, ticket
 from pytest_proclife.supervisor.reports import descriptors
 from pytest_proclife.supervisor.tree import Tree
@@ -48,7 +49,7 @@ def start_main(
     """
     failed_reader, failed_writer = posix.pipe2(posix.O_CLOEXEC)
     mask = _signal.pthread_sigmask(_signal.SIG_SETMASK, request.blocked)
-    own_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     for number in request.ignored:
         # a supervisor that ignores SIGCHLD would lose wait statuses: see `_fork_exec`
@@ -62,7 +63,7 @@ def start_main(
     except OSError as error:
         return error.errno or 0
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, own_limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         for descriptor in (failed_writer, *kept):
             posix.close(descriptor)
@@ -133,10 +134,18 @@ def _fork_exec(
     *failed: int,
 ) -> int:
     ignores_children = _signal.SIGCHLD in request.ignored
+    confined = bool(request.limits) or request.user is not None
+    # what counts for a write there is who opened it: cgroups(7)
+    joining = own_limits.open_group(request.cgroup) if request.cgroup else -1
+    uid, gid, groups = request.user or (None, None, None)
 
     def before_exec() -> None:
         if ignores_children:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+        if joining >= 0:
+            posix.write(joining, b"0")
+        if confined:
+            own_limits.apply(request.limits, request.user is not None)
         if handing is not None:
             _install_filter(handing)
 
@@ -152,14 +161,18 @@ def _fork_exec(
         True,  # restore_signals: SIGPIPE and SIGXFSZ, which every Python ignores
         False,
         request.group,
-        None,
-        None,
-        None,
+        gid,
+        groups,
+        uid,
         request.umask,
         # with one it is fork, not vfork
-        before_exec if ignores_children or request.seccomp else None,
+        before_exec if ignores_children or confined or request.seccomp else None,
     )
-    pid: int = _posixsubprocess.fork_exec(*arguments, *_ALLOW_VFORK)
+    try:
+        pid: int = _posixsubprocess.fork_exec(*arguments, *_ALLOW_VFORK)
+    finally:
+        if joining >= 0:
+            posix.close(joining)
     return pid
 
 

@@ -28,6 +28,7 @@ class Output:
         self.head = bytearray()
         self.tail = bytearray()
         self.dropped = 0
+        self.total = 0  # bytes that were read
         self.changed = False  # since it was sent to the caller
         self.seen: Callable[[bytes], object] | None = None  # is called with what was read
         self.reader, self.writer = posix.pipe()
@@ -43,6 +44,7 @@ class Output:
             if not data:
                 return False
             self.changed = True
+            self.total += len(data)
             self._pass_on(data)
             self._keep(data)
             if self.seen is not None:

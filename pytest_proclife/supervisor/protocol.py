@@ -47,7 +47,9 @@ SIGNALED = "signaled"  # ticket, outcome
 # ticket (0: at the timeout; the run goes on to be ended once STACKS has come, or after some time),
 # ((number, pid, whether it is a Python), ...): the log says where these stand
 STANDING = "standing"
-OVER = "over"  # entries, duration (ns), timed out, outputs: nothing of the run is left
+# entries, duration (ns), timed out, outputs, the limit that the run exceeded ("" for none): nothing
+# of the run is left
+OVER = "over"
 
 # Entries are those that were not sent yet. Outputs are of standard output and standard error, if
 # they are captured: (head, tail, bytes left out between them).
@@ -152,6 +154,9 @@ class Request:
     pass_output: bool  # and copy it to the streams that come beside the request
     seccomp: bool  # with the second witness
     live: bool  # the caller looks at the run, and acts on it, before it is over
+    user: "tuple[int, int, list[int]] | None"  # uid, gid and groups of main, if not the caller's
+    limits: "dict[str, int]"  # see `limits`
+    cgroup: str  # the folder of the control group that main joins; "" for the caller's
     points: bool  # note the points at which a process could be crashed, and hold who reports them
     # a process is sent a signal at a point: the point's key, how many with this key are to come
     # before, who it is ("" main, "." who reports it, or a name), the signal. From then on the

@@ -9,6 +9,7 @@ import time
 from pytest_proclife.supervisor import kernel, protocol, seccomp
 from pytest_proclife.supervisor.caller import Caller
 from pytest_proclife.supervisor.held_calls import HeldCalls
+from pytest_proclife.supervisor.limits import INTERVAL, MEMORY, TreeLimits
 from pytest_proclife.supervisor.main_start import Limits, raise_descriptor_limit, start_main
 from pytest_proclife.supervisor.output import Output, capture
 from pytest_proclife.supervisor.points import Barrier, Points
@@ -76,6 +77,8 @@ class Supervisor:
         self.is_late = False  # main has not ended in time, and `until` is the end of a last look
         self.held: HeldCalls | None = None  # the calls that the kernel holds for us
         self.barrier: Barrier | None = None  # the processes that wait until their reports are read
+        self.limits: TreeLimits | None = None  # of all processes together
+        self.exceeded = ""  # the one of these for which the run was ended
         self.timeout: float | None = None  # s from the crash to main's end, if there is to be one
 
     def _wake_on_child(self) -> int:
@@ -105,8 +108,7 @@ class Supervisor:
         self.awaited = select.EPOLLIN  # events of the connection
         tree.live = request.live
         started = time.time()
-        if request.seccomp:
-            tree.witnessed = True
+        tree.witnessed = request.seccomp
         try:
             result = start_main(request, streams, limits, tree, self.sending)
         except seccomp.Unavailable as reason:
@@ -123,13 +125,17 @@ class Supervisor:
             self.held = HeldCalls(result, tree)
             self.epoll.register(result, select.EPOLLIN)
         connection.send(protocol.STARTED, started, tree.epoch, tree.main.pid)
+        if request.limits:
+            self.limits = TreeLimits(request.limits, request.cgroup, tree, self.outputs.values())
         if request.timeout is not None:
             self.until = tree.epoch / 1e9 + request.timeout
         self._watch(request.linger)
         for output in self.outputs.values():
             output.read()
         duration = time.monotonic_ns() - tree.epoch
-        self.caller.hand_over(duration, self.timed_out, request.live, self.caller_handle)
+        self.caller.hand_over(
+            duration, self.timed_out, request.live, self.caller_handle, self.exceeded
+        )
 
     def _note_points(self, request: Request) -> None:
         self.tree.points = Points(self.tree, request.crash, self.outputs.values())
@@ -177,6 +183,8 @@ class Supervisor:
             self._look_at_the_clock(linger)
             self._send_news()
         self._settle()
+        if self.limits is not None and not self.exceeded and self.limits.has_killed():
+            self.exceeded, self.timed_out = MEMORY, True  # since the last look
 
     def _gather(self, urgent: select.poll) -> None:
         """Wait a moment for more events, but handle held calls and main's end at once."""
@@ -248,10 +256,11 @@ class Supervisor:
             return 0.0
         looks = bool(self.tree.to_look_at or self.tree.zombies)
         looks = looks or (self.held is not None and bool(self.held.waits.waits))
+        longest = _LONGEST if self.limits is None else INTERVAL
         if self.until is None:
-            return _SCAN if looks else None
+            return _SCAN if looks else (None if self.limits is None else longest)
         wait = max(0.0, self.until - time.monotonic())
-        return min(wait, _SCAN if looks else _LONGEST)
+        return min(wait, _SCAN if looks else longest)
 
     def _look_at_the_clock(self, linger: float) -> None:
         tree = self.tree
@@ -261,6 +270,9 @@ class Supervisor:
             if not self.lingers:
                 self.until = tree.points.crashed_at + self.timeout
             self.timeout = None
+        if self.limits is not None and not self.ending:
+            self.exceeded = self.limits.exceeded()
+            self.ending = self.timed_out = bool(self.exceeded) or self.timed_out
         is_due = self.until is not None and time.monotonic() >= self.until
         is_due = is_due or (self.is_late and self.caller.has_looked)
         if not tree.cleans_up and (self.ending or is_due):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import lives
 import pytest
 
 from pytest_proclife.exercises.results import Mark, Outcome, Result, Status
-from pytest_proclife.exercises.verdict import Messages, Reporter, read, verdict, without_points
+from pytest_proclife.exercises.verdict import (
+    Messages,
+    Reporter,
+    is_in_doubt,
+    outside_influence,
+    read,
+    verdict,
+    without_points,
+)
 from pytest_proclife.exercises.workers import Finished
+from pytest_proclife.records import Cause, ExceptionInfo, Request, Stack, StackSource
 
 TOKEN = "token"
 
@@ -112,6 +123,38 @@ def test_a_line_that_is_not_the_graders_is_tampering() -> None:
     assert result.status is Status.TAMPERED
 
 
+def test_a_mark_that_is_told_twice_is_tampering() -> None:
+    zero = mark("first", 0.0, Outcome.FAILED)
+    for reports in (
+        (lambda r: r.mark(FULL), lambda r: r.mark(zero), Reporter.done),
+        (lambda r: r.mark(zero), lambda r: r.mark(FULL), Reporter.done),
+        (lambda r: r.mark(zero), Reporter.done, lambda r: r.mark(HALF)),
+    ):
+        result = verdict_of(*reports)
+        assert result.status is Status.TAMPERED
+        assert "was reported twice: something other than the grader wrote" in result.reason
+        assert result.score == 0
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_result_is_in_doubt_if_another_answer_may_have_changed_it(beside: bool) -> None:
+    def in_doubt(*reports: Callable[[Reporter], None], exitcode: int = 0) -> bool:
+        finished = Finished(
+            messages=reported(*reports),
+            exitcode=exitcode,
+            timed_out=False,
+            output="",
+            seconds=1.0,
+            beside=beside,
+        )
+        return is_in_doubt(finished, TOKEN, verdict("ada", finished, TOKEN, PLAN))
+
+    whole = (lambda r: r.mark(FULL), Reporter.done)
+    assert not in_doubt(*whole)
+    assert in_doubt(*whole, exitcode=-9)  # it was killed, perhaps as it waited for its turn
+    assert in_doubt(lambda r: r.doubt("a signal"), *whole) is beside
+
+
 def test_a_partial_line_of_a_killed_grader_is_left_out() -> None:
     result = verdict_of(lambda r: r.mark(FULL), extra=b'token {"ma', exitcode=-9)
     assert result.status is Status.TAMPERED
@@ -144,3 +187,37 @@ def test_without_points_a_result_keeps_its_marks() -> None:
     assert (changed.status, changed.reason) == (Status.TAMPERED, "its copy was changed")
     assert [mark.points for mark in changed.marks] == [0.0, 0.0]
     assert changed.marks[0].outcome is Outcome.PASSED
+
+
+def test_a_signal_from_nowhere_and_a_stopped_process_are_doubts() -> None:
+    run = lives.ends()
+    assert {text.partition(" got ")[0] for text in outside_influence(run)} == {
+        process.name
+        for process in run.processes
+        if process.cause is Cause.SIGNALED and process.signal not in ("SIGSEGV", "SIGABRT")
+    }
+    (first, *rest) = run.processes
+    error = ExceptionInfo(type="KeyboardInterrupt", message="", traceback="")
+    own = Request(at=1.0, by=first.id, signal="SIGINT", via="kill()")
+    interrupted = replace(
+        first, cause=Cause.RAISED, signal="SIGINT", exception=error, requests=(own,)
+    )
+    assert list(outside_influence(replace(run, processes=(interrupted,))))
+    others = replace(interrupted, requests=(replace(own, by=first.id + 1),))
+    assert not list(outside_influence(replace(run, processes=(others,))))
+    stack = Stack(
+        at=1.0,
+        thread=1,
+        name="main",
+        state="T",
+        shown=True,
+        call="",
+        wchan="",
+        awaited=(),
+        source=StackSource.KERNEL,
+        frames=(),
+        missing=None,
+        details="",
+    )
+    stopped = replace(run, processes=(replace(first, stacks=(stack,)), *rest))
+    assert f"{first.name} was stopped" in set(outside_influence(stopped))

@@ -38,6 +38,7 @@ ORDER = (
         "notebook_kernel",
         "notebook",
         "target",
+        "confinement",
         "options",
         "backend",
         "stacks",
@@ -50,10 +51,13 @@ ORDER = (
     *("guard.leak", "guard.leak_text", "guard.allowance", "guard.settings", "guard.leak_report"),
     "guard.plugin",
     *("plugin.settings", "plugin.fixture", "plugin.report", "plugin.archive", "plugin"),
-    *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.results"),
+    *("exercises.seal", "exercises.results", "exercises.intake", "exercises.archive"),
+    *("exercises.submission", "exercises.integrity", "exercises.workers", "exercises.front"),
+    *("exercises.namespaces", "exercises.cgroup", "exercises.sandbox", "exercises.scratch"),
     *("exercises.verdict", "exercises.statement", "exercises.feedback"),
     *("exercises.gradebook", "exercises.sheet", "exercises.formats"),
-    *("exercises.pytest_session", "exercises.grade"),
+    *("exercises.pytest_session", "exercises.grading", "exercises.unit", "exercises.cluster"),
+    *("exercises.shards", "exercises.grade"),
     *("terminal", "crash_command", "cli", "__main__"),
 )
 # What runs in observed processes, and in the zygote and the supervisors, imports nothing else.

@@ -28,7 +28,10 @@ _GEVENT_POPEN = "/gevent/subprocess.py"  # forks and executes a program by itsel
 _CALLERS = 4  # frames from fork_exec, or gevent's fork, up to the caller of Popen
 # The modules (and a folder) that start the processes of a run. A test holds that there are no
 # others: the rest of proclife may be interrupted by a signal handler that starts something.
-RUN_STARTERS = ("polling/", "backend.py", "stacks.py", "target.py", "supervisor/main_start.py")
+RUN_STARTERS = (
+    *("polling/", "backend.py", "stacks.py", "target.py", "supervisor/main_start.py"),
+    "exercises/unit.py",
+)
 _RUN_STARTERS = tuple(OWN[: OWN.rindex("/", 0, -1) + 1] + path for path in RUN_STARTERS)
 
 modules_seen = 0  # the number of modules when they were last checked for something to watch

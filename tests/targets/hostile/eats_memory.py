@@ -1,0 +1,3 @@
+block = bytearray()
+while True:
+    block += bytes(1 << 25)
