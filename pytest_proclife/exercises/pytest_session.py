@@ -247,7 +247,7 @@ class _GradingPlugin(_Plugin):
             missing=self.answer.missing(),
             left_out=() if cells is None else cells.left_out,
         )
-        shown = picture.render(self._pictured) if self._pictured else ""
+        shown = picture.render([_by_name(run) for run in self._pictured]) if self._pictured else ""
         self.reporter.program(program, shown)
 
     @pytest.hookimpl(wrapper=True)
@@ -345,6 +345,12 @@ class _GradingPlugin(_Plugin):
                     self.reporter.problem(Status.TAMPERED, reason)
             for reason in outside_influence(run):
                 self.reporter.doubt(reason)
+
+
+def _by_name(run: Run) -> Run:
+    """The same with the name of the program alone: its folder is the grader's."""
+    name = run.target.text.rpartition("/")[2]
+    return replace(run, target=replace(run.target, text=name))
 
 
 def _mark_of(item: pytest.Item) -> Mark:
