@@ -349,6 +349,8 @@ class _GradingPlugin(_Plugin):
 
 def _by_name(run: Run) -> Run:
     """The same with the name of the program alone: its folder is the grader's."""
+    if run.target.kind not in ("script", "notebook"):
+        return run
     name = run.target.text.rpartition("/")[2]
     return replace(run, target=replace(run.target, text=name))
 
