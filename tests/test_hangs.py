@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from conftest import TARGETS
 from test_cli import PROCLIFE, Terminal
 
 import pytest_proclife
-from pytest_proclife import Ending, Run, RunningMain, RunTimeout, stacks
+from pytest_proclife import Ending, Run, RunningMain, RunTimeout, confinement, stacks
 from pytest_proclife.records import AwaitedKind, CleanUp, HangKind, NoStackKind, StackSource
 from pytest_proclife.render import hang
 
@@ -190,6 +191,23 @@ def test_all_is_looked_at_before_anything_is_ended(
     assert hang.why(run) in str(caught.value)
     assert "\n\nwhere each process stood at 0." in str(caught.value)
     assert Run.from_json(run.to_json()) == run
+
+
+def test_limits_do_not_keep_a_late_run_from_being_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited = confinement.Confinement(limits={"processes": 100})
+    monkeypatch.setattr(confinement, "_current", [limited])
+    read = stacks._read
+
+    def read_slowly(asked: Sequence[tuple[int, int]]) -> Iterable[stacks.Found]:
+        time.sleep(0.5)  # several looks at the limits
+        return read(asked)
+
+    monkeypatch.setattr(stacks, "_read", read_slowly)
+    with pytest.raises(RunTimeout) as caught:
+        pytest_proclife.run(TARGET, args=["dead_producer"], timeout=2.0)
+    assert caught.value.run.main.stacks[0].frames
 
 
 @pytest.mark.slow

@@ -272,7 +272,8 @@ class Supervisor:
             self.timeout = None
         if self.limits is not None and not self.ending:
             self.exceeded = self.limits.exceeded()
-            self.ending = self.timed_out = bool(self.exceeded) or self.timed_out
+            if self.exceeded:
+                self.ending = self.timed_out = True
         is_due = self.until is not None and time.monotonic() >= self.until
         is_due = is_due or (self.is_late and self.caller.has_looked)
         if not tree.cleans_up and (self.ending or is_due):
