@@ -405,7 +405,7 @@ def test_grading_that_was_killed_and_started_again_finishes_the_rest(
     (tmp_path / "in/2.py").write_text("pass")
     done = grade(tmp_path, *arguments[1:])
     assert done.returncode == 0
-    assert "1 of 3 have their results already" in done.stderr
+    assert "1 of 3 already have a result" in done.stderr
     assert first.stat().st_mtime_ns == written
     assert [result["score"] for result in results(tmp_path).values()] == [3, 0, 3]
 

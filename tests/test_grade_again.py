@@ -101,7 +101,7 @@ def test_a_submission_is_graded_again_by_its_name(tmp_path: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/results").iterdir()}
     arguments = ("exercise.py", "in/ada.py", "in/bob.py", "-o", "out")
     done = grade(tmp_path, *arguments, "--force", "ada")
-    assert "1 of 2 have their results already" in done.stderr
+    assert "1 of 2 already have a result" in done.stderr
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/results").iterdir()}
     assert (after["ada.json"] > before["ada.json"], after["bob.json"]) == (True, before["bob.json"])
     done = grade(tmp_path, *arguments, "--force", "adda")
@@ -162,7 +162,7 @@ def test_a_grading_process_that_is_killed_says_that_its_results_are_lost(
     assert mark.gone_within(10.0)
     (tmp_path / "in/2.py").write_text("pass")
     done = grade(tmp_path, "exercise.py", "in", "-o", "out", env=mark.env)
-    assert "have their results already" not in done.stderr
+    assert "already have a result" not in done.stderr
     assert [result["score"] for result in results(tmp_path).values()] == [3, 0]
 
 

@@ -84,7 +84,7 @@ def test_shards_are_merged_in_any_order_twice_and_with_one_missing(tmp_path: Pat
     assert (tmp_path / "some/summary.json").read_bytes() == first
     # what was merged is known to a grading that has this folder
     done = grade(tmp_path, "exercise.py", "in", "-o", "some")
-    assert "7 of 7 have their results already" in done.stderr
+    assert "7 of 7 already have a result" in done.stderr
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_a_cluster_that_loses_a_worker_has_one_result_for_each_submission(
     assert found["wrong"]["status"] == "ungradable"
     assert mark.gone_within(10.0)
     # the same results as those of this machine: none is graded again
-    assert "13 of 13 have their results already" in grade(tmp_path, *command[4:]).stderr
+    assert "13 of 13 already have a result" in grade(tmp_path, *command[4:]).stderr
 
 
 @pytest.mark.slow

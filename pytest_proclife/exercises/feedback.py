@@ -82,7 +82,7 @@ def _merged(found: Iterable[Sentence]) -> list[str]:
     for kind, sentence in found:
         kinds.setdefault(kind, {})[sentence] = None
     return [
-        first if not others else f"{first} The same holds for {len(others)} more."
+        first if not others else f"{first} This is also true of {len(others)} more."
         for first, *others in kinds.values()
     ]
 
@@ -299,7 +299,7 @@ class _Feedback:
         text = f"Your program was ended by {how}"
         if not main.children:
             return f"{text}."
-        return f"{text}: then nothing waits for its processes, and none of its daemons is ended."
+        return f"{text}: then main waits for none of its processes, and ends none of its daemons."
 
     def _own_fault(self, child: ProcessRecord) -> Iterator[Sentence]:
         if child.target_ran is False and child.cause not in _BY_OTHERS:
@@ -313,8 +313,9 @@ class _Feedback:
         if child.start_method in ("spawn", "forkserver"):
             text += (
                 f" With the start method {child.start_method} a process imports your program "
-                'again: what starts processes has to stand below if __name__ == "__main__":, and '
-                "the function in a file; in a notebook's kernel this fails without a message."
+                "again. So the code that starts processes has to be below "
+                'if __name__ == "__main__":, and the function in a file. '
+                "In a notebook's kernel this fails without a message."
             )
         return text
 
@@ -439,7 +440,7 @@ class _Feedback:
         for child in main.children:
             if child.cause is Cause.CLEANED_UP or child.ending is Ending.RUNNING:
                 return f"{before}{self.inside(child)} ran on{self.standing(child)}"
-        return f"{before}something of its own went on, such as a thread that is not a daemon"
+        return f"{before}something in it was still running, such as a thread that is not a daemon"
 
     def standing(self, process: ProcessRecord) -> str:
         """Where a process stood when it was looked at, in parentheses; "" if it was not."""

@@ -49,7 +49,7 @@ class Progress:
         self.count, self.done = count, known
         self.live = sys.stderr.isatty()
         if known:
-            self._line(f"{known} of {count} have their results already")
+            self._line(f"{known} of {count} already have a result")
             if self.live:
                 sys.stderr.write("\n")
 

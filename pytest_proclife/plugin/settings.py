@@ -100,7 +100,7 @@ def check_exercise(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("proclife_points") is not None:
         name = metafunc.definition.path.name
         raise pytest.Collector.CollectError(
-            f"{name} is an exercise, whose fixture `submission` pytest alone does not have: "
+            f"{name} is an exercise, and pytest alone has no fixture `submission`: "
             f"run `proclife check {name} ANSWER`, or `proclife grade {name} ANSWERS...`"
         )
 

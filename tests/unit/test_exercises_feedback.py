@@ -66,7 +66,7 @@ def test_sentences_of_the_same_kind_are_merged() -> None:
     assert feedback(run, *workers, noun="worker", assertion="assert_abandoned") == (
         (
             "Your worker worker-3 was waited for with join(): main went on when it had ended, "
-            "after 0.3 s. The same holds for 2 more."
+            "after 0.3 s. This is also true of 2 more."
         ),
     )
 
@@ -78,8 +78,8 @@ def test_the_silent_failure_of_a_notebook_is_explained() -> None:
         "AttributeError: Can't get attribute 'worker'"
     )
     assert "With the start method spawn a process imports your program again" in text
-    assert "in a notebook's kernel this fails without a message." in text
-    assert text.endswith("The same holds for 2 more.")
+    assert "In a notebook's kernel this fails without a message." in text
+    assert text.endswith("This is also true of 2 more.")
 
 
 def test_a_terminated_process_has_its_sender_and_the_call() -> None:
@@ -87,7 +87,7 @@ def test_a_terminated_process_has_its_sender_and_the_call() -> None:
     first, *_ = feedback(run, "terminated", "killed", assertion="assert_returned")
     assert first == (
         "Your process terminated did not end by itself: your program ended it with terminate() "
-        "(SIGTERM). The same holds for 1 more."
+        "(SIGTERM). This is also true of 1 more."
     )
 
 
