@@ -110,8 +110,8 @@ def test_a_program_that_forks_while_it_is_ended_has_a_complete_account() -> None
 
 CHAIN = (
     r"main was in Process.join at left_running.py:\d+, waiting for worker \(pid \d+\) "
-    r"since [\d.]+ s; worker was in Connection.recv at left_running.py:\d+, waiting for data or "
-    r"its end from main, below \(pid \d+\) and daemon \(pid \d+\), which have the other end "
+    r"since [\d.]+ s; worker was in Connection.recv at left_running.py:\d+, waiting for data "
+    r"from main, below \(pid \d+\) and daemon \(pid \d+\), which have the other end "
     r"open; below was at left_running.py:\d+, sleeping; daemon was in the system call \w+, "
     r"sleeping; still running was cat \(pid \d+\)"
 )

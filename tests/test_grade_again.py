@@ -92,7 +92,7 @@ def test_the_key_of_the_seal_is_nowhere_while_an_answer_runs(tmp_path: Path) -> 
     assert (tmp_path / "out/seal.key").exists()
     again = graded(tmp_path, exercise=text, ada=look + " ")["ada"]
     message = again["marks"][0]["message"]
-    names = "['results', 'seal.key', 'summary.csv', 'summary.json']"
+    names = "['pictures', 'results', 'seal.key', 'summary.csv', 'summary.json']"
     assert message.startswith(f'assert not "{names} ------')
 
 
