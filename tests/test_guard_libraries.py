@@ -77,7 +77,8 @@ def test_each_test_finds_the_executor_that_they_share_at_work(
     shown = result.stdout.str()
     assert "5 leaked" in shown
     assert "TerminatedWorkerError" not in shown
-    assert "tracker" not in shown
+    # a worker may just be importing a module of that name
+    assert not any("tracker" in line for line in result.outlines if line.startswith("LEAKED"))
 
 
 @pytest.mark.slow
@@ -104,4 +105,5 @@ def test_a_pool_that_was_left_lets_pytest_exit(suite: pytest.Pytester, library: 
     shown = result.stdout.str()
     assert "1 leaked" in shown
     assert "leaked 2 processes" in shown
-    assert "tracker" not in shown
+    # a worker may just be importing a module of that name
+    assert not any("tracker" in line for line in result.outlines if line.startswith("LEAKED"))
