@@ -285,7 +285,7 @@ def _translated(cell: Cell) -> Cell:
 
 
 def _transform(text: str) -> str:
-    """The Python of a text in IPython's language; each line keeps its number."""
+    """Translate a text in IPython's language to Python. Each line keeps its number."""
     transformer = importlib.import_module("IPython.core.inputtransformer2").TransformerManager()
     lines = text.splitlines()
     if len(lines) == 1 and lines[0].split()[0] in _WITHOUT_SIGN:

@@ -318,7 +318,7 @@ class _Captured:
 
 
 class _Timed:
-    """Prints how long its block took, if that is asked for."""
+    """Prints the time that its block took, if that is asked for."""
 
     def __init__(self, wanted: bool) -> None:
         self._wanted = wanted

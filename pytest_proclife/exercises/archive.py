@@ -153,7 +153,7 @@ class Archive:
         except zlib.error:
             data = b""
         if hashlib.sha256(data).digest() != place.digest:
-            raise Unreadable("what was handed in was changed while others were graded")
+            raise Unreadable("the submission was changed while others were being graded")
         entries: list[Entry] = marshal.loads(data)
         return entries
 

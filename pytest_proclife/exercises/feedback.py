@@ -142,7 +142,7 @@ class _Feedback:
             yield "stated", f"Your program does not meet this condition: {plain(statement.text)}"
 
     def _differs(self, statement: Statement) -> str | None:
-        """What was found instead of what an assert statement compares with."""
+        """Say what was found where an assert statement expected something else."""
         compared = statement.compared
         match statement.subject:
             case Subject.OUTPUT:
@@ -241,7 +241,7 @@ class _Feedback:
             case "end" if main.ending is not Ending.RUNNING:
                 left = [p for p in self.run.descendants if p.ending is Ending.RUNNING]
                 names = ", ".join(self.inside(p) for p in left) or "something of it"
-                text = f"Your program ended after {_seconds(main.ended_at)}, but {names} ran on."
+                text = f"Your program ended after {_seconds(main.ended_at)}, but {names} went on."
                 yield "late", text
             case "end":
                 text = f"Your program did not end{in_time}: {self._stuck()}."
@@ -823,7 +823,7 @@ def _times(count: object) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    """A text in quotation marks, on one line, the middle of a long one left out."""
+    """Quote a text on one line, without the middle of a long one."""
     line = " ".join((text or "").split())
     if len(line) > _QUOTED:
         line = f"{line[: _QUOTED // 2]} ... {line[-_QUOTED // 2 :]}"

@@ -79,7 +79,7 @@ class Sandbox:
         )
 
     def forget(self, place: Path) -> None:
-        """Remove what `let_in` has made, once nothing of the answer is left."""
+        """Remove what `let_in` has made. No process of the answer may be left by then."""
         if self.groups is not None:
             self.groups.remove(place)
 

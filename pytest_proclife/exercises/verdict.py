@@ -58,7 +58,7 @@ class Reporter:
         self._send(problem=[status, self._in_original(reason)])
 
     def doubt(self, reason: str) -> None:
-        """Another process may have had a hand in what happened."""
+        """Another process may have influenced the result."""
         self._send(doubt=self._in_original(reason))
 
     def program(self, program: Program, picture: str) -> None:

@@ -86,7 +86,7 @@ class HeldCalls:
         return []
 
     def _keeps(self, process: Process, call: Call) -> bool:
-        """Whether a call stays held: it would collect a status that only a zombie has."""
+        """Keep a wait held if it would collect a status that only a zombie has; returns whether."""
         if call.name not in seccomp.WAITING or not self.waits.reads_statuses(process):
             return False
         wait = wait_of(

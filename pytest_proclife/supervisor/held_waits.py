@@ -89,7 +89,7 @@ class HeldWaits:
         return has_gone_on
 
     def reads_statuses(self, process: Process) -> bool:
-        """Whether what a process collects is known by its zombies alone."""
+        """Whether the statuses that a process collects can be read from its zombies alone."""
         return kernel.EXIT not in kernel.offered and process in self.tree.opaque
 
     def _can_be_held(self, process: Process) -> bool:

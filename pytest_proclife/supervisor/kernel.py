@@ -434,7 +434,7 @@ def _stat(pid: int) -> list[bytes]:
 
 
 def cpu_ticks(pid: int) -> tuple[int, ...]:
-    """The time on the processor of a process, and of children that it has reaped: four parts."""
+    """Ticks on the processor: user and system, of a process and of the children that it reaped."""
     return tuple(map(int, _stat(pid)[11:15]))
 
 

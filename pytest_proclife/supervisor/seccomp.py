@@ -1,8 +1,8 @@
 """The second witness's way to the kernel: a filter that has it hold certain system calls for us.
 
 Main installs the filter in itself just before it executes its program, and everything below it
-inherits that. A held call waits until the supervisor has looked, and is then let go on: the
-filter observes, and decides nothing. Source: seccomp_unotify(2), linux/seccomp.h.
+inherits that. A held call waits until the supervisor has looked, and returns what it would have
+returned without that. Source: seccomp_unotify(2), linux/seccomp.h.
 """
 
 import errno

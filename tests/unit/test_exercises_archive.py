@@ -83,7 +83,7 @@ def test_what_is_too_large_for_memory_is_in_a_file(
         copy = archive.write_to(tmp_path / f"place{number}", str(number))
         assert copy.read_bytes() == (tmp_path / f"{number}.py").read_bytes()
     os.pwrite(archive._file, b"x" * 50, 0)
-    with pytest.raises(Unreadable, match="was changed while others were graded"):
+    with pytest.raises(Unreadable, match="was changed while others were being graded"):
         archive.write_to(tmp_path / "again", "0")
 
 
