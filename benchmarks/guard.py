@@ -1,13 +1,14 @@
 """What the guard costs: the same suite with it and without, in alternation.
 
-    python benchmarks/guard.py [--rounds N] [--python PATH] [--within | --instructions]
+    python benchmarks/guard.py [--rounds N] [--python PATH] [--within | --instructions | --faults]
 
 Two suites: 1,000 trivial tests, and 200 tests that each start a process and join it. The times
 include the start of pytest, as in real life. If other programs run on the machine, these times
 vary by more than the guard costs. With --within the guard is turned off and on every few tests of
 one run (from Python 3.12 on), and what it adds to a test and to the start is related to the time of
 the whole suite without it. With --instructions valgrind counts the instructions outside of the
-kernel.
+kernel. With --faults the page faults are counted, of pytest and its forks: most are pages that are
+copied after a fork. They depend on where objects lie, so each round has another hash seed.
 """
 
 from __future__ import annotations
@@ -95,6 +96,23 @@ def instructions(python: str, text: str) -> dict[str, int]:
     return counts
 
 
+def faults(python: str, text: str, rounds: int) -> list[tuple[int, int]]:
+    """The page faults of pytest and its forks, bare and with the guard, of each round."""
+    counts = []
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_suite.py").write_text(text)
+        for mode in MODES.values():
+            pytest_in(folder, python, mode)  # the first writes bytecode
+        for seed in range(rounds):
+            pair = []
+            for mode in MODES.values():
+                before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+                pytest_in(folder, python, mode, PYTHONHASHSEED=str(seed))
+                pair.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before)
+            counts.append((pair[0], pair[1]))
+    return counts
+
+
 def measure_once(python: str, folder: str, mode: str) -> tuple[float, float]:
     """Seconds from the start to the exit of pytest, and processor time in seconds."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -124,6 +142,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--within", action="store_true", help="turn it off and on in one run")
     parser.add_argument("--instructions", action="store_true", help="count them, by valgrind")
+    parser.add_argument("--faults", action="store_true", help="count the page faults")
     options = parser.parse_args()
     for title, text in SUITES.items():
         if options.within:
@@ -135,6 +154,15 @@ def main() -> None:
             ratio = counts["guard"] / counts["bare"]
             print(
                 f"{title}: {counts['bare']:,} instructions bare; with the guard {ratio:.4f} times"
+            )
+            continue
+        if options.faults:
+            pairs = faults(options.python, text, options.rounds)
+            low, middle, high = statistics.quantiles([g / b for b, g in pairs], n=4)
+            usual = round(statistics.median(b for b, _ in pairs))
+            print(
+                f"{title}: {usual:,} page faults bare; with the guard {middle:.4f} times "
+                f"({low:.4f} to {high:.4f})"
             )
             continue
         times = measure(options.python, text, options.rounds)
