@@ -44,7 +44,8 @@ def hold(results: dict[str, Any], expected: dict[str, Any]) -> None:
     for name, result in results.items():
         assert result["status"] == "graded", (name, result["reason"])
         points = [mark["points"] for mark in result["marks"]]
-        assert points == expected[name]["points"], (name, result["marks"])
+        said = "\n".join(text for mark in result["marks"] for text in mark["sentences"])
+        assert points == expected[name]["points"], f"{name}: {points}\n{said}"
         texts = [normal(text) for mark in result["marks"] for text in mark["sentences"]]
         for begin in expected[name]["sentences"]:
             assert any(text.startswith(begin) for text in texts), (name, begin, texts)
