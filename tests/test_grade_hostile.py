@@ -88,7 +88,7 @@ ANSWERS: dict[str, tuple[str | None, str, str]] = {
     "eats_memory": (None, "MemoryError|more than 512 MB of", "MemoryError|more than 512 MB of"),
     "eats_memory_in_children": (None, "more than 512 MB of memory", "more than 512 MB of memory"),
     "fills_disk": (None, "File too large", "File too large"),
-    "burns": (None, "more than 1 s of processor time", "more than 1 s of processor time"),
+    "burns": (None, "more than 3 s of processor time", "more than 3 s of processor time"),
     "escapes": (None, "", ""),
     "comes_back": (None, "", ""),
     "traces_grader": (None, r"was stopped \(SIGSTOP\)|had not ended", TOO_LONG),
@@ -100,7 +100,7 @@ ANSWERS: dict[str, tuple[str | None, str, str]] = {
     "becomes_another": (None, NO_CHILD, NO_CHILD),
 }
 LIMITS = (
-    *("--memory", "512M", "--cpu", "1", "--processes", "100"),
+    *("--memory", "512M", "--cpu", "3", "--processes", "100"),
     *("--file-size", "20M", "--max-output", "20M"),
 )
 

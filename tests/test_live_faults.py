@@ -132,6 +132,7 @@ def test_an_exception_of_a_signal_handler_leaves_a_wait_that_can_be_taken_up(ala
 
 def test_output_that_nobody_reads_keeps_nobody_waiting() -> None:
     with pytest_proclife.start(Code("while True: print('x' * 1000)")) as main:
+        main.wait_for(lambda run: run.output_truncated)
         with pytest.raises(RunTimeout, match="the middle of the output was not kept"):
             main.wait_for_output("never", timeout=0.5)
         # an answer is on its way to nobody by now, larger than a socket holds
