@@ -66,6 +66,25 @@ def test_an_executor_of_setupclass_works_in_each_test(suite: pytest.Pytester) ->
     assert result.ret == 0
 
 
+@pytest.mark.parametrize("method", mostly_slow(["spawn", "fork", "forkserver"]))
+def test_an_executor_of_a_wider_fixture_works_in_each_test(
+    suite: pytest.Pytester, method: str
+) -> None:
+    text = """
+    from concurrent.futures import ProcessPoolExecutor
+    @pytest.fixture(scope="module")
+    def executor():
+        context = multiprocessing.get_context("METHOD")
+        with ProcessPoolExecutor(1, mp_context=context) as made:
+            yield made
+    def test_one(executor): assert executor.submit(len, "work").result() == 4
+    def test_two(executor): assert executor.submit(len, "work").result() == 4
+    """.replace("METHOD", method)
+    result = guarded(suite, text, head=FORK_HEAD)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+
+
 @pytest.mark.slow
 def test_nobody_owns_an_executor_that_is_made_between_tests(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
@@ -155,6 +174,54 @@ def test_a_process_that_a_thread_is_just_starting_has_its_name_and_line(
     start = rf"started at .*:{line_of(tests, 'the start')} in start"
     (leak,) = accounts(result, "test_suite.py::test_it")
     assert re.match(rf"ForkProcess-1 \(process, pid \d+\), .* {start}", leak)
+
+
+STARTS = {
+    "a wrapped fork": """
+    from unittest import mock
+    def test_it():
+        with mock.patch("os.fork", wraps=os.fork):
+            FORK.Process(target=time.sleep, args=(600,), name="known").start()  # the start
+    """,
+    "a fork of the suite's own": """
+    def test_it(monkeypatch):
+        real = os.fork
+        monkeypatch.setattr(os, "fork", lambda: real())
+        FORK.Process(target=time.sleep, args=(600,), name="known").start()  # the start
+    """,
+    "a class of the test's own": """
+    def test_it():
+        class Own(multiprocessing.context.ForkProcess):
+            @staticmethod
+            def _Popen(process):
+                from multiprocessing.popen_spawn_posix import Popen
+                return Popen(process.real)
+        own = Own(name="known")
+        own.real = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+        own.start()  # the start
+    """,
+    "a decorator": """
+    import functools
+    def in_process(function):
+        @functools.wraps(function)
+        def start():
+            FORK.Process(target=function, name="known").start()  # the start
+        return start
+    @in_process
+    def work(): time.sleep(600)
+    def test_it(): work()
+    """,
+}
+
+
+@pytest.mark.parametrize("how", mostly_slow(list(STARTS)))
+def test_a_process_has_its_name_and_line_however_it_is_started(
+    suite: pytest.Pytester, how: str
+) -> None:
+    result = guarded(suite, STARTS[how], head=FORK_HEAD)
+    (leak,) = accounts(result, "test_suite.py::test_it")
+    line = line_of(suite.path / "test_suite.py", "the start")
+    assert re.match(rf"known \(process, pid \d+\), .* started at test_suite.py:{line} ", leak)
 
 
 def test_a_fixture_owns_what_its_thread_starts(suite: pytest.Pytester) -> None:
