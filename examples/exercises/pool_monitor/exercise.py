@@ -11,9 +11,9 @@ from pytest_proclife import (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # one run for all tests
 def run(submission):
-    return submission.run(timeout=4, allow_timeout=True)
+    return submission.run(timeout=12, allow_timeout=True)
 
 
 def workers_of(run):

@@ -7,10 +7,10 @@ import pytest
 from pytest_proclife import assert_joined, assert_overlapped, assert_returned
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # one run for all tests
 def run(submission):
     # a consumer that never ends keeps the points that it has earned before
-    return submission.run(timeout=4, allow_timeout=True)
+    return submission.run(timeout=12, allow_timeout=True)
 
 
 @pytest.mark.proclife_points(1, name="they work at the same time")
