@@ -100,6 +100,7 @@ ANSWERS: dict[str, tuple[str | None, str, str]] = {
     "becomes_another": (None, NO_CHILD, NO_CHILD),
 }
 LIMITS = (
+    # on a busy machine half a gigabyte takes more than a second of processor time
     *("--memory", "512M", "--cpu", "3", "--processes", "100"),
     *("--file-size", "20M", "--max-output", "20M"),
 )
