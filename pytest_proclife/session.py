@@ -26,7 +26,7 @@ from pytest_proclife.inside.launch import plan, search_path
 from pytest_proclife.options import Options
 from pytest_proclife.records import LeftOut, Run, Source
 from pytest_proclife.stacks import read as read_stacks
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import procfs, protocol
 from pytest_proclife.supervisor.protocol import Connection, Entry, Message, Request
 from pytest_proclife.target import Launch
 
@@ -81,7 +81,7 @@ def request_for(launch: Launch, options: Options, env: dict[bytes, bytes]) -> Re
 def _umask() -> int:
     """The caller's umask. os.umask() would change it; see proc_pid_status(5)."""
     try:
-        umask = kernel.contents("/proc/self/status").partition(b"\nUmask:")[2]
+        umask = procfs.contents("/proc/self/status").partition(b"\nUmask:")[2]
     except FileNotFoundError:
         umask = b""  # not Linux: polling starts main with the caller's
     return int(umask.split()[0], 8) if umask else 0o022

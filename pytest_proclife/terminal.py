@@ -21,7 +21,7 @@ from pytest_proclife.records import Run
 from pytest_proclife.render import hang, screen
 from pytest_proclife.runner import finish, open_session
 from pytest_proclife.session import Session
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import procfs, protocol
 
 # Not taken by the process in the shell's sight: those that stop it and let it go on, those that
 # nobody can take, and faults of its own.
@@ -141,7 +141,7 @@ def observe_beside(options: Options, end: int, news: int) -> Run:
     quit = _Quit()
     session = open_session(options)
     session.wait(until_started=True)
-    parent = kernel.parent(session.pid)
+    parent = procfs.parent(session.pid)
     os.write(news, f"{parent or 0} {session.pid}".encode())
     os.close(news)
 
@@ -177,7 +177,7 @@ def _wait(pid: int, ours: int, told: int) -> int:
             pids = [int(pid) for pid in (os.read(told, 40) or b"0 0").split()]
         supervisor, main = pids
         # main may have ended since, and then has no parent any more
-        if info.si_pid == main or kernel.is_pid_below(info.si_pid, supervisor):
+        if info.si_pid == main or procfs.is_pid_below(info.si_pid, supervisor):
             continue
         if info.si_signo == signal.SIGQUIT:
             os.kill(pid, signal.SIGQUIT)  # it shows where the run stands

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from pytest_proclife import backend
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, procfs
 
 _MOST = 8 << 20  # bytes of a grader's messages
 _CHUNK = 1 << 16
@@ -200,10 +200,10 @@ def _is_stopped(grader: int) -> bool:
 
     An answer may stop itself: the timeout of its run ends that.
     """
-    children = kernel.children(grader)
-    zygotes = [pid for pid in children if backend.is_zygote(kernel.command_line(pid))]
-    supervisors = [pid for zygote in zygotes for pid in kernel.children(zygote)]
-    return any(kernel.state(pid) in _STOPPED for pid in (grader, *zygotes, *supervisors))
+    children = procfs.children(grader)
+    zygotes = [pid for pid in children if backend.is_zygote(procfs.command_line(pid))]
+    supervisors = [pid for zygote in zygotes for pid in procfs.children(zygote)]
+    return any(procfs.state(pid) in _STOPPED for pid in (grader, *zygotes, *supervisors))
 
 
 def _receive(grader: _Grader) -> bool:
@@ -246,7 +246,7 @@ def _reap(grader: _Grader) -> Finished:
 def _kill_orphans(graders: dict[int, _Grader]) -> None:
     """Kill and reap all children but the graders: processes that outlived a grader."""
     until = time.monotonic() + _CLEANUP
-    while orphans := [pid for pid in kernel.children(os.getpid()) if pid not in graders]:
+    while orphans := [pid for pid in procfs.children(os.getpid()) if pid not in graders]:
         for pid in orphans:
             # the kernel has reaped it already if SIGCHLD is ignored
             with contextlib.suppress(ProcessLookupError, ChildProcessError):

@@ -15,7 +15,7 @@ from pytest_proclife.guard.owners import OwnedProcess, Owner
 from pytest_proclife.guard.proc import read_stat
 from pytest_proclife.guard.starts import Line, Start
 from pytest_proclife.records import MULTIPROCESSING_KINDS, Frame
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import procfs
 from pytest_proclife.supervisor.system_calls import is_python
 
 _UNNAMED = "a fork"  # its name in baselines and for the marker
@@ -81,7 +81,7 @@ def of_process(process: OwnedProcess) -> Leak:
     stat, start = process.stat, process.start
     line = Line() if start is None else start.line
     own, ancestor = (start, None) if process.exact else (None, start)
-    argv = kernel.command_line(stat.pid) if not stat.is_zombie else ()
+    argv = procfs.command_line(stat.pid) if not stat.is_zombie else ()
     kind, name = "other", ""
     if own is not None:
         argv, kind, name = argv or own.argv, own.kind, own.name

@@ -18,7 +18,7 @@ from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
 from pytest_proclife.guard.starts import NewMaker, Start, Starts
 from pytest_proclife.inside.fork_exec import SERVICES
 from pytest_proclife.inside.guard import hooks, tags
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import procfs
 
 
 class Owner:
@@ -243,7 +243,7 @@ class Register:
         Not the zygotes: the first process of a container inherits them as it does all orphans.
         """
         if posix.stat("/proc/self/task").st_nlink != _LINKS + 1:
-            pids = kernel.children(self.pid)
+            pids = procfs.children(self.pid)
         else:
             pids = [int(word) for word in self.children_text.split() if word.isdigit()]
         noted = self.starts.by_pid
@@ -272,7 +272,7 @@ class Register:
             is_helper = start.kind in SERVICES or proc.is_helper_command(start.argv)
             owner = self._owner_of_pid.get(stat.pid, current)
             return OwnedProcess(stat, owner, start, exact=True, is_helper=is_helper)
-        is_helper, is_fork = proc.is_helper_command(kernel.command_line(stat.pid)), False
+        is_helper, is_fork = proc.is_helper_command(procfs.command_line(stat.pid)), False
         parent = self._by_pid.get(stat.parent)
         if parent is not None and not parent.is_helper:
             start, owner = parent.start, parent.owner
@@ -292,7 +292,7 @@ class Register:
 
 
 def _is_zygote(pid: int) -> bool:
-    words = kernel.command_line(pid)
+    words = procfs.command_line(pid)
     if not any("pytest_proclife" in word for word in words):
         return False
     # imported late: it imports the records, which take more than the rest of the guard's start

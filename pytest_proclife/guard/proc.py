@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pytest_proclife.inside.guard import tags
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import procfs
 
 _TICKS = posix.sysconf("SC_CLK_TCK")
 _PR_GET_CHILD_SUBREAPER = 37
@@ -64,7 +64,7 @@ def monotonic() -> float:
 def read_stat(pid: int) -> Stat | None:
     """The process with this pid; None if there is none."""
     try:
-        fields = kernel.contents(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
+        fields = procfs.contents(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
     except OSError:
         return None
     return Stat(pid=pid, parent=int(fields[1]), state=fields[0].decode(), started=int(fields[19]))
@@ -82,14 +82,14 @@ def adopts_orphans(pid: int) -> bool:
 def is_process(pid: int) -> bool:
     """Whether this is the pid of a process; /proc has threads by their number too."""
     try:
-        return b"\nTgid:\t%d\n" % pid in kernel.contents(f"/proc/{pid}/status")
+        return b"\nTgid:\t%d\n" % pid in procfs.contents(f"/proc/{pid}/status")
     except OSError:
         return False
 
 
 def descendants(pid: int, children: list[int] | None = None) -> Iterator[Stat]:
     """All processes below one, parents before their children."""
-    for child in kernel.children(pid) if children is None else children:
+    for child in procfs.children(pid) if children is None else children:
         stat = read_stat(child)
         if stat is not None and stat.parent == pid:
             yield stat
@@ -164,7 +164,7 @@ def read_tag(pid: int) -> int:
     if number:
         return number
     try:
-        return int(kernel.contents(f"/proc/{pid}/fdinfo/{tags.tag}").split()[1])
+        return int(procfs.contents(f"/proc/{pid}/fdinfo/{tags.tag}").split()[1])
     except (OSError, IndexError, ValueError):
         return 0
 
@@ -172,7 +172,7 @@ def read_tag(pid: int) -> int:
 def number_in_limits(pid: int) -> int:
     """The number of the start that a process has inherited in its limit; 0 if there is none."""
     try:
-        row = kernel.contents(f"/proc/{pid}/limits").partition(_LIMIT)[2]
+        row = procfs.contents(f"/proc/{pid}/limits").partition(_LIMIT)[2]
         return tags.number_in_limit(int(row.split(None, 1)[0]))
     except (OSError, IndexError, ValueError):
         return 0  # it has exited; or the limit is "unlimited"

@@ -21,6 +21,8 @@ from pytest_proclife.inside.builtins import audit_function
 TYPE_CHECKING = False
 if sys.version_info < (3, 12):  # 3.11:
     from pytest_proclife.inside import rewrite
+else:
+    from pytest_proclife.inside import monitoring
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -54,6 +56,8 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
     waits.install()
     multiproc.install(start_method, kind)
     _watch_foreign()
+    if sys.version_info >= (3, 12):  # 3.11: rewritten functions are always seen
+        monitoring.became_blind = _report_blindness
     hook = watch.begin()
     if kind != "exec" and _had_children():  # by exec, they are those of a program that reported
         recorder.report(wire.EARLY, "child", "")
@@ -67,6 +71,10 @@ def enter(ticket: str, site: str) -> "Callable[[str, tuple[Any, ...]], None]":
 def _after_fork(arguments: "tuple[Any, ...]") -> None:
     exit.after_fork()
     recorder.after_fork()
+
+
+def _report_blindness() -> None:
+    recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
 
 
 def _watch_foreign() -> None:

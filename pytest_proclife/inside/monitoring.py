@@ -6,8 +6,6 @@ and we take another.
 
 import sys
 
-from pytest_proclife import wire
-from pytest_proclife.inside import recorder
 from pytest_proclife.inside.builtins import stand_in
 from pytest_proclife.inside.handlers import is_ours
 
@@ -25,6 +23,8 @@ _IDS = (4, 3, 5, 2, 1, 0)  # 0 to 2 and 5 are meant for debuggers, coverage, pro
 _FUNCTIONS = ("use_tool_id", "free_tool_id", "get_tool")
 
 _id = -1  # of our tool; -1 if the program uses all of them
+# called when that has become so: set by `entry`
+became_blind: "Callable[[], object] | None" = None
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
 # of main: their handlers get None for the frame, since audit hooks would see us ask for it
 _without_frame: "set[CodeType]" = set()
@@ -138,7 +138,8 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
             _take_tool()
         except RuntimeError:
             _id = -1
-            recorder.report(wire.UNSEEN, "sys.monitoring: the program uses all tools")
+            if became_blind is not None:
+                became_blind()
         for code in _events:
             _set_local(old, code, 0)
         for event in _callbacks:

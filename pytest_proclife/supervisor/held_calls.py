@@ -7,7 +7,7 @@ and what it is about to do has not happened yet. Nobody waits for us longer than
 import select
 
 from pytest_proclife import wire
-from pytest_proclife.supervisor import kernel, protocol, seccomp
+from pytest_proclife.supervisor import kernel, procfs, protocol, seccomp
 from pytest_proclife.supervisor.held_waits import HeldWaits, wait_of
 from pytest_proclife.supervisor.identity import Process
 from pytest_proclife.supervisor.protocol import Entry, entry
@@ -184,7 +184,7 @@ def _one(process: Process | None) -> list[Process]:
 
 def _status(process: Process) -> bytes:
     try:
-        return kernel.contents("/proc/%d/status" % process.pid)
+        return procfs.contents("/proc/%d/status" % process.pid)
     except OSError:
         return b""
 
@@ -197,7 +197,7 @@ def _words(status: bytes, name: bytes) -> list[bytes]:
 def _depth(pid: int) -> int:
     """How many namespaces of pids, from ours on, a process is in."""
     try:
-        return len(_words(kernel.contents("/proc/%d/status" % pid), b"NSpid")) or 1
+        return len(_words(procfs.contents("/proc/%d/status" % pid), b"NSpid")) or 1
     except OSError:
         return 1
 
@@ -205,7 +205,7 @@ def _depth(pid: int) -> int:
 def _named(pid: int, line: bytes, depth: int) -> int | None:
     """The number that a process, or its group, has at a depth of namespaces."""
     try:
-        words = _words(kernel.contents("/proc/%d/status" % pid), line)
+        words = _words(procfs.contents("/proc/%d/status" % pid), line)
     except OSError:
         return None
     return int(words[depth - 1]) if len(words) >= depth else None

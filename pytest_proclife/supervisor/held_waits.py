@@ -10,7 +10,7 @@ on, it might find one whose status nobody has read.
 
 import time
 
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, procfs
 from pytest_proclife.supervisor.identity import Process
 from pytest_proclife.supervisor.seccomp import Call, Listener
 from pytest_proclife.supervisor.signals import group_of
@@ -82,7 +82,7 @@ class HeldWaits:
         """
         if not self.reads_statuses(process):
             return self.listener.let_go_on(call)
-        children = kernel.children(process.pid)
+        children = procfs.children(process.pid)
         self.tree.read_statuses_of(children)
         has_gone_on = self.listener.let_go_on(call)
         self.tree.read_statuses_of(children)
@@ -101,15 +101,15 @@ class HeldWaits:
             return False
         if not self.listener.interruptible:
             return True
-        caught = kernel.signal_state(process.pid, _SIGCHLD) == "caught"
-        return not caught or kernel.executable(process.pid) in _WAIT_AGAIN
+        caught = procfs.signal_state(process.pid, _SIGCHLD) == "caught"
+        return not caught or procfs.executable(process.pid) in _WAIT_AGAIN
 
     def _look_for_tracers(self) -> None:
         """A tracer's wait is for what it traces as well, which need not be a child: ptrace(2)."""
         now = time.monotonic()
         if now >= self.next_look:
             self.next_look = now + _LOOK
-            self.tracers.update(map(kernel.stopped_by, list(self.tree.living)))
+            self.tracers.update(map(procfs.stopped_by, list(self.tree.living)))
 
     def _is_over(self, wait: Wait) -> bool:
         """Whether a wait would return now; the statuses that it may collect are read by then."""
@@ -117,15 +117,15 @@ class HeldWaits:
         if not process.has_pid():
             return True
         # first: a SIGCHLD that is pending now is of a child that is a zombie in the next look
-        interrupted = kernel.has_signal(wait.call.tid)
+        interrupted = procfs.has_signal(wait.call.tid)
         self.tree.find_children(process)
-        meant = [child for child in kernel.children(process.pid) if wait.meant(child)]
+        meant = [child for child in procfs.children(process.pid) if wait.meant(child)]
         if self.tree.read_statuses_of(meant) or interrupted:
             return True
         if not all(child in self.tree.living for child in meant):
             return True  # nothing would tell of its end: no descriptor is left for a pidfd
         # those of a clone(2) that do not send it are not waited for: wait(2), __WCLONE
-        return not any(kernel.end_signal(child) == _SIGCHLD for child in meant)
+        return not any(procfs.end_signal(child) == _SIGCHLD for child in meant)
 
 
 def wait_of(

@@ -9,7 +9,7 @@ reaped before we looked says nothing any more; then it counts when the reports w
 import posix
 
 from pytest_proclife import wire
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, procfs
 from pytest_proclife.supervisor.reports import Report
 
 _NEW_PROGRAM = b"new"
@@ -51,7 +51,7 @@ class Process:
         self.status: int | None = None  # of the zombie, if the kernel does not keep it for us
         # of a run whose calls the kernel holds for us
         self.last_pid = 0  # that was given by the time at which its end was seen
-        self.origin: kernel.Origin | None = None  # of a process that does not report
+        self.origin: procfs.Origin | None = None  # of a process that does not report
         # the rest serves the comparison by pid, in monotonic ns
         self.after = 0  # it was not started before that: until then, another had its pid
         self.began = 0  # it reports nothing before that, and gets no signal

@@ -1,4 +1,7 @@
-"""What the kernel says about processes: one function a call, and the probe of what it offers."""
+"""What the kernel says of processes by their pidfds, and the probe of what it offers.
+
+What it says by their pids is in `procfs`.
+"""
 
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import errno
@@ -7,7 +10,7 @@ import posix
 import sys
 import time
 
-from pytest_proclife import wire
+from pytest_proclife.supervisor import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +43,7 @@ def used() -> list[str]:
 
 # struct pidfd_info of linux/pidfd.h: its size, and offsets in it, in bytes
 _INFO_SIZE, _MASK, _PID, _PARENT, _STATUS = 64, 0, 16, 24, 60
-_PF_FORKNOEXEC, _PF_SIGNALED = 0x40, 0x400  # linux/sched.h
-_FEW_PIDS = 10_000  # two that lie further apart may lie on both sides of the highest
+_PF_SIGNALED = 0x400  # linux/sched.h
 _CLOCK_BOOTTIME = 7  # linux/time.h
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
@@ -103,7 +105,7 @@ def pid_and_parent(pidfd: int) -> tuple[int | None, int | None]:
     """(pid, parent's pid) of a process; Nones once it has been reaped; OSError if no pidfd."""
     if INFO not in offered:
         pid = _pid_in_proc(pidfd)
-        fields = [] if pid is None else _stat(pid)
+        fields = [] if pid is None else procfs.stat(pid)
         # if it still has the pid, the file was not that of another process with the same pid
         still = bool(fields) and _pid_in_proc(pidfd) == pid
         return (pid, int(fields[1]) or None) if still else (None, None)
@@ -128,7 +130,7 @@ def _pid_in_proc(pidfd: int) -> int | None:
 
 def pid_of_descriptor(process: int | str, pidfd: int) -> int | None:
     """The same, of a pidfd of another process: its pid, or "self"."""
-    _, found, rest = contents("/proc/%s/fdinfo/%d" % (process, pidfd)).partition(b"\nPid:\t")
+    _, found, rest = procfs.contents("/proc/%s/fdinfo/%d" % (process, pidfd)).partition(b"\nPid:\t")
     if not found:
         raise OSError(errno.EBADF, "not a pidfd")
     pid = int(rest.split(b"\n", 1)[0])
@@ -143,38 +145,13 @@ def identity(pidfd: int) -> int | None:
 def started_at(pidfd: int) -> int | None:
     """When a process was started, at the earliest, in monotonic ns; None once it is reaped."""
     pid = pid_of(pidfd)
-    fields = [] if pid is None else _stat(pid)
+    fields = [] if pid is None else procfs.stat(pid)
     if not fields or pid_of(pidfd) != pid:
         return None
     ticks = int(fields[19])  # since boot, and so with the time for which the machine slept
     now = time.monotonic_ns()  # before the other, so that the result is too early, if anything
     asleep = time.clock_gettime_ns(_CLOCK_BOOTTIME) - now
     return ticks * 1_000_000_000 // posix.sysconf("SC_CLK_TCK") - asleep
-
-
-def parent(pid: int) -> int | None:
-    """The pid of a process's parent; None if there is no such process."""
-    fields = _stat(pid)
-    return int(fields[1]) if fields else None
-
-
-def process_of_thread(tid: int) -> int | None:
-    """The pid of the process that a thread is of; None if there is no such thread."""
-    try:
-        text = contents("/proc/%d/status" % tid)
-    except OSError:
-        return None
-    return int(text.partition(b"\nTgid:\t")[2].split(b"\n", 1)[0] or 0) or None
-
-
-def is_pid_below(pid: int, ancestor: int) -> bool:
-    """Whether the process that has a pid descends from another, or is it; by pids alone."""
-    above: int | None = pid
-    while above is not None and above > 1:
-        if above == ancestor:
-            return True
-        above = parent(above)
-    return False
 
 
 def is_below(handle: int, is_above: "Callable[[int], bool]") -> bool | None:
@@ -257,7 +234,7 @@ def status_of_zombie(pidfd: int) -> int | None:
     """
     try:
         pid = pid_of(pidfd)
-        fields = [] if pid is None else _stat(pid)
+        fields = [] if pid is None else procfs.stat(pid)
         if pid is None or fields[:1] != [b"Z"]:
             return None
         # The status of a process that we may not trace is shown as 0: ptrace(2), "access mode
@@ -280,207 +257,8 @@ def _is_of_all_threads(pid: int, fields: list[bytes]) -> bool:
     """
     if int(fields[6]) & _PF_SIGNALED:
         return True
-    first = contents("/proc/%d/task/%d/stat" % (pid, pid)).rpartition(b") ")[2].split()
+    first = procfs.contents("/proc/%d/task/%d/stat" % (pid, pid)).rpartition(b") ")[2].split()
     return fields[7:12] == first[7:12]
-
-
-def signal_state(pid: int, signal: int) -> str | None:
-    """What a process would do with a signal now: caught, ignored, blocked, default, or None."""
-    try:
-        text = contents("/proc/%d/status" % pid)
-    except OSError:
-        return None
-    met = wire.met(text, signal)
-    return None if met in ("ended", "") else met
-
-
-def cpu_limit(pid: int) -> tuple[str, str] | None:
-    """The soft and the hard RLIMIT_CPU of a process, "" for none; None if it has neither.
-
-    Source: proc_pid_limits(5).
-    """
-    try:
-        words = contents("/proc/%d/limits" % pid).partition(b"\nMax cpu time")[2].split(None, 2)
-    except OSError:
-        return None
-    soft, hard = ("" if word == b"unlimited" else word.decode() for word in (words + [b""] * 2)[:2])
-    return (soft, hard) if soft or hard else None
-
-
-def contents(path: str) -> bytes:
-    """A file of /proc. By system calls, since a test may have put something in place of `open`."""
-    file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        found = part = posix.read(file, 1 << 16)
-        while part:
-            part = posix.read(file, 1 << 16)
-            found += part
-        return found
-    finally:
-        posix.close(file)
-
-
-def children(pid: int) -> list[int]:
-    """The pids of the children of every thread of a process: proc_pid_task_children(5)."""
-    found: list[int] = []
-    try:
-        threads = posix.listdir("/proc/%d/task" % pid)
-    except OSError:
-        return found
-    for thread in threads:
-        try:
-            found += map(int, contents("/proc/%d/task/%s/children" % (pid, thread)).split())
-        except OSError:
-            continue  # the thread has ended
-    return found
-
-
-def state(pid: int) -> str:
-    """The letter of a process's state: proc_pid_stat(5); empty if there is no such process."""
-    return b"".join(_stat(pid)[:1]).decode()
-
-
-def end_signal(pid: int) -> int:
-    """The signal that a process sends to its parent as it ends; 0 for none: proc_pid_stat(5)."""
-    fields = _stat(pid)
-    return int(fields[35]) if len(fields) > 35 else 0
-
-
-def stopped_by(pid: int) -> int:
-    """The tracer that keeps a process stopped at this moment; 0 if none does."""
-    if _stat(pid)[:1] != [b"t"]:
-        return 0
-    return int(_line(pid, b"TracerPid") or b"0")
-
-
-def executable(pid: int) -> str:
-    """The name of the file that a process executes; empty if that is not shown: proc_pid_exe(5)."""
-    try:
-        return posix.readlink("/proc/%d/exe" % pid).rpartition("/")[2]
-    except OSError:
-        return ""
-
-
-def has_signal(tid: int) -> bool:
-    """Whether a thread has a signal to handle or to die of at this moment: proc_pid_status(5)."""
-    pending, shared, blocked = (
-        int(_line(tid, name) or b"0", 16) for name in (b"SigPnd", b"ShdPnd", b"SigBlk")
-    )
-    return bool((pending | shared) & ~blocked)
-
-
-def _line(pid: int, name: bytes) -> bytes:
-    """The value in a line of /proc/PID/status; empty if there is none: proc_pid_status(5)."""
-    try:
-        text = contents("/proc/%d/status" % pid)
-    except OSError:
-        return b""
-    return text.partition(b"\n" + name + b":\t")[2].partition(b"\n")[0].strip()
-
-
-def origin(pid: int) -> "Origin | None":
-    """Of a process; None if there is none."""
-    fields = _stat(pid)
-    return Origin(pid, fields) if len(fields) > 45 else None
-
-
-class Origin:
-    """What a process may have in common with one that it was forked from: proc_pid_stat(5)."""
-
-    __slots__ = ("forked", "image", "pid", "ticks")
-
-    def __init__(self, pid: int, fields: list[bytes]) -> None:
-        self.pid = pid
-        self.ticks = int(fields[19])  # when it was started, in steps of 0.01 s
-        # where its stack and its arguments begin, which is by chance for each program that is
-        # executed; () if we may not see it
-        places = (fields[25], fields[45])
-        self.image = () if b"0" in places else places
-        self.forked = bool(int(fields[6]) & _PF_FORKNOEXEC)  # and has executed nothing since
-
-    def is_fork_of(self, parent: "Origin", last_pid: int) -> bool:
-        """Whether it may have been forked by another, and has executed nothing since.
-
-        `last_pid` was given, to whatever process, when that other had ended; 0 if not known.
-        """
-        if not self.forked or not self.image or self.image != parent.image:
-            return False
-        if self.ticks < parent.ticks:
-            return False
-        if self.ticks == parent.ticks and _is_later(parent.pid, self.pid):
-            return False
-        return not last_pid or not _is_later(self.pid, last_pid)
-
-
-def last_pid() -> int:
-    """The pid that was given last: proc_loadavg(5); 0 if that cannot be read."""
-    try:
-        return int(contents("/proc/loadavg").split()[4])
-    except (OSError, IndexError):
-        return 0
-
-
-def _is_later(pid: int, other: int) -> bool:
-    """Whether a pid was surely given after another, some time ago at most: they are in order."""
-    return 0 < pid - other < _FEW_PIDS
-
-
-def _stat(pid: int) -> list[bytes]:
-    """The fields after the name: proc_pid_stat(5); none if there is no such process."""
-    try:
-        return contents("/proc/%d/stat" % pid).rpartition(b") ")[2].split()
-    except OSError:
-        return []
-
-
-def cpu_ticks(pid: int) -> tuple[int, ...]:
-    """Ticks on the processor: user and system, of a process and of the children that it reaped."""
-    return tuple(map(int, _stat(pid)[11:15]))
-
-
-def memory(pid: int) -> int:
-    """The bytes in memory of a process, but for those of files; 0 if there is none."""
-    return _kilobytes("/proc/%d/status" % pid, (b"RssAnon:", b"RssShmem:"))
-
-
-def share_of_memory(pid: int) -> int:
-    """The same, of which it gets a share only if others share it: proc_pid_smaps(5)."""
-    return _kilobytes("/proc/%d/smaps_rollup" % pid, (b"Pss_Anon:", b"Pss_Shmem:"))
-
-
-def _kilobytes(path: str, names: tuple[bytes, ...]) -> int:
-    try:
-        lines = contents(path).splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(names))
-
-
-def age(pid: int) -> float | None:
-    """Seconds since a process was started, in steps of 0.01; None if there is no such process."""
-    fields = _stat(pid)
-    if not fields:
-        return None
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / posix.sysconf("SC_CLK_TCK")
-
-
-def command_line(pid: int) -> tuple[str, ...]:
-    """The arguments of a process, as text; its name alone if it has none."""
-    try:
-        parts = contents("/proc/%d/cmdline" % pid).split(b"\0")[:-1]
-        if not parts:
-            parts = [contents("/proc/%d/comm" % pid).strip()]
-    except OSError:
-        return ()
-    return tuple(part.decode("utf-8", "backslashreplace") for part in parts[:64])
-
-
-def name(pid: int) -> str:
-    """The name of a process, also of a zombie: proc_pid_comm(5). Empty if there is none."""
-    try:
-        return contents("/proc/%d/comm" % pid).decode("utf-8", "backslashreplace").strip()
-    except OSError:
-        return ""
 
 
 def send(pidfd: int, signal: int) -> bool:
@@ -572,7 +350,7 @@ def _find_features_by_child() -> None:
     try:
         handle = posix.pidfd_open(child)
         posix.waitid(posix.P_PID, child, posix.WSTOPPED | posix.WNOWAIT)
-        text = contents("/proc/%d/stat" % child)
+        text = procfs.contents("/proc/%d/stat" % child)
     finally:
         posix.kill(child, _signal.SIGKILL)
         posix.waitpid(child, 0)

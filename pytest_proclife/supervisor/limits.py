@@ -4,7 +4,7 @@ import posix
 import resource
 import time
 
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TreeLimits:
         if not self.group:
             return False
         try:
-            lines = kernel.contents("%s/memory.events" % self.group).splitlines()
+            lines = procfs.contents("%s/memory.events" % self.group).splitlines()
         except OSError:
             return False
         return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in lines)
@@ -102,12 +102,12 @@ class TreeLimits:
     def _cpu(self, pids: list[int]) -> float:
         """Seconds: of what runs, what that has reaped, and what the supervisor has."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ticks = sum(sum(kernel.cpu_ticks(pid)) for pid in pids)
+        ticks = sum(sum(procfs.cpu_ticks(pid)) for pid in pids)
         return ended.ru_utime + ended.ru_stime + ticks / _TICKS
 
     def _memory(self, pids: list[int]) -> int:
         """Bytes. Pages that processes share count once, which takes longer to find out."""
-        most = sum(kernel.memory(pid) for pid in pids)
+        most = sum(procfs.memory(pid) for pid in pids)
         if most <= self.values[MEMORY]:
             return most
-        return sum(kernel.share_of_memory(pid) for pid in pids)
+        return sum(procfs.share_of_memory(pid) for pid in pids)

@@ -6,7 +6,7 @@ The log says what they meet; the kernel has to be asked for that before they arr
 import _signal  # type: ignore[import-not-found]  # signal.py costs an import of enum
 import posix
 
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import procfs, protocol
 from pytest_proclife.supervisor.protocol import entry
 
 TYPE_CHECKING = False
@@ -75,7 +75,7 @@ def states(process: "Process", signal: int | None) -> "list[Entry]":
     """What a signal that is on its way will meet; no entry for SIGKILL, or if it is no signal."""
     if signal is None or signal == _signal.SIGKILL or not 0 < signal < _signal.NSIG:
         return []
-    state = kernel.signal_state(process.pid, signal)
+    state = procfs.signal_state(process.pid, signal)
     return [entry(protocol.STATE, process.number, signal, state if process.has_pid() else None)]
 
 

@@ -11,7 +11,7 @@ import _stat
 import posix
 from _struct import Struct  # struct.py adds nothing
 
-from pytest_proclife.supervisor import kernel, protocol
+from pytest_proclife.supervisor import kernel, procfs, protocol
 from pytest_proclife.supervisor.protocol import entry
 
 TYPE_CHECKING = False
@@ -115,7 +115,7 @@ def note(tree: "Tree") -> "tuple[tuple[int, int, bool], ...]":
     wanted: dict[str, str] = {}  # what is waited for, and how that which waits has it open
     for process in list(tree.all_running())[:_PROCESSES]:
         threads = tuple(_threads(process.pid))
-        state, python = kernel.state(process.pid), is_python(process.pid)
+        state, python = procfs.state(process.pid), is_python(process.pid)
         if not process.has_pid():
             continue  # what was read may be of another process
         tree.log.append(entry(protocol.THREADS, process.number, state, python, threads))
@@ -135,7 +135,7 @@ def is_python(pid: int) -> bool:
     """Whether a process is a CPython: by its program, or by the library that it has loaded."""
     try:
         name = posix.readlink("/proc/%d/exe" % pid).rpartition("/")[2]
-        return name.startswith("python") or b"/libpython" in kernel.contents("/proc/%d/maps" % pid)
+        return name.startswith("python") or b"/libpython" in procfs.contents("/proc/%d/maps" % pid)
     except OSError:
         return False
 
@@ -153,7 +153,7 @@ def _threads(pid: int) -> "Iterator[Thread]":
     for tid in tids[:_THREADS]:
         place = "/proc/%d/task/%d/" % (pid, tid)
         try:
-            text = kernel.contents(place + "stat")
+            text = procfs.contents(place + "stat")
         except OSError:
             continue  # it has ended
         name = text.partition(b"(")[2].rpartition(b")")[0].decode("utf-8", "backslashreplace")
@@ -186,7 +186,7 @@ def _call_names(pid: int) -> "dict[int, str]":
 def _call(place: str, names: "dict[int, str]") -> "tuple[str, list[int]]":
     """The call that a thread is in, and its arguments; protocol.RUNS, REFUSED, or "" for none."""
     try:
-        words = kernel.contents(place + "syscall").split()
+        words = procfs.contents(place + "syscall").split()
     except PermissionError:
         return protocol.NOT_SHOWN, []
     except OSError:
@@ -201,7 +201,7 @@ def _call(place: str, names: "dict[int, str]") -> "tuple[str, list[int]]":
 def _wchan(place: str) -> str:
     """The function of the kernel in which it waits; empty if it does not, or if not shown."""
     try:
-        text = kernel.contents(place + "wchan").decode("ascii", "replace")
+        text = procfs.contents(place + "wchan").decode("ascii", "replace")
     except OSError:
         return ""
     return "" if text == "0" else text
@@ -303,7 +303,7 @@ def _futex(pid: int, address: int, operation: int) -> "Awaited":
 def _mapped(pid: int) -> "Iterator[tuple[int, int, str]]":
     """The files that a process has mapped shared: first and last address, and device and inode."""
     try:
-        lines = kernel.contents("/proc/%d/maps" % pid).split(b"\n")
+        lines = procfs.contents("/proc/%d/maps" % pid).split(b"\n")
     except OSError:
         return
     for line in lines:
@@ -324,7 +324,7 @@ def _decoded(*words: bytes) -> "tuple[str, ...]":
 def _of_epoll(pid: int, epoll: int) -> "list[int]":
     """The descriptors that an epoll looks at, while the process has them under these numbers."""
     try:
-        text = kernel.contents("/proc/%d/fdinfo/%d" % (pid, _signed(epoll)))
+        text = procfs.contents("/proc/%d/fdinfo/%d" % (pid, _signed(epoll)))
     except OSError:
         return []
     lines = [line.split() for line in text.split(b"\n") if line.startswith(b"tfd:")]
@@ -411,5 +411,5 @@ def _opened(
 
 def _way(path: str) -> str:
     """Whether a descriptor reads, writes, or both: the access mode of open(2)."""
-    flags = kernel.contents(path).partition(b"flags:")[2].split()
+    flags = procfs.contents(path).partition(b"flags:")[2].split()
     return ("r", "w", "rw", "rw")[int(flags[0], 8) & 3] if flags else "rw"

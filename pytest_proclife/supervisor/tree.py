@@ -9,7 +9,7 @@ import select
 import time
 
 from pytest_proclife import wire
-from pytest_proclife.supervisor import kernel, protocol, signals
+from pytest_proclife.supervisor import kernel, procfs, protocol, signals
 from pytest_proclife.supervisor.identity import Identities, Process, open_reporting
 from pytest_proclife.supervisor.protocol import Entry, entry
 from pytest_proclife.supervisor.reports import Reception, Report
@@ -382,7 +382,7 @@ class Tree:
         if process in self.opaque:
             self.opaque.discard(process)
             if self.witnessed:
-                process.last_pid = kernel.last_pid()
+                process.last_pid = procfs.last_pid()
                 self.ended_opaque.append(process)
             self._look_at_last_program(process)
             self._note_limit(process)
@@ -410,7 +410,7 @@ class Tree:
             process = self.living.get(pid)
             if process is None or not process.has_pid():
                 # the pid stays its own until we reap it, below
-                arguments = kernel.command_line(pid)
+                arguments = procfs.command_line(pid)
                 process = self._add(pid, posix.pidfd_open(pid), "orphan", arguments)
                 parent = self._parent_of_orphan(process.handle, pid)
                 if parent is not None:
@@ -440,7 +440,7 @@ class Tree:
         """Note which program it runs: it was found, maybe right after its fork."""
         if not process.arguments:
             return
-        arguments = kernel.command_line(process.pid)
+        arguments = procfs.command_line(process.pid)
         # its name alone: in the middle of an exec still that from before, or it is a zombie
         name = process.arguments[0].rpartition("/")[2][:_NAME_LENGTH]
         known = (), process.arguments, (process.name_before,), (name,)
@@ -451,7 +451,7 @@ class Tree:
     def _look_at_last_program(self, process: Process) -> None:
         """Note what ran in a process that has ended, if it was seen only as its parent's copy."""
         if process.name_before:
-            name = kernel.name(process.pid)
+            name = procfs.name(process.pid)
             if not process.has_pid():
                 self.note(protocol.PROGRAM, process, ())  # nobody knows
             elif name != process.name_before:
@@ -463,7 +463,7 @@ class Tree:
 
     def find_children(self, parent: Process | None, report: bool = True) -> None:
         """Take up the children that are not known; if they `report`, young ones may do so yet."""
-        for child in kernel.children(posix.getpid() if parent is None else parent.pid):
+        for child in procfs.children(posix.getpid() if parent is None else parent.pid):
             known = self.living.get(child)
             if known is not None and (kernel.PIDFS in kernel.offered or known.has_pid()):
                 continue
@@ -471,7 +471,7 @@ class Tree:
                 handle = posix.pidfd_open(child)
             except OSError:
                 continue  # it has ended and was reaped
-            arguments = kernel.command_line(child)
+            arguments = procfs.command_line(child)
             if self.identities.of(handle, child) or not self._is_found(handle, child, parent):
                 posix.close(handle)
                 continue
@@ -494,11 +494,11 @@ class Tree:
         if parent is not None:
             self._is_child(process, parent)
         if not may_report_yet:
-            process.origin = kernel.origin(pid) if self.witnessed else None
+            process.origin = procfs.origin(pid) if self.witnessed else None
             process.arguments = arguments
             if parent is not None:
-                name = kernel.name(parent.pid)
-                if arguments in (kernel.command_line(parent.pid), (name,)):
+                name = procfs.name(parent.pid)
+                if arguments in (procfs.command_line(parent.pid), (name,)):
                     process.name_before = name
             self.opaque.add(process)
             self._note_limit(process)
@@ -511,7 +511,7 @@ class Tree:
         process = self.living.get(tid)
         if process is not None and process.has_pid():
             return process
-        group = kernel.process_of_thread(tid)
+        group = procfs.process_of_thread(tid)
         return None if group is None else self.process_with(group)
 
     def process_with(self, pid: int) -> Process | None:
@@ -536,7 +536,7 @@ class Tree:
         parent = None if its_parent in (own, None) else self.process_with(its_parent)
         if parent is not None and kernel.pid_and_parent(handle)[1] != parent.pid:
             parent = None  # it has ended meanwhile
-        return self._take_up(pid, handle, kernel.command_line(pid), parent)
+        return self._take_up(pid, handle, procfs.command_line(pid), parent)
 
     def look_at_beginning(self, tid: int) -> None:
         """Take up the process of a thread that has just begun, or note the program that has.
@@ -547,17 +547,17 @@ class Tree:
         process = self.living.get(tid)
         if process is not None and process.has_pid():
             if process in self.opaque:
-                process.origin = kernel.origin(tid)
+                process.origin = procfs.origin(tid)
                 self.look_at_program(process)
             return
-        if kernel.process_of_thread(tid) != tid:
+        if procfs.process_of_thread(tid) != tid:
             return  # a thread of one that has begun before
         self.receive_reports()  # who forked it may have begun to start processes unseen
-        parent_pid = kernel.parent(tid)
+        parent_pid = procfs.parent(tid)
         if parent_pid is None:
             return
         if parent_pid == posix.getpid():
-            origin = kernel.origin(tid)
+            origin = procfs.origin(tid)
             reports = origin is None or origin.image in self.images
         else:
             parent = self.process_with(parent_pid)
@@ -566,7 +566,7 @@ class Tree:
             self.process_with(tid)
 
     def _note_image(self, process: Process) -> None:
-        origin = kernel.origin(process.pid) if self.witnessed else None
+        origin = procfs.origin(process.pid) if self.witnessed else None
         if origin is not None and origin.image and process.has_pid():
             self.images.add(origin.image)
 
@@ -577,7 +577,7 @@ class Tree:
         """
         if not self.witnessed:
             return None
-        began, origin = kernel.started_at(handle), kernel.origin(pid)
+        began, origin = kernel.started_at(handle), procfs.origin(pid)
         if began is None or origin is None or kernel.pid_of(handle) != pid:
             return None
         running = _running(list(self.opaque))
@@ -601,9 +601,9 @@ class Tree:
         if parent is None:
             is_fork = arguments in self.cleaned_up
         else:
-            is_fork = parent not in self.opaque and arguments == kernel.command_line(parent.pid)
+            is_fork = parent not in self.opaque and arguments == procfs.command_line(parent.pid)
             is_fork = is_fork and parent.has_pid()
-        age = kernel.age(pid) if is_fork else None
+        age = procfs.age(pid) if is_fork else None
         return age is not None and age < _YOUNG and kernel.pid_of(handle) == pid
 
     @staticmethod
@@ -618,7 +618,7 @@ class Tree:
 
     def _note_limit(self, process: Process) -> None:
         """Note a limit that nobody reported, as a shell's; a fork inherits its parent's."""
-        limit = kernel.cpu_limit(process.pid)
+        limit = procfs.cpu_limit(process.pid)
         # if it still has the pid, the file was not that of another process with the same pid
         if limit is not None and process.has_pid():
             self.note(protocol.CPU_LIMIT, process, *limit)
@@ -649,7 +649,7 @@ class Tree:
         self.cleans_up = True
         running = [process for process in self.living.values() if not process.ended]
         for process in running:
-            arguments = () if process in self.opaque else kernel.command_line(process.pid)
+            arguments = () if process in self.opaque else procfs.command_line(process.pid)
             if arguments and process.has_pid():
                 self.cleaned_up.add(arguments)
         numbers = tuple(process.number for process in running)

@@ -12,7 +12,7 @@ import posix
 import select
 import sys
 
-from pytest_proclife.supervisor import kernel, supervise
+from pytest_proclife.supervisor import kernel, procfs, supervise
 from pytest_proclife.supervisor.protocol import PAYLOAD
 
 _FAILURES = 5  # of waiting supervisors, in a row: then something kills each, and none is forked
@@ -136,7 +136,7 @@ class Zygote:
         """Kill what a supervisor left: all children here that are not supervisors."""
         while True:
             own = set(self.supervisors.values())
-            left = [pid for pid in kernel.children(posix.getpid()) if pid not in own]
+            left = [pid for pid in procfs.children(posix.getpid()) if pid not in own]
             if not left:
                 return
             for pid in left:
@@ -160,7 +160,7 @@ def kill_below(pid: int, parent: int) -> None:
     try:
         # else its parent has reaped it, and the pid may be another's
         if kernel.pid_and_parent(handle) in ((pid, parent), (pid, posix.getpid())):
-            for child in kernel.children(pid):
+            for child in procfs.children(pid):
                 kill_below(child, pid)
             kernel.send(handle, _signal.SIGKILL)
     finally:
