@@ -8,7 +8,8 @@ vary by more than the guard costs. With --within the guard is turned off and on 
 one run (from Python 3.12 on), and what it adds to a test and to the start is related to the time of
 the whole suite without it. With --instructions valgrind counts the instructions outside of the
 kernel. With --faults the page faults are counted, of pytest and its forks: most are pages that are
-copied after a fork. They depend on where objects lie, so each round has another hash seed.
+copied after a fork. They depend on where objects lie, which varies by a hundredth and more from
+version to version: so each round has another hash seed, and objects that take up room before.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ def faults(python: str, text: str, rounds: int) -> list[tuple[int, int]]:
             pair = []
             for mode in MODES.values():
                 before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
-                pytest_in(folder, python, mode, PYTHONHASHSEED=str(seed))
+                more = {"PYTHONHASHSEED": str(seed), "PADDED": str(seed)}
+                more["PYTEST_PLUGINS"] = "padded,pytest_proclife.plugin"
+                pytest_in(folder, python, mode, **more)
                 pair.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before)
             counts.append((pair[0], pair[1]))
     return counts
