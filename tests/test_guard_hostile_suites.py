@@ -117,6 +117,28 @@ def test_after_all_descriptors_were_closed_it_works_again_from_the_next_test_on(
     assert re.match(r"s(h|leep) .* started by sh, which was started at .*:14 in", orphan)
 
 
+def test_the_test_that_closed_all_descriptors_is_named_while_a_fixture_of_wider_scope_is_in_use(
+    suite: pytest.Pytester,
+) -> None:
+    text = """
+    @pytest.fixture(scope="module")
+    def wide():
+        yield
+    def test_first(wide):
+        pass
+    def test_closes(wide):
+        os.closerange(20, 5000)
+    def test_leaves_an_orphan(wide):
+        subprocess.run("sleep 600 >&- 2>&- &", shell=True)
+    """
+    result = guarded(suite, text, head=FORK_HEAD)
+    shown = result.stdout.str()
+    assert "test_suite.py::test_closes closed the guard's file descriptors, so " in shown
+    assert "test_leaves_an_orphan closed" not in shown
+    (orphan,) = accounts(result, "test_suite.py::test_leaves_an_orphan")
+    assert re.match(r"s(h|leep) .* started by sh, which was started at .*:17 in", orphan)
+
+
 @pytest.mark.parametrize("what", mostly_slow(["multiprocessing.popen_fork.Popen", "os.fork"]))
 def test_a_process_whose_popen_is_a_mock_is_not_one(suite: pytest.Pytester, what: str) -> None:
     text = f"""

@@ -122,3 +122,24 @@ def test_a_fork_by_a_signal_handler_goes_on_in_the_midst_of_our_code(how: str) -
 
 def test_a_fork_holds_no_lock_whichever_thread_held_it() -> None:
     assert facts_of("forks_and_the_lock") == {"codes": [0, 0], "forks": 0}
+
+
+FREE = {"is_free": True, "left": [0, 0, None]}
+
+
+def test_threads_that_start_processes_at_once_hinder_neither_each_other_nor_later_starts() -> None:
+    assert facts_of("programs_of_threads") == {"not_noted": 0, **FREE}
+
+
+def test_a_handler_that_runs_programs_during_a_start_leaves_nothing_locked() -> None:
+    assert facts_of("programs_of_a_handler") == FREE
+
+
+@pytest.mark.parametrize("how", ["system", "posix_spawn", "run"])
+def test_what_a_preexec_fn_starts_changes_neither_limit_nor_line_of_its_program(how: str) -> None:
+    expected = {"is_kept": True, "name": "sh", "where": "starts_in_a_preexec_fn"}
+    assert facts_of("starts_in_a_preexec_fn", how) == expected
+
+
+def test_an_orphan_that_has_set_the_limit_itself_is_known_by_its_descriptor() -> None:
+    assert facts_of("limit_of_its_own") == {"where": "limit_of_its_own", "is_first": True}

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from pytest_proclife.guard import proc
-from pytest_proclife.guard.pools import dropped_pids, unjoined_pids
 from pytest_proclife.guard.starts import NewMaker, Start, Starts
 from pytest_proclife.inside.fork_exec import SERVICES
 from pytest_proclife.inside.guard import hooks, tags
+from pytest_proclife.inside.guard.tags import METHOD, STARTED, THREAD, notes, state
 from pytest_proclife.supervisor import procfs
 
 
@@ -62,6 +62,8 @@ class OwnedProcess:
         return not (notes or self.is_helper or self.owner is NOBODY)
 
 
+# by name, since to use a module costs too: see `tags`
+_count_threads, _pread = _thread._count, posix.pread
 _ROUNDS = 10  # of a look, if something starts processes all the time
 _FEW, _MANY = 256, 1 << 16  # bytes; to read the many costs the mapping of their pages
 _LINKS = 2  # of a folder in /proc, besides one for each folder in it
@@ -75,7 +77,7 @@ class Register:
     def __init__(self) -> None:
         self.pid = posix.getpid()
         # opened first, for the lowest number: what closes the guard's others closes it too
-        self._children_file = self._open_children()
+        self.children_file = self._open_children()
         self.children_text = b""  # as of the last look
         self.starts = Starts()
         self.processes: dict[tuple[int, int], OwnedProcess] = {}
@@ -101,22 +103,31 @@ class Register:
     def read_children(self) -> bytes:
         """The pids of the main thread's children. What other threads start has a note."""
         try:
-            text = posix.pread(self._children_file, _FEW, 0)
-            return text if len(text) < _FEW else posix.pread(self._children_file, _MANY, 0)
+            text = _pread(self.children_file, _FEW, 0)
+            return text if len(text) < _FEW else _pread(self.children_file, _MANY, 0)
         except OSError:  # a test closed it, and perhaps the other descriptors too
             if posix.getpid() != self.pid:
                 return self.children_text  # a fork that goes on as pytest checks nothing
-            self._children_file = self._open_children()
+            self.children_file = self._open_children()
             self.starts.check()
-            return posix.pread(self._children_file, _MANY, 0)
+            return _pread(self.children_file, _MANY, 0)
 
     # --- leaks
+
+    def may_be_left_by(self, owners: Iterable[Owner]) -> bool:
+        """Whether these owners have started something that exists, or may start something."""
+        owners = set(owners)
+        return any(process.owner in owners for process in self.processes.values()) or any(
+            owner in owners for owner in self._owner_of_maker.values()
+        )
 
     def left_by(self, owners: Iterable[Owner]) -> list[OwnedProcess]:
         """The existing processes of these owners that have not been reported."""
         if not self.processes:
             return []
-        owners, dropped = set(owners), dropped_pids()
+        from pytest_proclife.guard import pools  # most suites leave nothing
+
+        owners, dropped = set(owners), pools.dropped_pids()
         return [
             process
             for process in self.processes.values()
@@ -136,7 +147,9 @@ class Register:
         """
         if not self.of_fork_server:
             return []
-        owners, unjoined, found = set(owners), unjoined_pids(), []
+        from pytest_proclife.guard import pools
+
+        owners, unjoined, found = set(owners), pools.unjoined_pids(), []
         for pid, (start, owner) in list(self.of_fork_server.items()):
             if pid in unjoined and owner in owners:
                 found.append((start, owner))
@@ -312,6 +325,7 @@ class Ownership:
         self._current: Owner | None = NOBODY
         self._test = ""  # the name of the test that is current, until somebody needs its Owner
         self._owner_of_thread: dict[int, Owner] = {}
+        self._has_had_threads = False  # whether some have an owner: costs less than the dictionary
         self.look()
 
     @property
@@ -340,11 +354,11 @@ class Ownership:
 
     def begin_test(self, name: str) -> None:
         """Make a test the current owner. What C code has started since the last test is ignored."""
-        if hooks.modules_seen != len(sys.modules):
+        if state.modules_seen != len(sys.modules):
             hooks.watch_new_modules()
-        if tags.notes or tags.fork_noted[0]:
+        if notes or state.fork_noted[0]:
             self.look()
-        if self._owner_of_thread or _thread._count():
+        if self._has_had_threads or _count_threads():
             self._update_threads()
         self._current, self._test = None, name
 
@@ -353,44 +367,35 @@ class Ownership:
 
         This is all that runs after most tests: whatever else may have happened, it is False.
         """
-        if hooks.modules_seen != len(sys.modules):
+        if state.modules_seen != len(sys.modules):
             hooks.watch_new_modules()
-        register, number = self.register, len(tags.notes)
-        # the children after the notes: no fork may come between; and if the descriptors are
-        # closed, that shows then
-        if (
-            not register.is_empty
-            or register.children_text
-            or tags.fork_noted[0]
-            or (number and not self._are_forks(tags.notes[:number]))
-            or register.read_children()
-            or register.starts.is_lost
-        ):
+        register = self.register
+        number = len(notes)
+        if not register.is_empty or register.children_text or state.fork_noted[0]:
             return False
-        del tags.notes[:number]
-        if self._owner_of_thread or _thread._count():
+        if number:
+            # All have to be Processes that the main thread forked, which are among its children
+            # as long as they exist; and no other thread can be about to note more.
+            if _count_threads():
+                return False
+            for kind, _, _, fields in notes:
+                is_forked = kind == STARTED and fields[METHOD] == "fork"
+                if not is_forked or fields[THREAD] != register.pid:
+                    return False
+        try:
+            # the children after the notes: no fork may come between
+            is_left = _pread(register.children_file, 1, 0)
+        except OSError:  # if the descriptors are closed, that shows now
+            is_left = register.read_children()
+        if is_left or register.starts.is_lost:
+            return False
+        del notes[:number]
+        if self._has_had_threads or _count_threads():
             self._update_threads()
         if self._current is not None:
             self._current.is_over = self._current is not outer
         self._current = outer
         return True
-
-    def _are_forks(self, notes: list[tags.Note]) -> bool:
-        """Whether they are all of Processes that the main thread forked, which are among its
-        children as long as they exist; and no other thread can be about to note more.
-        """
-        forking, main_thread = set(), str(self.register.pid)
-        for note in notes:
-            kind, fields = note.kind, note.fields
-            if fields[tags.THREAD] != main_thread:
-                return False
-            if kind == tags.FORKING:
-                forking.add(fields[tags.FORKING_TAG])
-            elif kind == tags.STARTED and fields[tags.METHOD] == "fork":
-                forking.discard(fields[tags.STARTED_TAG])
-            else:
-                return False
-        return not forking and not _thread._count()
 
     def change_to(self, owner: Owner) -> Owner:
         """Make this the current owner. The one before gets what is new, and is returned."""
@@ -400,7 +405,7 @@ class Ownership:
 
     def replace_by(self, owner: Owner) -> Owner:
         """The same, for when nothing can be new."""
-        if self._owner_of_thread or _thread._count():
+        if self._has_had_threads or _count_threads():
             self._update_threads()
         before, self.current = self.current, owner
         return before
@@ -413,6 +418,7 @@ class Ownership:
         threads.discard(_thread.get_native_id())
         owners = self._owner_of_thread
         self._owner_of_thread = {thread: owners.get(thread, self.current) for thread in threads}
+        self._has_had_threads = bool(threads)
 
 
 _by_process: dict[int, Ownership] = {}  # by pid: a fork begins with its parent's

@@ -73,6 +73,7 @@ class Guard:
         self.outer = self.ownership.current  # that of a session around this one, or nobody
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.unchecked: list[Owner] = []  # those that are over
+        self.is_simple = True  # as long as both were always empty: costs less than to ask them
         if baseline is not None:
             self.reports.begin()  # each report says which owners were checked
         self.ownership.update()
@@ -101,6 +102,7 @@ class Guard:
         manager = self.config.pluginmanager
         if not manager.has_plugin(_FIXTURES):
             manager.register(Fixtures(self), _FIXTURES)
+            self.is_simple = False
         owner = Owner(_name_of(fixturedef), is_fixture=True)
         outer = self.ownership.change_to(owner)
         self.fixtures[fixturedef] = owner
@@ -124,7 +126,7 @@ class Guard:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
-        if self.fixtures:
+        if not self.is_simple and self.fixtures:
             self.ownership.update()  # else a fixture torn down here may get what the test started
         try:
             result = yield
@@ -132,6 +134,10 @@ class Guard:
             if leaks := self._check(item):
                 self.reports.report(item, leaks, after_error=True)
             raise
+        test_alone = (self.is_simple or not self.unchecked) and self.baseline is None
+        # this is all that runs after most tests
+        if test_alone and self.ownership.end_if_clean(self.outer):
+            return result
         if leaks := self._check(item):
             self.reports.report(item, leaks, after_error=False)
         return result
@@ -139,8 +145,6 @@ class Guard:
     def _check(self, item: pytest.Item) -> list[Leak]:
         """The leaks of the test, and of the fixtures that are over with it, after the clean-up."""
         ownership = self.ownership
-        if not self.unchecked and self.baseline is None and ownership.end_if_clean(self.outer):
-            return []
         owner, checked, self.unchecked = ownership.current, self.unchecked, []
         if owner is not self.outer:
             checked.append(owner)
@@ -164,11 +168,12 @@ class Guard:
         """The leaks of these owners. Those that are not excused are killed, if that is wanted."""
         self.ownership.update()
         register = self.ownership.register
-        may_be_left = bool(register.left_by(checked) or register.makers_of(checked))
+        may_be_left = register.may_be_left_by(checked)
         if not (may_be_left or register.of_fork_server):
             return []
         if item is not None and not _can_import_reports():
             self.unchecked += checked
+            self.is_simple = False
             return []
         unjoined = register.take_unjoined(checked)
         if not (may_be_left or unjoined):
@@ -233,7 +238,13 @@ def _can_import_reports() -> bool:
     """
     try:
         # imported for later
-        from pytest_proclife.guard import allowance, cleanup, leak, leak_report  # noqa: F401
+        from pytest_proclife.guard import (  # noqa: F401
+            allowance,
+            cleanup,
+            leak,
+            leak_report,
+            pools,
+        )
     except Exception:  # noqa: BLE001 - a test's replacement of `open` may raise anything
         return False
     return True

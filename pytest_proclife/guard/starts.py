@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from pytest_proclife import wire
 from pytest_proclife.inside.guard import hooks, tags
-from pytest_proclife.inside.guard.tags import Note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_proclife.inside.guard.tags import Note
+
+    ReadNote = tuple[str, int, int, Sequence[str]]  # as a `Note`, but its fields are all text
 
 _NAME_LIMIT = 200  # characters
 
@@ -48,12 +53,15 @@ class Start(NamedTuple):
         return self.method == "fork"
 
 
-class NewMaker(NamedTuple):
+class NewMaker:
     """A Pool or an executor was made."""
 
-    by: int  # pid of the process that made it
-    maker: str
-    thread: int
+    __slots__ = "by", "maker", "thread"
+
+    def __init__(self, by: int, maker: str, thread: int) -> None:
+        self.by = by  # pid of the process that made it
+        self.maker = maker
+        self.thread = thread
 
 
 class Starts:
@@ -76,7 +84,7 @@ class Starts:
 
     def has_new(self) -> bool:
         """Whether this process or a fork of it has noted anything."""
-        return bool(tags.notes or tags.fork_noted[0])
+        return bool(tags.notes or tags.state.fork_noted[0])
 
     def check(self) -> bool:
         """Whether the tag is still ours; if it is not, forks' notes are lost for good."""
@@ -88,14 +96,14 @@ class Starts:
         new = []
         for note in self._new_notes():
             try:
-                start = self._add(note.kind, note.pid, note.at, note.fields)
+                start = self._add(*note)
             except ValueError:
                 continue  # the pid of a test's own Popen need not be a number
             if start is not None:
                 new.append(start)
         return new
 
-    def _new_notes(self) -> list[Note]:
+    def _new_notes(self) -> list[ReadNote]:
         """The new notes, in the order of time. This process's own are read last: it notes a fork
         before the fork can note anything, so a fork in the ledger is among them.
         """
@@ -103,11 +111,11 @@ class Starts:
         own = tags.notes[:]
         del tags.notes[: len(own)]
         found = filter(None, map(wire.unpack, [*_packed(own), *of_forks]))
-        notes = [Note(kind, pid, at, fields) for kind, _, pid, at, fields in found]
-        return sorted(notes, key=lambda note: note.at)
+        return sorted(((kind, pid, at, fields) for kind, _, pid, at, fields in found), key=_time)
 
     def _notes_of_forks(self) -> list[bytes]:
-        tags.fork_noted[0] = 0  # before they are read: a note that comes meanwhile is new again
+        # before they are read: a note that comes meanwhile is new again
+        tags.state.fork_noted[0] = 0
         if not self.check():
             return []
         # exactly the size: to read a megabyte costs the mapping of its pages
@@ -148,6 +156,11 @@ class Starts:
                 start = known._replace(tag=fork.tag)
             else:
                 start = fork._replace(at=at, pid=pid)
+        elif not fields[tags.CHILD]:
+            thread, _, tag, *_, maker = fields
+            start = Start(by=pid, at=at, line=Line(), tag=int(tag), thread=int(thread), maker=maker)
+            # the rest comes with its pid: until then `is_being_started` goes by the empty line
+            start = start._replace(is_fork=True)
         else:
             thread, child, tag, child_kind, name, method, *line, maker = fields[: tags.MAKER + 1]
             known = self.by_pid.get(int(child))
@@ -171,6 +184,10 @@ class Starts:
         if start.pid:
             self.by_pid[start.pid] = start
         return start
+
+
+def _time(note: ReadNote) -> int:
+    return note[2]
 
 
 def _packed(notes: list[Note]) -> Iterator[bytes]:

@@ -108,10 +108,19 @@ def own_frame(frame: "FrameType | None") -> "FrameType | None":
     """
     while frame is not None:
         code = frame.f_code  # read once: each access is an audit event
-        path = code.co_filename
-        if is_exit_function(code) or (code.co_name == "main" and path.endswith(_SERVER)):
+        if is_outermost(code):
             break
-        if not path.endswith(_PLUMBING) and not path.startswith((OWN, "<frozen")):
+        if not is_passed(code.co_filename):
             return frame
         frame = frame.f_back
     return None
+
+
+def is_outermost(code: "CodeType") -> bool:
+    """Whether no line of the program called what this code calls: see `own_frame`."""
+    return is_exit_function(code) or (code.co_name == "main" and code.co_filename.endswith(_SERVER))
+
+
+def is_passed(path: str) -> bool:
+    """Whether the lines of a file are not shown as where something was done."""
+    return path.endswith(_PLUMBING) or path.startswith((OWN, "<frozen"))

@@ -26,8 +26,6 @@ _id = -1  # of our tool; -1 if the program uses all of them
 # called when that has become so: set by `entry`
 became_blind: "Callable[[], object] | None" = None
 _events: "dict[CodeType, int]" = {}  # the local events of each code object
-# of main: their handlers get None for the frame, since audit hooks would see us ask for it
-_without_frame: "set[CodeType]" = set()
 
 if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _monitoring = sys.monitoring
@@ -35,7 +33,9 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
     _CALL, _UNWIND = _monitoring.events.CALL, _monitoring.events.PY_UNWIND
     _FAILED = _monitoring.events.C_RAISE  # it comes where CALL is watched
     _NAMES = {"start": _START, "returned": _RETURN, "call": _CALL, "failed": _FAILED}
-    _handlers: "dict[int, dict[CodeType, Callable[..., object]]]"
+    # Those of main are in a tuple. They get None for the frame, since audit hooks would see us ask
+    # for it.
+    _handlers: "dict[int, dict[CodeType, Callable[..., object] | tuple[Callable[..., object]]]]"
     _handlers = {_START: {}, _RETURN: {}, _CALL: {}, _FAILED: {}, _UNWIND: {}}
     _set_global = _monitoring.set_events
     _use, _free, _get = _monitoring.use_tool_id, _monitoring.free_tool_id, _monitoring.get_tool
@@ -49,25 +49,30 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
 
     def watch(code: "CodeType", **handlers: "Callable[..., object]") -> None:
         """Have the handlers called as the code runs: see `watch.watch`."""
-        _events.setdefault(code, 0)
+        events = 0
         for name, handler in handlers.items():
             event = _NAMES[name]
             _handlers[event][code] = handler
-            _events[code] |= _CALL if event == _FAILED else event
+            events |= _CALL if event == _FAILED else event
+        _watch_events(code, events)
+
+    def _watch_events(code: "CodeType", events: int) -> None:
+        _events[code] = _events.get(code, 0) | events
         if _id >= 0:
             _set_local(_id, code, _events[code])
 
     def watch_end(code: "CodeType", end: "Callable[[None, object], object]") -> None:
         """Have `end(None, value)` called as the code returns."""
-        _without_frame.add(code)
-        watch(code, returned=end)
+        _handlers[_RETURN][code] = (end,)
+        _watch_events(code, _RETURN)
 
     def watch_unwind(code: "CodeType", handler: "Callable[..., object]") -> None:
         """Have `handler(frame, exception)` called as an exception leaves the code.
 
         The frame is None for code of `watch_end`.
         """
-        _handlers[_UNWIND][code] = handler
+        is_main = type(_handlers[_RETURN].get(code)) is tuple
+        _handlers[_UNWIND][code] = (handler,) if is_main else handler
         if _id >= 0:  # the event is a global one: it comes for each frame that is left
             _set_global(_id, _UNWIND)
 
@@ -91,20 +96,23 @@ if sys.version_info >= (3, 12):  # 3.11: nothing imports this
         _register(_id, _START, on_start)
         _set_global(_id, _START)
 
-    def _callback(handlers: "dict[CodeType, Callable[..., object]]") -> "Callable[..., None]":
+    def _callback(event: int) -> "Callable[..., None]":
+        handlers = _handlers[event]
+
         def on_event(code: "CodeType", offset: int, *values: object) -> None:
             handler = handlers.get(code)
-            if handler is not None:
-                try:
-                    frame = None if code in _without_frame else sys._getframe(1)
-                    handler(frame, *values)
-                except BaseException as error:
-                    if not is_ours(error):
-                        raise
+            try:
+                if isinstance(handler, tuple):
+                    handler[0](None, *values)
+                elif handler is not None:
+                    handler(sys._getframe(1), *values)
+            except BaseException as error:
+                if not is_ours(error):
+                    raise
 
         return on_event
 
-    _callbacks = {event: _callback(handlers) for event, handlers in _handlers.items()}
+    _callbacks = {event: _callback(event) for event in _handlers}
 
     def _take_tool() -> None:
         global _id

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_proclife import wire
 from pytest_proclife.guard.owners import OwnedProcess, Owner, of_this_process
 from pytest_proclife.guard.proc import read_tag
 from pytest_proclife.inside.guard import hooks, tags
@@ -279,17 +281,17 @@ def overridden_start() -> Facts:
 def start_by_a_handler_within_our_code(how: str) -> Facts:
     """A program is started as from a signal handler that runs when a fork is about to be noted."""
     guarded = Guarded()
-    new_tag, kept = tags.new_tag, []
+    new_number, kept = tags.new_number, []
 
     def interrupted() -> int:
-        vars(tags)["new_tag"] = new_tag
+        vars(hooks)["new_number"] = new_number
         if how == "posix_spawn":
             os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
         else:
             kept.append(subprocess.Popen(["sleep", "600"]))
-        return new_tag()
+        return new_number()
 
-    vars(tags)["new_tag"] = interrupted
+    vars(hooks)["new_number"] = interrupted
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -370,9 +372,8 @@ def fork_by_a_handler_within_our_code(how: str) -> Facts:
         children.append(os.fork())
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        # system(3) has an event of its own too late; the tag is opened anew before
-        opens_tag = event == "open" and "self/fd" in str(arguments[0])
-        if is_armed and (event == "os.posix_spawn" if how == "posix_spawn" else opens_tag):
+        # system(3) has an event of its own too late; the limit is set before
+        if is_armed and event == ("os.posix_spawn" if how == "posix_spawn" else "resource.prlimit"):
             is_armed.clear()
             signal.raise_signal(signal.SIGUSR1)
 
@@ -429,7 +430,107 @@ def forks_and_the_lock() -> Facts:
     forks()  # once its patience for the lock is over
     stop.set()
     thread.join()
-    return {"codes": codes, "forks": hooks._forks}
+    return {"codes": codes, "forks": tags.state.forks}
+
+
+def lock_after() -> Facts:
+    """Whether another thread gets the lock now, and what the starts before have left."""
+    free: list[bool] = []
+    thread = threading.Thread(target=lambda: free.append(hooks._lock.acquire(blocking=False)))
+    thread.start()
+    thread.join()
+    state = tags.state
+    return {"is_free": free == [True], "left": [state.forks, state.program_thread, state.limits]}
+
+
+def programs_of_threads() -> Facts:
+    """Two threads run programs, and one forks meanwhile."""
+    guarded = Guarded()
+    forked = []
+
+    def run() -> None:
+        for _ in range(100):
+            subprocess.run(["true"], check=True)
+
+    def fork() -> None:
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            forked.append(child)
+
+    threads = [threading.Thread(target=function) for function in (run, run, fork)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    notes = filter(None, map(wire.unpack, guarded.register.starts._notes_of_forks()))
+    noted = {pid for kind, _, pid, _, _ in notes if kind == tags.FORKED}
+    return {"not_noted": len({*forked} - noted), **lock_after()}
+
+
+def programs_of_a_handler() -> Facts:
+    """A signal handler runs programs while the program does, in a process with threads."""
+    Guarded()
+    stop, handled = threading.Event(), []
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    signal.signal(signal.SIGALRM, lambda *_: handled.append(subprocess.run(["true"], check=True)))
+    signal.setitimer(signal.ITIMER_REAL, 0.003, 0.0037)
+    while len(handled) < 20:
+        subprocess.run(["true"], check=True)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    facts = lock_after()
+    stop.set()
+    thread.join()
+    return facts
+
+
+def starts_in_a_preexec_fn(how: str) -> Facts:
+    """What a preexec_fn starts changes nothing for the program: neither its limit nor its line."""
+    guarded = Guarded()
+    reader, writer = os.pipe()
+    waiting, waits = os.pipe()
+    os.set_inheritable(waiting, True)
+
+    def before() -> None:
+        limits = resource.getrlimit(resource.RLIMIT_RTTIME)
+        if how == "system":
+            os.system("true")
+        elif how == "posix_spawn":
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        else:
+            subprocess.run(["true"], check=True)
+        os.write(writer, b"%d" % (limits == resource.getrlimit(resource.RLIMIT_RTTIME)))
+
+    command = f"cat <&{waiting} >&2 &"
+    subprocess.run(["sh", "-c", command], preexec_fn=before, close_fds=False, check=True)
+    (orphan,) = guarded.left()
+    is_kept = os.read(reader, 1) == b"1"
+    os.close(waits)
+    os.kill(orphan.stat.pid, signal.SIGKILL)
+    where = start_of(orphan).line.function
+    return {"is_kept": is_kept, "name": start_of(orphan).name, "where": where}
+
+
+def limit_of_its_own() -> Facts:
+    """A program sets the limit, and leaves an orphan: the descriptor tells whose it is."""
+    guarded = Guarded()
+    reader, writer = os.pipe()
+    os.set_inheritable(reader, True)
+
+    def before() -> None:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (10**6, 10**6))
+
+    for command in (f"cat <&{reader} >&2 &", "true"):
+        subprocess.run(["sh", "-c", command], preexec_fn=before, close_fds=False, check=True)
+    (orphan,) = guarded.left()
+    tag_of_it = guarded.register.starts.by_tag[read_tag(orphan.stat.pid)]
+    os.close(writer)
+    os.kill(orphan.stat.pid, signal.SIGKILL)
+    first = min(guarded.register.starts.by_tag)
+    return {"where": start_of(orphan).line.function, "is_first": tag_of_it.tag == first}
 
 
 if __name__ == "__main__":

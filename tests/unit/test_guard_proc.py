@@ -43,7 +43,8 @@ def test_a_limit_carries_the_number_of_a_start_above_the_mark(
     monkeypatch.setattr(tags, "_mark", 0)
     assert tags.number_in_limit(1 << 62 | 4711) == 0
     monkeypatch.setattr(tags, "_mark", 1 << 62 | 5 << 42)
-    assert tags.number_in_limit(1 << 62 | 5 << 42 | 4711) == 4711
+    number = 1 << 62 | 5 << 42 | 4711
+    assert tags.number_in_limit(number) == number
     for other in (0, 1_000_000, 1 << 62 | 4 << 42 | 4711, 1 << 62 | 6 << 42):
         assert tags.number_in_limit(other) == 0
 

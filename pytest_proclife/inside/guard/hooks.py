@@ -11,7 +11,22 @@ import sys
 from pytest_proclife.inside import callsite, fork_exec, process_target, watch
 from pytest_proclife.inside.builtins import stand_in
 from pytest_proclife.inside.guard import makers, tags
-from pytest_proclife.inside.guard.lines import line_of
+
+# By name what each start of a Process uses: to use a module costs too. See `tags`.
+from pytest_proclife.inside.guard.lines import FORKS_PROCESSES, PASSED, line_of, part_of, parts
+from pytest_proclife.inside.guard.makers import STARTERS
+from pytest_proclife.inside.guard.tags import (
+    CHILD,
+    MAKER,
+    METHOD,
+    NAME,
+    STARTED,
+    STARTED_TAG,
+    add,
+    end_start,
+    new_number,
+    state,
+)
 from pytest_proclife.inside.handlers import OWN, guarded, is_ours
 
 TYPE_CHECKING = False
@@ -21,9 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_proclife.inside.builtins import Args, Caller, Kwargs, Real
 
-_PATIENCE = 1.0  # s for the lock, which is only held for the moment of a start
 _PROCESSES = tuple([f"{package}.process" for package in callsite.PACKAGES])
-_POPEN_FORK = callsite.files("popen_fork")
 _GEVENT_POPEN = "/gevent/subprocess.py"  # forks and executes a program by itself
 _CALLERS = 4  # frames from fork_exec, or gevent's fork, up to the caller of Popen
 # The modules (and a folder) that start the processes of a run. A test holds that there are no
@@ -34,16 +47,16 @@ RUN_STARTERS = (
 )
 _RUN_STARTERS = tuple(OWN[: OWN.rindex("/", 0, -1) + 1] + path for path in RUN_STARTERS)
 
-modules_seen = 0  # the number of modules when they were last checked for something to watch
-starting: "dict[int, tags.Note]" = {}  # by the id of a Process whose start() runs or has failed
+_RUNS = 20  # more than enough
+_PATIENCE = 1.0  # s for the lock, which is only held for the moment of a start
+_get_native_id = _thread.get_native_id
+# the fields of its note, by the id of a Process whose start() runs or has failed
+starting: "dict[int, list[str | int]]" = {}
 _watched: "set[str]" = set()  # of _PROCESSES
 
 # No fork may come between a new number of the tag and the start that gets it. In the child of a
 # fork the lock is free, whichever thread held it.
 _lock: "Any" = None
-_forks = 0  # that hold the lock
-_program_thread = 0  # that starts a program, whose preexec_fn runs in a fork that is not noted
-_is_process = False  # whether the fork that runs now is a Process, whose parent notes its pid
 
 
 def install() -> None:
@@ -53,6 +66,7 @@ def install() -> None:
     if _lock is not None:
         return  # a fork, which has inherited all that follows
     _lock = _thread.RLock()
+    _specialize_after_fork_in_child()
     posix.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
     )
@@ -69,16 +83,15 @@ def install() -> None:
 
 def watch_new_modules() -> None:
     """Watch Process and the executors, of each library, that were imported since the last call."""
-    global modules_seen
     number = len(sys.modules)
-    if number == modules_seen:
+    if number == state.modules_seen:
         return
     try:
         for name in _PROCESSES:
             if name in sys.modules and name not in _watched and not _watch_start(name):
                 return  # another thread is importing it, or a test has replaced it
         if makers.watch_executors():
-            modules_seen = number
+            state.modules_seen = number
     except Exception as error:
         if not is_ours(error):
             raise
@@ -88,26 +101,24 @@ def watch_new_modules() -> None:
 
 
 def _before_fork() -> None:
-    global _forks, _is_process
-    if _program_thread and _program_thread == _thread.get_ident():
+    if state.program_thread and state.program_thread == _thread.get_ident():
         return
     try:
-        if modules_seen != len(sys.modules):  # checked here too: a call costs (`tags.new_tag`)
+        if state.modules_seen != len(sys.modules):  # checked here too: a call costs
             watch_new_modules()
-        if _lock.acquire(timeout=_PATIENCE):
-            _forks += 1
-        _is_process = False
-        number, caller, note = tags.new_tag(), sys._getframe(1), None
-        if caller.f_code.co_filename.endswith(_POPEN_FORK):
-            note = starting.get(id(caller.f_locals.get("process_obj")))
-        if note is None:  # it is not the fork of a Process
-            tags.note(tags.FORKING, str(number), _kind_of_fork(caller), *line_of(caller))
+        if _lock.acquire(True, _PATIENCE):
+            state.forks += 1
+        state.is_process = False
+        number, caller, fields = new_number(), sys._getframe(1), None
+        path = caller.f_code.co_filename
+        if (parts.get(path) or part_of(path)) & FORKS_PROCESSES:
+            fields = starting.get(id(caller.f_locals.get("process_obj")))
+        if fields is None:
+            tags.note(tags.FORKING, number, _kind_of_fork(caller), *line_of(caller))
             return
-        if number:
-            note.fields[tags.STARTED_TAG] = str(number)
-        # the rest is noted once it has been started
-        tags.note(tags.FORKING, str(number), "os_fork", "", "", "")
-        _is_process = True
+        fields[STARTED_TAG] = number
+        add(STARTED, fields)  # the same list comes again once it has been started, with its pid
+        state.is_process = True
     except Exception as error:
         if not is_ours(error):
             raise
@@ -123,56 +134,66 @@ def _kind_of_fork(frame: "FrameType | None") -> str:
 
 
 def _after_fork() -> None:
-    if _program_thread and _program_thread == _thread.get_ident():
+    if state.program_thread and state.program_thread == _thread.get_ident():
         return
-    tags.end_start()
-    _release()
+    end_start()
+    if state.forks and _lock._is_owned():  # all that `_release` does, since a call costs
+        state.forks -= 1
+        state.is_process = False
+        _lock.release()
 
 
 def _release() -> None:
-    global _forks, _is_process
-    if _forks and _lock._is_owned():
-        _forks -= 1
-        _is_process = False  # a signal handler may have forked in the midst of another fork
+    if state.forks and _lock._is_owned():
+        state.forks -= 1
+        state.is_process = False  # a signal handler may have forked in the midst of another fork
         _lock.release()
 
 
 def _after_fork_in_child() -> None:
-    global _forks
-    if _program_thread and _program_thread == _thread.get_ident():
+    if state.program_thread and state.program_thread == _thread.get_ident():
         return
-    is_process = _is_process
+    is_process = state.is_process
     _release()
     if not _lock._is_owned():  # if it is held, then by a thread that does not exist here
-        _forks = 0
+        state.forks = 0
         _lock._at_fork_reinit()
     if is_process:
         return
     try:
-        tags.note(tags.FORKED, str(tags.inherited_number()))
+        tags.note(tags.FORKED, tags.inherited_number())
     except Exception as error:
         if not is_ours(error):
             raise
+
+
+def _specialize_after_fork_in_child() -> None:
+    """Run it as often as the interpreter wants before it specializes a function (PEP 659). A child
+    runs it once, and what is not specialized writes to the pages of types and descriptors too.
+    """
+    for _ in range(_RUNS):
+        _lock.acquire()
+        state.forks, state.is_process = 1, True
+        _after_fork_in_child()
 
 
 # --- programs
 
 
 def _fork_exec(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
-    global _program_thread
     if _is_run_starter(caller):
         return real(*args, **kwargs)
-    is_locked = _lock.acquire(timeout=_PATIENCE)
-    before = _program_thread
+    is_locked = _lock.acquire(True, _PATIENCE)
+    before = state.program_thread  # not 0 if its preexec_fn, or a signal handler, starts this one
     try:
         watch_new_modules()
-        number, kind = tags.new_tag(), fork_exec.kind_of(caller)
+        number, kind = new_number(), fork_exec.kind_of(caller)
         changed = _with_tag(args, kind) if number else args
-        _program_thread = _thread.get_ident()
+        state.program_thread = _thread.get_ident()
         pid = real(*changed, **kwargs)
     finally:
-        _program_thread = before
-        tags.end_start()
+        state.program_thread = before
+        end_start()
         if is_locked:
             _lock.release()
     guarded(_note_program, pid, number, kind, args, caller)
@@ -199,14 +220,14 @@ def _with_tag(args: "Args", kind: str) -> "Args":
 def _posix_spawn(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
     if _is_run_starter(caller):
         return real(*args, **kwargs)
-    is_locked = _lock.acquire(timeout=_PATIENCE)
+    is_locked = _lock.acquire(True, _PATIENCE)
     try:
-        number, changed = tags.new_tag(), kwargs
+        number, changed = new_number(), kwargs
         if number:
             changed = {**kwargs, "file_actions": _kept_open(kwargs.get("file_actions"))}
         pid = real(*args, **changed)
     finally:
-        tags.end_start()
+        end_start()
         if is_locked:
             _lock.release()
     by_subprocess = caller is not None and caller.f_code.co_filename.endswith("/subprocess.py")
@@ -232,18 +253,18 @@ def _kept_open(actions: "Any") -> "Any":
 
 
 def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "Any":
-    is_locked = _lock.acquire(timeout=_PATIENCE)  # no fork may come while the tag is renewed
+    is_locked = _lock.acquire(True, _PATIENCE)  # no fork may come while the tag is renewed
     try:
-        number = tags.new_tag()
+        number = new_number()
     finally:
         if is_locked:
             _lock.release()
-    guarded(lambda: tags.note(tags.SYSTEM, str(number), *line_of(caller)))
+    guarded(lambda: tags.note(tags.SYSTEM, number, *line_of(caller)))
     try:
         return real(*args, **kwargs)
     finally:
-        is_locked = _lock.acquire(timeout=_PATIENCE)
-        tags.end_start()
+        is_locked = _lock.acquire(True, _PATIENCE)
+        end_start()
         if is_locked:
             _lock.release()
 
@@ -251,7 +272,7 @@ def _system(real: "Real", caller: "Caller", args: "Args", kwargs: "Kwargs") -> "
 def _note_program(pid: int, number: int, kind: str, args: "Args", caller: "Caller") -> None:
     argv = fork_exec.texts(list(args[0])) if args else []
     name = argv[0].rsplit("/", 1)[-1] if argv else ""
-    fields = (str(pid), str(number), kind, name, "", *line_of(caller), "")
+    fields = (pid, number, kind, name, "", *line_of(caller), "")
     tags.note(tags.STARTED, *fields, *argv)
 
 
@@ -290,30 +311,32 @@ def _watch_start(name: str) -> bool:
 
 
 def _on_start(frame: "FrameType") -> None:
-    process = frame.f_locals["self"]
-    if process._popen is None:
-        starting[id(process)] = _new_note(process, frame.f_back)
-
-
-def _new_note(process: "Any", caller: "FrameType | None") -> tags.Note:
-    """The note of a Process, without the fields that `_on_started` adds. That has to do as little
-    as possible: as long as the fork exists, each page that is written to is copied.
+    """Make the fields of a note. `_on_started`, which adds the rest, has to do as little as
+    possible: as long as the fork exists, each page that is written to is copied.
     """
-    kind = process_target.kind_of(process)  # now, since start() deletes the target
-    fields = "", "", kind, "", "", *line_of(caller), makers.maker_of(caller)
-    return tags.new_note(tags.STARTED, *fields)
+    process, caller = frame.f_locals["self"], frame.f_back
+    if process._popen is not None:
+        return  # it has been started before, which is an error
+    kind, line, maker = "process", line_of(caller), ""
+    if caller is not None:
+        name = caller.f_code.co_name
+        if name in STARTERS:
+            maker = makers.maker_of(caller)
+        # what the suite's own code starts is no worker; but it may have overridden start()
+        if maker or name == "start" or parts.get(caller.f_code.co_filename, 0) & PASSED:
+            kind = process_target.kind_of(process)  # now, since start() deletes the target
+    starting[id(process)] = [_get_native_id(), "", "", kind, "", "", *line, maker]
 
 
 def _on_started(frame: "FrameType", value: object) -> None:
     process = frame.f_locals["self"]
-    popen = process._popen
+    fields, popen = starting.pop(id(process), None), process._popen
     method = getattr(popen, "method", "")
-    note = starting.pop(id(process), None) or _new_note(process, frame.f_back)
     if type(method) is not str:
         return  # a mock of a Popen has started nothing
-    fields = note.fields
-    fields[tags.CHILD], fields[tags.NAME] = str(popen.pid), process._name
-    fields[tags.METHOD] = method
-    if fields[tags.MAKER]:
-        makers.note_pool(fields[tags.MAKER], frame.f_back)
-    tags.add(note)
+    if fields is None:  # its beginning was not seen
+        fields = [_get_native_id(), "", "", "process", "", "", *line_of(frame.f_back), ""]
+    fields[CHILD], fields[NAME], fields[METHOD] = popen.pid, process._name, method
+    if fields[MAKER]:
+        makers.note_pool(str(fields[MAKER]), frame.f_back)
+    add(STARTED, fields)

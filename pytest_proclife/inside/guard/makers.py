@@ -20,8 +20,8 @@ EXECUTORS = (
     "loky.process_executor",
     "joblib.externals.loky.process_executor",
 )
-# a function that calls start() of a worker -> its variable that identifies the maker
-_STARTERS = {
+# the functions that call start() of a worker -> its variable that identifies the maker
+STARTERS = {
     "_repopulate_pool_static": "pool",  # multiprocessing.pool: the list of the Pool's workers
     "_spawn_process": "self",  # concurrent.futures.process
     "_adjust_process_count": "self",  # the same, and loky's
@@ -30,19 +30,15 @@ _STARTERS = {
 _watched: "set[str]" = set()
 
 
-def maker_of(caller: "FrameType | None") -> str:
-    """The maker of the worker whose start() is called there; empty if it is not a worker."""
-    if caller is None:
-        return ""
-    name = _STARTERS.get(caller.f_code.co_name)
-    if name is None or name not in caller.f_locals:
-        return ""
-    return str(id(caller.f_locals[name]))
+def maker_of(caller: "FrameType") -> str:
+    """The maker of the worker whose start() is called there; empty if it has none."""
+    name, variables = STARTERS[caller.f_code.co_name], caller.f_locals
+    return str(id(variables[name])) if name in variables else ""
 
 
 def note_pool(maker: str, caller: "FrameType | None") -> None:
     """Note a new Pool, if this is the start of one of its first workers."""
-    if caller is None or _STARTERS.get(caller.f_code.co_name) != "pool":
+    if caller is None or STARTERS.get(caller.f_code.co_name) != "pool":
         return
     above = caller.f_back.f_back if caller.f_back is not None else None
     if above is not None and above.f_code.co_name == "__init__":
