@@ -63,7 +63,7 @@ def say(text: str, fifo: str, then: str = "") -> None:
     print(text, end="", flush=True)
     with open(fifo) as pipe:
         pipe.read()
-    print(then)
+    print(then, flush=True)
     if then:
         signal.pause()
 
