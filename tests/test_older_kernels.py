@@ -213,6 +213,20 @@ def test_a_child_that_reports_before_its_parent_does_is_one_process(features: se
     assert identities.that_had(CHILD, report_of(wire.RUN, CHILD, 300)) is child.process
 
 
+def test_a_child_gets_a_signal_before_it_has_written_its_first_report(features: set[str]) -> None:
+    identities = Identities()
+    child = Reaped(identities, 1, CHILD, report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1"))
+    kill = report_of(wire.KILL, MAIN, 150, str(CHILD), "9", "os.kill()")
+    assert child.named_by(identities, kill) is child.process
+    # but not before another had that pid
+    later = Reaped(identities, 2, CHILD, report_of(wire.HELLO, CHILD, 400, f"{CHILD}.2"))
+    kill = report_of(wire.KILL, MAIN, 350, str(CHILD), "9", "os.kill()")
+    child.process.reaped_at = 300
+    assert later.named_by(identities, kill) is later.process
+    kill = report_of(wire.KILL, MAIN, 250, str(CHILD), "9", "os.kill()")
+    assert later.named_by(identities, kill) is child.process
+
+
 def test_a_child_with_the_pid_of_one_that_was_reaped_is_another(features: set[str]) -> None:
     identities = Identities()
     first = Reaped(identities, 1, CHILD, report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1"))
@@ -228,8 +242,9 @@ def test_a_child_with_the_pid_of_one_that_was_reaped_is_another(features: set[st
     program = report_of(wire.STARTED, MAIN, 300, str(CHILD), "subprocess")
     assert second.named_by(identities, program) is second.process
     # a signal that was sent before it was started was for the first
-    kill = report_of(wire.KILL, MAIN, 150, str(CHILD), "15")
-    assert second.named_by(identities, kill) is None
+    for at in (150, 250):
+        kill = report_of(wire.KILL, MAIN, at, str(CHILD), "15")
+        assert second.named_by(identities, kill) is first.process
     assert identities.that_had(CHILD, report_of(wire.RUN, CHILD, 250)) is first.process
 
 

@@ -35,6 +35,7 @@ class Process:
         "pid",
         "reaped",
         "reaped_at",
+        "since",
         "status",
     )
 
@@ -54,7 +55,8 @@ class Process:
         self.origin: procfs.Origin | None = None  # of a process that does not report
         # the rest serves the comparison by pid, in monotonic ns
         self.after = 0  # it was not started before that: until then, another had its pid
-        self.began = 0  # it reports nothing before that, and gets no signal
+        self.began = 0  # it reports nothing before that
+        self.since = 0  # it gets no signal before that
         self.announced: set[tuple[int | None, str] | None] = set()  # by whom, and as what
         self.ended_at: int | None = None  # it reports nothing after that
         self.reaped_at: int | None = None  # it does not have the pid after that
@@ -83,6 +85,8 @@ class Identities:
         if inode is None or kernel.PASSPIDFD not in kernel.offered:
             began = None if process.handle < 0 else kernel.started_at(process.handle)
             process.after = had_pid[-1].last_at if had_pid else 0
+            # its parent may have sent it a signal before its own first report was written
+            process.since = began or process.after
             process.began = began or (report.written_at if report else None) or process.after
         had_pid.append(process)
 
@@ -113,20 +117,23 @@ class Identities:
         """The known process that had a pid when something was reported; None if it is another."""
         at = report.written_at
         is_sender = pid == report.pid
+        unless_another: Process | None = None  # if that had the pid then: it is known for longer
         for process in reversed(self.by_pid.get(pid, ())):
             if at is None:
                 return process
             # a zombie has its pid still, but reports nothing
             until = process.ended_at if is_sender else process.reaped_at
             if until is not None and at > until:
-                return None
+                break
             # Its own first report may be earlier than that of its start, and later than what
             # that says: a parent can lose the processor in the middle of it, or start a program.
             if at >= (process.after if report.kind == wire.STARTED else process.began):
                 if is_sender:
                     return None if _is_another(process, report) else process
                 return None if report.announcement in process.announced else process
-        return None
+            if not is_sender and at >= process.since and unless_another is None:
+                unless_another = process
+        return unless_another
 
     def child_that_had(self, pid: int, start: "Report") -> Process | None:
         """The known process that had a pid after a start had begun; None if it is another."""
