@@ -257,16 +257,15 @@ def os_stopped_then_looked_at() -> None:
 
 
 def os_handler_of_sigchld() -> None:
-    done = threading.Event()
+    done: list[int] = []  # not an Event, whose lock its waiter may hold as the handler runs
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if os.waitpid(-1, os.WNOHANG)[0]:
-            done.set()
+        done.extend(filter(None, os.waitpid(-1, os.WNOHANG)[:1]))
 
     signal.signal(signal.SIGCHLD, handler)
     fork()
-    while not done.wait(0.01):
-        pass
+    while not done:
+        time.sleep(0.01)
 
 
 def join() -> None:
