@@ -137,14 +137,7 @@ def _after_fork() -> None:
     if state.program_thread and state.program_thread == _thread.get_ident():
         return
     end_start()
-    if state.forks and _lock._is_owned():  # all that `_release` does, since a call costs
-        state.forks -= 1
-        state.is_process = False
-        _lock.release()
-
-
-def _release() -> None:
-    if state.forks and _lock._is_owned():
+    if state.forks and _lock._is_owned():  # the same below, where a call of its own would cost
         state.forks -= 1
         state.is_process = False  # a signal handler may have forked in the midst of another fork
         _lock.release()
@@ -154,7 +147,10 @@ def _after_fork_in_child() -> None:
     if state.program_thread and state.program_thread == _thread.get_ident():
         return
     is_process = state.is_process
-    _release()
+    if state.forks and _lock._is_owned():
+        state.forks -= 1
+        state.is_process = False
+        _lock.release()
     if not _lock._is_owned():  # if it is held, then by a thread that does not exist here
         state.forks = 0
         _lock._at_fork_reinit()
