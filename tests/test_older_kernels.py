@@ -227,6 +227,27 @@ def test_a_child_gets_a_signal_before_it_has_written_its_first_report(features: 
     assert later.named_by(identities, kill) is child.process
 
 
+def test_a_child_that_was_reaped_before_its_report_was_read_is_the_one_that_was_started(
+    features: set[str],
+) -> None:
+    features.update((kernel.PIDFS, kernel.PASSPIDFD))
+    identities = Identities()
+    hello = report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1")
+    child = Process(1, CHILD, -1)  # the kernel attached no pidfd of it any more
+    identities.add(child, hello)
+    reaped, handle = ended_child("pass")
+    os.waitpid(reaped, 0)
+    start = report_of(wire.STARTED, MAIN, 250, str(CHILD), "process")
+    assert identities.of(handle, CHILD, start) is child
+    child.announced.add(start.announcement)
+    # a later one with that pid is another
+    later, its_handle = ended_child("pass")
+    os.waitpid(later, 0)
+    start = report_of(wire.STARTED, MAIN, 400, str(CHILD), "process")
+    assert identities.of(its_handle, CHILD, start) is None
+    assert identities.of(handle, CHILD) is child
+
+
 def test_a_child_with_the_pid_of_one_that_was_reaped_is_another(features: set[str]) -> None:
     identities = Identities()
     first = Reaped(identities, 1, CHILD, report_of(wire.HELLO, CHILD, 200, f"{CHILD}.1"))

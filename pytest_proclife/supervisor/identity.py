@@ -98,7 +98,12 @@ class Identities:
         """
         inode = kernel.identity(handle)
         if inode is not None:
-            return self.by_inode.get(inode)
+            known_by_inode = self.by_inode.get(inode)
+            if known_by_inode is None and pid is not None and report is not None:
+                known_by_inode = self._known_by_pid_alone(handle, pid, report)
+                if known_by_inode is not None:
+                    self.by_inode[inode] = known_by_inode
+            return known_by_inode
         has_now = kernel.pid_of(handle)
         if has_now is not None:
             known = self.by_pid.get(has_now)
@@ -112,6 +117,16 @@ class Identities:
             return None
         process = self.that_had(pid, report)
         return None if process is None or process.has_pid() else process
+
+    def _known_by_pid_alone(self, handle: int, pid: int, report: "Report") -> Process | None:
+        """The process of a pidfd if it was reaped before its own first report was read.
+
+        The kernel did not say then whose report that was: before Linux 6.16.
+        """
+        process = self.that_had(pid, report)
+        if process is None or process.handle >= 0 or kernel.pid_of(handle) is not None:
+            return None
+        return process
 
     def that_had(self, pid: int, report: "Report") -> Process | None:
         """The known process that had a pid when something was reported; None if it is another."""
