@@ -115,7 +115,7 @@ class Register:
     # --- leaks
 
     def may_be_left_by(self, owners: Iterable[Owner]) -> bool:
-        """Whether these owners have started something that exists, or may start something."""
+        """Whether anything exists that they started, or a Pool or an executor that they made."""
         owners = set(owners)
         return any(process.owner in owners for process in self.processes.values()) or any(
             owner in owners for owner in self._owner_of_maker.values()

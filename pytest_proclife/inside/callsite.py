@@ -122,5 +122,5 @@ def is_outermost(code: "CodeType") -> bool:
 
 
 def is_passed(path: str) -> bool:
-    """Whether the lines of a file are not shown as where something was done."""
+    """Whether a file is passed over, in the search for the line that has done something."""
     return path.endswith(_PLUMBING) or path.startswith((OWN, "<frozen"))

@@ -1,4 +1,4 @@
-"""What /proc shows of processes, by their pids: one function a question."""
+"""What /proc shows of a process, by its pid: one function for each question."""
 
 import posix
 import time
@@ -10,7 +10,10 @@ _FEW_PIDS = 10_000  # two that lie further apart may lie on both sides of the hi
 
 
 def contents(path: str) -> bytes:
-    """A file of /proc. By system calls, since a test may have put something in place of `open`."""
+    """The contents of a file in /proc; OSError if it cannot be read.
+
+    By system calls, since a test may have put something in place of `open`.
+    """
     file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         found = part = posix.read(file, 1 << 16)
@@ -104,7 +107,7 @@ def state(pid: int) -> str:
 
 
 def stopped_by(pid: int) -> int:
-    """The tracer that keeps a process stopped at this moment; 0 if none does."""
+    """The pid of the tracer that keeps a process stopped at this moment; 0 if there is none."""
     if stat(pid)[:1] != [b"t"]:
         return 0
     return int(_line(pid, b"TracerPid") or b"0")
@@ -161,7 +164,7 @@ def cpu_ticks(pid: int) -> tuple[int, ...]:
 
 
 def memory(pid: int) -> int:
-    """The bytes in memory of a process, but for those of files; 0 if there is none."""
+    """The bytes of memory that a process uses, without those of files; 0 if there is none."""
     return _kilobytes("/proc/%d/status" % pid, (b"RssAnon:", b"RssShmem:"))
 
 
@@ -195,13 +198,13 @@ def last_pid() -> int:
 
 
 def origin(pid: int) -> "Origin | None":
-    """Of a process; None if there is none."""
+    """The origin of a process; None if there is no such process."""
     fields = stat(pid)
     return Origin(pid, fields) if len(fields) > 45 else None
 
 
 class Origin:
-    """What a process may have in common with one that it was forked from: proc_pid_stat(5)."""
+    """What shows whether a process was forked from another: proc_pid_stat(5)."""
 
     __slots__ = ("forked", "image", "pid", "ticks")
 
@@ -229,5 +232,5 @@ class Origin:
 
 
 def _is_later(pid: int, other: int) -> bool:
-    """Whether a pid was surely given after another, some time ago at most: they are in order."""
+    """Whether a pid was surely given after another one: they are given in order."""
     return 0 < pid - other < _FEW_PIDS

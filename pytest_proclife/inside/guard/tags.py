@@ -165,7 +165,7 @@ def note(kind: str, *fields: "str | int") -> None:
 
 
 def add(kind: str, fields: "list[str | int]") -> None:
-    """Make a note; the first of its fields is the thread."""
+    """Make a note now. The first of its fields is the thread that makes it."""
     pid = _getpid()
     made = kind, pid, _clock(_MONOTONIC), fields
     if pid == _pid:
