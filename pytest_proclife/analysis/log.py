@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pytest_proclife import wire
@@ -320,6 +321,22 @@ def gather(
     return tuple(process.facts() for process in reader.processes)
 
 
+_INTERRUPTERS = 100  # reports between a report and its copy: more than a handler writes
+
+
+def _is_copy(report: Report, process: _Draft) -> bool:
+    """Whether it was written again, since the handler of a signal interrupted that and raised.
+
+    The handler may have reported something meanwhile, and another thread.
+    """
+    for earlier in islice(reversed(process.reports), _INTERRUPTERS):
+        if earlier.seq == report.seq:
+            return (earlier.kind, earlier.fields) == (report.kind, report.fields)
+        if earlier.kind == wire.HELLO and earlier.field(2) == "new":
+            break
+    return False
+
+
 def _programs(reports: list[Report]) -> tuple[tuple[Report, ...], ...]:
     """Split the reports of a process where exec began a new program, which numbers them anew."""
     programs: list[list[Report]] = [[]]
@@ -430,9 +447,8 @@ class _Reader:
         if not report.is_sound:
             process.unreadable.append(at)
             return
-        last = process.reports[-1] if process.reports else None
-        if last is not None and (*last[:2], last.fields) == (kind, seq, report.fields):
-            return  # written again, since the handler of a signal raised meanwhile
+        if process.reports and seq <= process.reports[-1].seq and _is_copy(report, process):
+            return
         process.reports.append(report)
         if kind == wire.CPU_LIMIT:
             process.cpu_limits.append((at, report.field(0)[:20], report.field(1)[:20]))

@@ -290,6 +290,16 @@ def report_end(
     if own.is_reported:
         return
     own.is_reported, own.ended, own.reported_at = True, how, _now()
+    try:
+        _write_end(how, error, handled)
+    except BaseException as raised:
+        if not handlers.is_ours(raised):  # the handler of a signal ran, and raised it
+            _write_end(how, error, handled)
+        raise
+
+
+def _write_end(how: str, error: "BaseException | None", handled: "str | None") -> None:
+    """A second one, if the first was interrupted after it was written, changes nothing."""
     if handled is None:
         handled = handlers.handled()
     if error is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 from histories import Log
 
 from pytest_proclife import wire
-from pytest_proclife.inside import recorder
+from pytest_proclife.inside import exit, handlers, recorder
 
 Received = Callable[[], list[tuple[str, int, list[str]]]]
 
@@ -40,16 +41,26 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
         yield receive
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Have the error raised, as by a handler, when the function has returned for the first time."""
-    real = getattr(recorder, name)
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: BaseException,
+    module: ModuleType = recorder,
+    before: bool = False,
+) -> None:
+    """Have the error raised, as by a handler, when the function has returned for the first time.
+
+    Or `before` it does anything.
+    """
+    real = getattr(module, name)
 
     def interrupted(*args: Any) -> Any:
-        monkeypatch.setattr(recorder, name, real)
-        real(*args)
+        monkeypatch.setattr(module, name, real)
+        if not before:
+            real(*args)
         raise error
 
-    monkeypatch.setattr(recorder, name, interrupted)
+    monkeypatch.setattr(module, name, interrupted)
 
 
 @pytest.mark.parametrize("name", ["_pidfd_open", "_send"])
@@ -79,6 +90,25 @@ def test_ctrl_c_as_a_fork_announces_itself_goes_on_and_its_report_is_written(
     ]
 
 
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("module", "name"), [(handlers, "handled"), (recorder, "report")])
+def test_sys_exit_by_a_handler_as_the_end_is_reported_goes_on_and_that_is_written(
+    module: ModuleType,
+    name: str,
+    before: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    received: Received,
+) -> None:
+    monkeypatch.setattr(exit, "own", exit._OwnCode())
+    interrupt(monkeypatch, name, SystemExit(5), module, before)
+    with pytest.raises(SystemExit):
+        exit.report_end(exit.RETURNED)
+    exit.report_end(exit.SYS_EXIT)
+    written = received()
+    assert {(kind, fields[0]) for kind, _, fields in written} == {(wire.FINISHED, "returned")}
+    assert [number for _, number, _ in written] == list(range(len(written)))  # none is missing
+
+
 def test_a_report_that_is_written_twice_counts_once() -> None:
     log = Log()
     child = log.child(name="child")
@@ -87,3 +117,17 @@ def test_a_report_that_is_written_twice_counts_once() -> None:
     log.entries.append(log.entries[-1])
     child.ends(0)
     assert log.run()["child"].cause == "returned"
+
+
+def test_a_report_that_is_written_twice_counts_once_if_the_handler_reported_between() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.leaves()
+    child.last_word("launcher", "0")
+    written = log.entries[-1]
+    child.catches(15)
+    log.entries.append(written)
+    child.last_word("exit", "")
+    child.ends(5)
+    assert log.run()["child"].cause == "returned"
+    assert log.run().witness.complete
