@@ -66,6 +66,14 @@ def test_a_second_start_of_a_process_fails_and_the_first_is_whole(method: str) -
     assert run["twice"].cause is Cause.RETURNED
 
 
+def test_a_child_that_an_exception_takes_out_of_its_start_was_started() -> None:
+    run = pytest_proclife.run(FAILING, ["process", "fork", "leaves"])
+    (child,) = run.children
+    assert failures(run.main) == failures(child) == []
+    assert (child.name, child.cause, child.exitcode) == ("leaves", Cause.RETURNED, 0)
+    assert (run.main.cause, run.witness.complete) == (Cause.RETURNED, True)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_daemon_that_starts_a_process_has_that_in_its_own_account(method: str) -> None:
     daemon = pytest_proclife.run(FAILING, ["process", method, "daemon"])["daemon"]

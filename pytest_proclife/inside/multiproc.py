@@ -65,8 +65,8 @@ _child = _Child()
 # id of the list of a Pool's workers -> the pids of those that it has, and of those that are gone
 # and have not been replaced yet
 _workers: "dict[int, tuple[list[int], list[int]]]" = {}
-# id of a Process that is being started -> its kind, its name, the code of start()
-_starting: "dict[int, tuple[str, str, CodeType]]" = {}
+# id of a Process that is being started -> its kind, its name, the code of start(), our pid
+_starting: "dict[int, tuple[str, str, CodeType, int]]" = {}
 # id of a Process that is being started -> the exception that its data cannot be written for
 _errors: "dict[int, str]" = {}
 
@@ -135,7 +135,7 @@ def _starts(frame: "FrameType") -> None:
     if process._popen is None:
         # now, since start() deletes the target at its end
         kind = process_target.kind_of(process)
-        _starting[id(process)] = kind, process._name, frame.f_code
+        _starting[id(process)] = kind, process._name, frame.f_code, recorder.identity.pid
         _errors.pop(id(process), None)
 
 
@@ -148,7 +148,7 @@ def _started(frame: "FrameType", value: object) -> None:
         wire.STARTED,
         popen.pid,
         str(popen.pid),
-        _starting.pop(id(process), ("process",))[0],
+        _kind_of(process),
         wire.clip(process._name, 200),
         wire.flag(process._config.get("daemon", False)),
         getattr(popen, "method", "") or "",
@@ -217,15 +217,31 @@ def _failed(frame: "FrameType", function: object, argument: object = None) -> No
         _report_not_started(frame.f_locals["self"], text, frame)
 
 
+def _kind_of(process: "Any") -> str:
+    """The kind of a process whose start() ends."""
+    known = _starting.pop(id(process), None)
+    return "process" if known is None else known[0]
+
+
 def _report_not_started(process: "Any", error: str, frame: "FrameType") -> None:
-    kind = _starting.pop(id(process), ("process",))[0]
-    name = wire.clip(process._name, 200)
+    if process._popen is None and _is_of_fork(process):
+        return
+    kind, name = _kind_of(process), wire.clip(process._name, 200)
     recorder.report(wire.NOT_STARTED, "", kind, name, error, callsite.where(frame))
 
 
+def _is_of_fork(process: "Any") -> bool:
+    """Whether this process is the one that start() forked: an exception leaves its start().
+
+    So may a signal's handler have it between run() and os._exit.
+    """
+    known = _starting.get(id(process))
+    return (process._parent_pid if known is None else known[3]) != recorder.identity.pid
+
+
 def _report_lost_starts() -> None:
-    for kind, name, code in _starting.values():
-        if not exit.is_running(code):
+    for kind, name, code, pid in _starting.values():
+        if pid == recorder.identity.pid and not exit.is_running(code):
             recorder.report(wire.NOT_STARTED, "", kind, wire.clip(name, 200), "", "")
     _starting.clear()
 
