@@ -376,6 +376,10 @@ def _member(
     elif code in (5, -15):
         causes = {"abandoned"} if forgotten and child.kind == "pool" else {"terminated"}
         causes |= {"returned"}  # it had, and was cut off in its exit path
+    elif child.deal == "exit_on_sigterm" and code == 1:
+        # sys.exit() left its exit path, and with that BaseProcess._bootstrap (process.py), which
+        # has Popen._launch (popen_fork.py) take 1
+        causes = {"returned", "terminated"}
     elif code == -9:
         causes = {"killed"}
     joined: set[str | None] = {"library"}

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from programs import strace
 from programs.contradictions import Case, Contradiction, contradictions
-from programs.grammar import Plan, gates
+from programs.grammar import Body, Plan, gates
 from programs.model import expect
 from programs.source import source
 
+_DID_NOT_END = "did not end"
 LIMIT = 30  # seconds for a program, in which the slowest ends ten times over
 
 
@@ -43,7 +44,8 @@ def attempt(drawn: Plan, python: str, options: Sequence[str] = ()) -> Trial:
         if (place / "run.json").exists():
             document = (place / "run.json").read_text()
         if failure is not None:
-            found = (failure,)
+            misses = failure.kind == _DID_NOT_END and _may_miss_sigterm(drawn.main)
+            found = () if misses else (failure,)
             trace = tuple((place / "trace").read_text().splitlines()[-150:])
         else:
             case = _case(drawn, place, document)
@@ -106,8 +108,19 @@ def _run(
     if not (place / "run.json").exists():
         return Contradiction(source="kernel", kind="no document", text=""), done.stderr
     if json.loads((place / "run.json").read_text())["timed_out"]:
-        return Contradiction(source="model", kind="did not end", text=""), done.stderr
+        return Contradiction(source="model", kind=_DID_NOT_END, text=""), done.stderr
     return None, done.stderr
+
+
+def _may_miss_sigterm(body: Body) -> bool:
+    """Whether a Pool may wait for ever for a worker of it that never runs its handler of SIGTERM.
+
+    The interpreter runs handlers between instructions. A signal that comes after it has looked,
+    and before the worker waits for the semaphore of the queue of tasks, does not end that wait.
+    """
+    return any(
+        child.deal == "exit_on_sigterm" or _may_miss_sigterm(child.body) for child in body.children
+    )
 
 
 def early_python(python: str, folder: Path) -> str:
