@@ -46,10 +46,10 @@ COUNTING = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out
 
 
 def pytest_in(
-    folder: str, python: str, mode: str, *before: str, **more: str
+    folder: str, python: str, mode: str, *before: str, program: str = "pytest", **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest on the suite in a folder; `before` is a command that runs it."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", mode]
+    command = [python, "-m", program, "-q", "-p", "no:cacheprovider", mode]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0"}
     env["PYTEST_PLUGINS"] = "pytest_proclife.plugin"
     paths = [os.environ.get("PYTHONPATH", str(ROOT)), str(ROOT / "benchmarks")]
@@ -109,8 +109,7 @@ def faults(python: str, text: str, rounds: int) -> list[tuple[int, int]]:
             for mode in MODES.values():
                 before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
                 more = {"PYTHONHASHSEED": str(seed), "PADDED": str(seed)}
-                more["PYTEST_PLUGINS"] = "padded,pytest_proclife.plugin"
-                pytest_in(folder, python, mode, **more)
+                pytest_in(folder, python, mode, program="padded", **more)
                 pair.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before)
             counts.append((pair[0], pair[1]))
     return counts

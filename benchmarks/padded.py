@@ -1,4 +1,4 @@
-"""A plugin for `guard.py`: move what is loaded later to other addresses, by the seed in PADDED.
+"""Run pytest with all that it loads at other addresses, by the seed in PADDED: for `guard.py`.
 
 Which objects share a page is by chance, and the same in each run of the same program.
 """
@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 
-_SMALL, _STEP, _MANY = 512, 16, 60  # bytes, bytes, objects: pymalloc has a pool for each size
-_LARGE, _FEW = (600, 3000), 40
+_SMALL, _STEP, _SHARE = 512, 16, 0.3  # bytes, bytes, of the sizes: pymalloc has a pool for each
+_LARGE = 600, 3000  # bytes
 
-_random = random.Random(int(os.environ["PADDED"]))
-kept: list[object] = [
-    bytes(size) for size in range(_STEP, _SMALL, _STEP) for _ in range(_random.randrange(_MANY))
-]
-kept += [bytes(_random.randrange(*_LARGE)) for _ in range(_random.randrange(_FEW))]
+_random = random.Random(int(os.environ.get("PADDED", "0")))
+_kept: list[object] = []
+
+
+class _Padding:
+    """A finder that finds nothing, and is asked for each module before that is loaded."""
+
+    @staticmethod
+    def find_spec(*_: object) -> None:
+        _kept.extend(
+            bytes(size) for size in range(_STEP, _SMALL, _STEP) if _random.random() < _SHARE
+        )
+        _kept.append(bytes(_random.randrange(*_LARGE)))
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, _Padding)
+    import pytest
+
+    sys.exit(pytest.main())

@@ -20,6 +20,10 @@ from pytest_proclife.inside.guard import hooks, tags
 from pytest_proclife.inside.guard.tags import METHOD, STARTED, THREAD, notes, state
 from pytest_proclife.supervisor import procfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pytest
+
 
 class Owner:
     """A test or a fixture: the processes that it starts must be gone when it is over."""
@@ -320,18 +324,21 @@ class Ownership:
     A thread other than the main one keeps the owner that was current when the thread was new.
     """
 
+    # without slots, to set an attribute would write to the class too
+    __slots__ = "_current", "_has_had_threads", "_owner_of_thread", "_test", "register"
+
     def __init__(self) -> None:
         self.register = Register()
         self._current: Owner | None = NOBODY
-        self._test = ""  # the name of the test that is current, until somebody needs its Owner
+        self._test = ""  # the name of the test that is current, "" if nobody is: see `current`
         self._owner_of_thread: dict[int, Owner] = {}
         self._has_had_threads = False  # whether some have an owner: costs less than the dictionary
         self.look()
 
     @property
     def current(self) -> Owner:
-        if self._current is None:
-            self._current = Owner(self._test)
+        if self._current is None:  # until somebody needs it
+            self._current = Owner(self._test) if self._test else NOBODY
         return self._current
 
     @current.setter
@@ -352,7 +359,7 @@ class Ownership:
         if register.starts.has_new() or register.read_children() != register.children_text:
             self.look()
 
-    def begin_test(self, name: str) -> None:
+    def begin_test(self, item: pytest.Item) -> None:
         """Make a test the current owner. What C code has started since the last test is ignored."""
         if state.modules_seen != len(sys.modules):
             hooks.watch_new_modules()
@@ -360,10 +367,10 @@ class Ownership:
             self.look()
         if self._has_had_threads or _count_threads():
             self._update_threads()
-        self._current, self._test = None, name
+        self._current, self._test = None, item.nodeid
 
-    def end_if_clean(self, outer: Owner) -> bool:
-        """Make `outer` the current owner if nothing is left that anybody owns. Whether it was so.
+    def end_if_clean(self) -> bool:
+        """Make nobody the current owner if nothing is left that anybody owns. Whether it was so.
 
         This is all that runs after most tests: whatever else may have happened, it is False.
         """
@@ -392,9 +399,10 @@ class Ownership:
         del notes[:number]
         if self._has_had_threads or _count_threads():
             self._update_threads()
+        self._test = ""
         if self._current is not None:
-            self._current.is_over = self._current is not outer
-        self._current = outer
+            self._current.is_over = self._current is not NOBODY
+            self._current = None
         return True
 
     def change_to(self, owner: Owner) -> Owner:

@@ -61,6 +61,10 @@ def _baseline(settings: Settings, path: Path, is_worker: bool) -> Baseline | Non
     return None
 
 
+# the hook itself, since a call costs
+pytest.hookimpl(tryfirst=True)(owners.Ownership.begin_test)
+
+
 class Guard:
     def __init__(
         self, config: pytest.Config, settings: Settings, baseline: Baseline | None
@@ -70,10 +74,13 @@ class Guard:
         self.baseline = baseline
         self.root = f"{config.rootpath}/"
         self.ownership = owners.of_this_process()
+        self.pytest_runtest_setup = self.ownership.begin_test
         self.outer = self.ownership.current  # that of a session around this one, or nobody
         self.fixtures: dict[object, Owner] = {}  # those of wider scope that are set up
         self.unchecked: list[Owner] = []  # those that are over
         self.is_simple = True  # as long as both were always empty: costs less than to ask them
+        # a baseline, or a session around this one, needs more than `end_if_clean` does
+        self.checks_all = baseline is not None or self.outer is not owners.NOBODY
         if baseline is not None:
             self.reports.begin()  # each report says which owners were checked
         self.ownership.update()
@@ -88,10 +95,6 @@ class Guard:
 
     def pytest_collection_finish(self) -> None:
         self.ownership.change_to(self.outer)  # what imports have started belongs to no test
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self.ownership.begin_test(item.nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -134,9 +137,9 @@ class Guard:
             if leaks := self._check(item):
                 self.reports.report(item, leaks, after_error=True)
             raise
-        test_alone = (self.is_simple or not self.unchecked) and self.baseline is None
+        test_alone = (self.is_simple or not self.unchecked) and not self.checks_all
         # this is all that runs after most tests
-        if test_alone and self.ownership.end_if_clean(self.outer):
+        if test_alone and self.ownership.end_if_clean():
             return result
         if leaks := self._check(item):
             self.reports.report(item, leaks, after_error=False)

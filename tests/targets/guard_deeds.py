@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
 from pytest_proclife.guard import cleanup
 from pytest_proclife.guard.owners import NOBODY, of_this_process
@@ -129,10 +131,11 @@ def main() -> None:
     deeds = {deed.__name__: deed for deed in LEFT}
     ownership, found = of_this_process(), []
     for number, names in enumerate(json.loads(sys.argv[1])):
-        ownership.begin_test(str(number))
+        test: Any = SimpleNamespace(nodeid=str(number))
+        ownership.begin_test(test)
         for name in names:
             deeds[name]()
-        if ownership.end_if_clean(NOBODY):
+        if ownership.end_if_clean():
             found.append(0)
             continue
         ownership.update()

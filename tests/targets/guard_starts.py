@@ -167,7 +167,7 @@ def closed_descriptors() -> Facts:
     if child == 0:
         os._exit(3)
     status = os.waitpid(child, 0)[1]
-    is_clean = guarded.ownership.end_if_clean(guarded.owner)
+    is_clean = guarded.ownership.end_if_clean()
     guarded.ownership.update()
     is_lost = guarded.register.starts.is_lost
     return {"code": code, "status": status, "is_clean": is_clean, "is_lost": is_lost}

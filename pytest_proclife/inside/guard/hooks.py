@@ -20,6 +20,7 @@ from pytest_proclife.inside.guard.tags import (
     MAKER,
     METHOD,
     NAME,
+    RTTIME,
     STARTED,
     STARTED_TAG,
     add,
@@ -49,7 +50,7 @@ _RUN_STARTERS = tuple(OWN[: OWN.rindex("/", 0, -1) + 1] + path for path in RUN_S
 
 _RUNS = 20  # more than enough
 _PATIENCE = 1.0  # s for the lock, which is only held for the moment of a start
-_get_native_id = _thread.get_native_id
+_getpid, _get_native_id = posix.getpid, _thread.get_native_id
 # the fields of its note, by the id of a Process whose start() runs or has failed
 starting: "dict[int, list[str | int]]" = {}
 _watched: "set[str]" = set()  # of _PROCESSES
@@ -136,7 +137,14 @@ def _kind_of_fork(frame: "FrameType | None") -> str:
 def _after_fork() -> None:
     if state.program_thread and state.program_thread == _thread.get_ident():
         return
-    end_start()
+    limits = state.limits
+    if limits is not None and state.pid == _getpid():  # as end_start(): a call costs
+        state.limits = None
+        try:
+            state.prlimit(0, RTTIME, limits)
+        except Exception as error:
+            if not is_ours(error):
+                raise
     if state.forks and _lock._is_owned():  # the same below, where a call of its own would cost
         state.forks -= 1
         state.is_process = False  # a signal handler may have forked in the midst of another fork

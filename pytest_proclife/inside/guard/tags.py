@@ -57,7 +57,7 @@ _NUMBERS = (961, 241, 49, 21)  # of descriptors, for the first that the limit al
 _COUNT_BITS = 20  # of a tag's number; the bits above are the pid of the process that starts
 _COUNTS = (1 << _COUNT_BITS) - 1
 _BITS = _COUNT_BITS + 22  # below the mark: a pid has no more (PID_MAX_LIMIT)
-_RTTIME = 15  # RLIMIT_RTTIME
+RTTIME = 15  # RLIMIT_RTTIME
 _UNLIMITED = -1  # as `resource` has it
 
 _clock = time.clock_gettime_ns  # libraries that freeze time do not replace it
@@ -70,13 +70,14 @@ class State:
 
     __slots__ = (
         *("fork_noted", "forks", "is_process", "limits", "modules_seen", "number", "pid"),
-        "program_thread",
+        *("prlimit", "program_thread"),
     )
 
     def __init__(self) -> None:
         self.number = 0  # of the last start, which is the tag's position; 0 before the first
         self.pid = 0  # of who started that; a fork begins with its parent's
         self.limits: tuple[int, int] | None = None  # of that process, until they are set again
+        self.prlimit: Any = None  # of `resource`; None if the limit cannot carry a number
         self.forks = 0  # that hold the lock: see `hooks`
         self.is_process = False  # whether the fork that runs now is a Process, noted by its parent
         # the thread that starts a program, whose preexec_fn runs in a fork that is not noted
@@ -95,7 +96,6 @@ link = ""  # the target of the tag's link in /proc
 _pid = 0  # of the guarded process
 _identity = (-1, -1)  # device and inode of the ledger
 _path = ""  # by which the ledger is opened again
-_prlimit: "Any" = None  # of `resource`; None if the limit cannot carry a number
 _mark = 0  # this guard's own, in the limit's upper bits; 0 if it cannot carry a number
 
 
@@ -120,13 +120,13 @@ def open_ledger() -> None:
 
 def _find_limit() -> None:
     """Find out whether the limit can carry numbers: not if something has set it."""
-    global _prlimit, _mark
-    _prlimit, _mark = None, 0
+    global _mark
+    state.prlimit, _mark = None, 0
     try:
         resource = borrow("resource")
-        if resource.getrlimit(_RTTIME)[1] == _UNLIMITED:
+        if resource.getrlimit(RTTIME)[1] == _UNLIMITED:
             _mark = 1 << 62 | int.from_bytes(posix.urandom(2), "little") << _BITS
-            _prlimit = resource.prlimit
+            state.prlimit = resource.prlimit
     except Exception as error:
         if not is_ours(error):
             raise
@@ -204,9 +204,9 @@ def new_number() -> int:
             state.number = number
         finally:
             posix.close(fresh)
-        if _prlimit is not None:
+        if state.prlimit is not None:
             try:
-                before = _prlimit(0, _RTTIME, (number, _UNLIMITED))
+                before = state.prlimit(0, RTTIME, (number, _UNLIMITED))
             except (OSError, ValueError):
                 return number  # the program has lowered its hard limit
             if state.limits is None:
@@ -225,7 +225,7 @@ def end_start() -> None:
         return
     state.limits = None
     try:
-        _prlimit(0, _RTTIME, limits)
+        state.prlimit(0, RTTIME, limits)
     except Exception as error:
         if not is_ours(error):
             raise
