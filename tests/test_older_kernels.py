@@ -23,7 +23,7 @@ from conftest import TARGETS, mostly_slow
 
 import pytest_proclife
 from pytest_proclife import Cause, Code, Joined, Run, backend, wire
-from pytest_proclife.supervisor import kernel
+from pytest_proclife.supervisor import kernel, procfs
 from pytest_proclife.supervisor.identity import Identities, Process, open_reporting
 from pytest_proclife.supervisor.reports import Report, Source
 
@@ -320,6 +320,32 @@ def test_the_status_of_a_zombie_is_its_wait_status(
         assert os.waitpid(pid, 0)[1] == status
         assert kernel.status_of_zombie(handle) is None
     finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize(("ticks", "status"), [(1, 3 << 8), (2, None)])
+def test_a_time_that_is_rounded_otherwise_is_not_that_of_another_thread(
+    features: set[str], monkeypatch: pytest.MonkeyPatch, ticks: int, status: int | None
+) -> None:
+    pid, handle = ended_child("import os; os._exit(3)")
+    real = procfs.contents
+
+    def contents(path: str) -> bytes:
+        """As it is, but the first thread has been in the kernel for some ticks less."""
+        text = real(path)
+        if "/task/" in path:
+            before, end, after = text.rpartition(b") ")
+            words = after.split()
+            words[12] = b"%d" % (int(words[12]) - ticks)
+            text = before + end + b" ".join(words)
+        return text
+
+    monkeypatch.setattr(procfs, "contents", contents)
+    try:
+        assert kernel.status_of_zombie(handle) == status
+    finally:
+        monkeypatch.undo()
+        os.waitpid(pid, 0)
         os.close(handle)
 
 

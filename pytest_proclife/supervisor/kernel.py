@@ -253,12 +253,14 @@ def _is_of_all_threads(pid: int, fields: list[bytes]) -> bool:
     It is that of its first thread, which may have exited on its own before the others
     (pthread_exit). It did not if it died of a signal; that, or an exit of another thread, sets
     PF_SIGNALED. Nor did it if there were no others: they would have had page faults of their own,
-    which only the account of the whole process has.
+    or used a processor, which only the account of the whole process has. Times may differ by a tick
+    without any: the kernel rounds each account on its own (cputime_adjust, kernel/sched/cputime.c).
     """
     if int(fields[6]) & _PF_SIGNALED:
         return True
     first = procfs.contents("/proc/%d/task/%d/stat" % (pid, pid)).rpartition(b") ")[2].split()
-    return fields[7:12] == first[7:12]
+    used, used_by_first = (int(stat[11]) + int(stat[12]) for stat in (fields, first))
+    return fields[7:11] == first[7:11] and abs(used - used_by_first) <= 1
 
 
 def send(pidfd: int, signal: int) -> bool:
