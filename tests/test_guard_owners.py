@@ -320,3 +320,23 @@ def test_each_owner_has_what_it_left_and_nothing_else(seed: int) -> None:
     expected = [sum(map(names.__getitem__, some)) for some in deeds]
     rows = zip(deeds, found, expected, strict=True)
     assert not [row for row in rows if row[1] != row[2]]
+
+
+def test_a_test_without_a_name_owns_what_it_starts(suite: pytest.Pytester) -> None:
+    suite.makeconftest(
+        """
+        import pytest, subprocess
+        kept = []
+        class Nameless(pytest.Item):
+            def runtest(self): kept.append(subprocess.Popen(["sleep", "60"]))
+        class File(pytest.File):
+            def collect(self): yield Nameless.from_parent(self, name="x", nodeid="")
+        def pytest_collect_file(file_path, parent):
+            if file_path.suffix == ".nameless":
+                return File.from_parent(parent, path=file_path)
+        """
+    )
+    suite.makefile(".nameless", it="")
+    result = guarded(suite, "", "it.nameless", wait=0.1)
+    result.assert_outcomes(passed=1)
+    assert "1 leaked" in result.stdout.str()

@@ -330,7 +330,7 @@ class Ownership:
     def __init__(self) -> None:
         self.register = Register()
         self._current: Owner | None = NOBODY
-        self._test = ""  # the name of the test that is current, "" if nobody is: see `current`
+        self._test: str | None = None  # that is current; None for nobody: see `current`
         self._owner_of_thread: dict[int, Owner] = {}
         self._has_had_threads = False  # whether some have an owner: costs less than the dictionary
         self.look()
@@ -338,7 +338,7 @@ class Ownership:
     @property
     def current(self) -> Owner:
         if self._current is None:  # until somebody needs it
-            self._current = Owner(self._test) if self._test else NOBODY
+            self._current = NOBODY if self._test is None else Owner(self._test)
         return self._current
 
     @current.setter
@@ -399,7 +399,7 @@ class Ownership:
         del notes[:number]
         if self._has_had_threads or _count_threads():
             self._update_threads()
-        self._test = ""
+        self._test = None
         if self._current is not None:
             self._current.is_over = self._current is not NOBODY
             self._current = None
