@@ -1,4 +1,4 @@
-"""Run pytest with all that it loads at other addresses, by the seed in PADDED: for `guard.py`.
+"""Run pytest with what it loads at other addresses, by the seed in PADDED: for `guard.py`.
 
 Which objects share a page is by chance, and the same in each run of the same program.
 """
@@ -17,7 +17,11 @@ _kept: list[object] = []
 
 
 class _Padding:
-    """A finder that finds nothing, and is asked for each module before that is loaded."""
+    """A finder that finds nothing, and is asked for each module before that is loaded.
+
+    Not for plugins and tests, for which pytest's own finder comes first: so the guard's modules lie
+    together, and the same room is taken with the guard and without.
+    """
 
     @staticmethod
     def find_spec(*_: object) -> None:

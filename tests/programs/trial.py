@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from programs import strace
 from programs.contradictions import Case, Contradiction, contradictions
-from programs.grammar import Body, Plan, gates
+from programs.grammar import Plan, gates
 from programs.model import expect
 from programs.source import source
 
@@ -44,8 +45,8 @@ def attempt(drawn: Plan, python: str, options: Sequence[str] = ()) -> Trial:
         if (place / "run.json").exists():
             document = (place / "run.json").read_text()
         if failure is not None:
-            misses = failure.kind == _DID_NOT_END and _may_miss_sigterm(drawn.main)
-            found = () if misses else (failure,)
+            missed = failure.kind == _DID_NOT_END and _missed_sigterm(json.loads(document))
+            found = () if missed else (failure,)
             trace = tuple((place / "trace").read_text().splitlines()[-150:])
         else:
             case = _case(drawn, place, document)
@@ -112,14 +113,17 @@ def _run(
     return None, done.stderr
 
 
-def _may_miss_sigterm(body: Body) -> bool:
-    """Whether a Pool may wait for ever for a worker of it that never runs its handler of SIGTERM.
+def _missed_sigterm(account: dict[str, Any]) -> bool:
+    """Whether a Pool waited for ever for a worker of it that never ran its handler of SIGTERM.
 
     The interpreter runs handlers between instructions. A signal that comes after it has looked,
     and before the worker waits for the semaphore of the queue of tasks, does not end that wait.
     """
     return any(
-        child.deal == "exit_on_sigterm" or _may_miss_sigterm(child.body) for child in body.children
+        record["kind"] == "pool_worker"
+        and record["cause"] == "cleaned_up"
+        and any(r["signal"] == "SIGTERM" and r["via"] == "Pool" for r in record["requests"])
+        for record in account["processes"]
     )
 
 
