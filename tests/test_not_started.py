@@ -74,6 +74,14 @@ def test_a_child_that_an_exception_takes_out_of_its_start_was_started() -> None:
     assert (run.main.cause, run.witness.complete) == (Cause.RETURNED, True)
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_start_that_fails_in_a_fork_of_c_is_in_the_account_of_that(method: str) -> None:
+    run = pytest_proclife.run(FAILING, ["in a fork of C", method, "pickle"])
+    (fork,) = run.children
+    assert failures(run.main) == []
+    assert failures(fork) == [("process", "unpicklable")]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_daemon_that_starts_a_process_has_that_in_its_own_account(method: str) -> None:
     daemon = pytest_proclife.run(FAILING, ["process", method, "daemon"])["daemon"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 from pytest_proclife import wire
@@ -247,9 +246,33 @@ class _Draft:
     contradicted: bool = False
     collected: list[tuple[int, Report]] = field(default_factory=list)
     look: Look | None = None
+    # the reports of the program that it runs, from the first one that came out of turn on
+    by_number: dict[int, Report] | None = None
+
+    def add(self, report: Report) -> bool:
+        """Add a report, if it is no copy; returns whether it is none.
+
+        A report is written again if the handler of a signal interrupted that and raised; meanwhile
+        the handler may have reported something, and another thread.
+        """
+        is_new_program = report.kind == wire.HELLO and report.field(2) == "new"
+        if self.by_number is None and self.reports and report.seq <= self.reports[-1].seq:
+            self.by_number = {r.seq: r for r in _programs(self.reports)[-1]}
+        if self.by_number is not None:
+            before = self.by_number.get(report.seq)
+            if before is not None and (before.kind, before.fields) == (report.kind, report.fields):
+                return False
+            if is_new_program:
+                self.by_number = None
+            else:
+                self.by_number[report.seq] = report
+        self.reports.append(report)
+        return True
 
     def facts(self) -> ProcessFacts:
-        values = {name: getattr(self, name) for name in self.__slots__ if name != "killed"}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        for name in ("killed", "by_number"):
+            del values[name]
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return ProcessFacts(programs=_programs(self.reports), **values)
@@ -319,22 +342,6 @@ def gather(
         process.announcements.sort(key=lambda t: t[1].field(1) not in MULTIPROCESSING_KINDS)
     reader.processes[0].entered = main_observed
     return tuple(process.facts() for process in reader.processes)
-
-
-_INTERRUPTERS = 100  # reports between a report and its copy: more than a handler writes
-
-
-def _is_copy(report: Report, process: _Draft) -> bool:
-    """Whether it was written again, since the handler of a signal interrupted that and raised.
-
-    The handler may have reported something meanwhile, and another thread.
-    """
-    for earlier in islice(reversed(process.reports), _INTERRUPTERS):
-        if earlier.seq == report.seq:
-            return (earlier.kind, earlier.fields) == (report.kind, report.fields)
-        if earlier.kind == wire.HELLO and earlier.field(2) == "new":
-            break
-    return False
 
 
 def _programs(reports: list[Report]) -> tuple[tuple[Report, ...], ...]:
@@ -447,9 +454,8 @@ class _Reader:
         if not report.is_sound:
             process.unreadable.append(at)
             return
-        if process.reports and seq <= process.reports[-1].seq and _is_copy(report, process):
+        if not process.add(report):
             return
-        process.reports.append(report)
         if kind == wire.CPU_LIMIT:
             process.cpu_limits.append((at, report.field(0)[:20], report.field(1)[:20]))
         if self.witnessed and kind in (wire.KILL, wire.KILL_GROUP):

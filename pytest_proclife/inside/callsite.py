@@ -1,6 +1,6 @@
 """Which part of the program makes a call: read off the stack, by the paths of its files."""
 
-from pytest_proclife.inside.handlers import OWN
+from pytest_proclife.inside.handlers import OURS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,4 +123,4 @@ def is_outermost(code: "CodeType") -> bool:
 
 def is_passed(path: str) -> bool:
     """Whether a file is passed over, in the search for the line that has done something."""
-    return path.endswith(_PLUMBING) or path.startswith((OWN, "<frozen"))
+    return path.endswith(_PLUMBING) or path.startswith((*OURS, "<frozen"))

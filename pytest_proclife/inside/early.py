@@ -181,7 +181,7 @@ def _on_posix_spawn(arguments: "tuple[Any, ...]") -> None:
 
 def _by_stand_in() -> bool:
     frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_filename.startswith(handlers.OWN):
+    while frame is not None and frame.f_code.co_filename.startswith(handlers.OURS):
         if frame.f_code.co_name in _STAND_INS:
             return True
         frame = frame.f_back

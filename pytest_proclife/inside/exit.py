@@ -290,34 +290,48 @@ def report_end(
     if own.is_reported:
         return
     own.is_reported, own.ended, own.reported_at = True, how, _now()
+    message: list[str] = []
     try:
-        _write_end(how, error, handled)
+        _write_end(how, error, handled, message)
     except BaseException as raised:
         if not handlers.is_ours(raised):  # the handler of a signal ran, and raised it
-            _write_end(how, error, handled)
+            _write_end(how, error, handled, message or ["(its __str__ was interrupted)"])
         raise
 
 
-def _write_end(how: str, error: "BaseException | None", handled: "str | None") -> None:
-    """A second one, if the first was interrupted after it was written, changes nothing."""
+def _write_end(
+    how: str, error: "BaseException | None", handled: "str | None", message: "list[str]"
+) -> None:
+    """Write how its code ended, at the time when it did: a second one changes nothing.
+
+    `message` gets that of the exception, which is code of the program, and not called again.
+    """
     if handled is None:
         handled = handlers.handled()
+    at = own.reported_at
     if error is None:
-        recorder.report(wire.FINISHED, how, "", "", "", "", handled, "", "", handlers.had)
+        recorder.report(wire.FINISHED, how, "", "", "", "", handled, "", "", handlers.had, at=at)
         return
     report_task(error.__traceback__)
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
         name = f"{kind.__module__}.{name}"
+    if not message:
+        message.append(_message(error))
+    signal, rose_at = _risen_from(error)
+    interrupt = wire.flag(isinstance(error, KeyboardInterrupt))
+    texts = name, wire.clip(message[0]), wire.clip(_text(error.__traceback__))
+    recorder.report(wire.FINISHED, how, *texts, signal, handled, interrupt, rose_at, at=at)
+
+
+def _message(error: BaseException) -> str:
     try:
-        message = str(error)
-    except Exception:
-        message = "(its __str__ raised)"
-    signal, at = _risen_from(error)
-    interrupt = isinstance(error, KeyboardInterrupt)
-    texts = name, wire.clip(message), wire.clip(_text(error.__traceback__))
-    recorder.report(wire.FINISHED, how, *texts, signal, handled, wire.flag(interrupt), at)
+        return str(error)
+    except Exception as raised:
+        if not handlers.is_ours(raised):
+            raise
+        return "(its __str__ raised)"
 
 
 def report_task(place: "FrameType | TracebackType | None") -> None:

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 OWN = __file__[: __file__.rindex("/") + 1]
+OURS = OWN, OWN[: OWN.rindex("/", 0, -1) + 1] + "wire.py"  # whose frames are ours
 
 codes: "dict[CodeType, list[int]]" = {}  # code of handlers that were set -> their signals
 # the last runs of handlers: id of the frame -> signal, when (monotonic ns)
 _runs: "dict[int, tuple[int, int]]" = {}
 _RUNS = 100  # kept: more than are ever on the stacks, and in the tracebacks, at once
 _VARARGS = 4  # inspect.CO_VARARGS
+_isinstance, _Exception = isinstance, Exception  # for the interpreter's end: see `recorder`
 
 _EXIT_REQUESTS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
@@ -50,7 +52,7 @@ def ever_handled() -> str:
 
 def outside(frame: "FrameType | None") -> "FrameType | None":
     """The first frame that is not ours, from `frame` outwards; None if there is none."""
-    while frame is not None and frame.f_code.co_filename.startswith(OWN):
+    while frame is not None and frame.f_code.co_filename.startswith(OURS):
         frame = frame.f_back
     return frame
 
@@ -140,7 +142,7 @@ def current() -> "dict[CodeType, list[int]]":
 
 def without_ours(trace: "TracebackType | None") -> "TracebackType | None":
     """A traceback without our frames at its head."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OWN):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
     return trace
 
@@ -152,11 +154,23 @@ def is_ours(error: BaseException) -> bool:
     program's handler raised there goes on to the program, without our frames.
     """
     trace = without_ours(error.__traceback__)
-    if isinstance(error, Exception) and (trace is None or trace.tb_frame.f_code not in current()):
+    if _isinstance(error, _Exception) and not _leads_to_handler(trace):
         return True
     error.__traceback__ = trace
     if raised_inside is not None:
         raised_inside()
+    return False
+
+
+def _leads_to_handler(trace: "TracebackType | None") -> bool:
+    """Whether a handler is in a traceback; code of the program's that we call may be before it."""
+    if trace is None:
+        return False
+    handlers = current()
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        trace = trace.tb_next
     return False
 
 

@@ -13,6 +13,7 @@ import sys
 
 from pytest_proclife import wire
 from pytest_proclife.inside.fork_exec import text
+from pytest_proclife.inside.handlers import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def is_interpreter(path: str) -> bool:
             return True
         try:
             link = posix.readlink(path)
-        except OSError:
+        except OSError as error:
+            if not is_ours(error):
+                raise
             return False
         path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
     return False
@@ -120,7 +123,9 @@ def _is_3_11(path: str, is_same: bool) -> bool:
             return True
         try:
             link = posix.readlink(path)
-        except OSError:
+        except OSError as error:
+            if not is_ours(error):
+                raise
             return False
         path = link if link.startswith("/") else f"{path[: path.rfind('/') + 1]}{link}"
     return False
@@ -133,7 +138,9 @@ def _with_end(program: str) -> str:
     """
     try:
         compile(program, "<string>", "exec", dont_inherit=True)
-    except Exception:
+    except Exception as error:
+        if not is_ours(error):
+            raise
         return program
     return program + wire.AT_END
 
@@ -143,7 +150,9 @@ def _same_file(path: str, other: str) -> bool:
         return True
     try:
         first, second = posix.stat(path), posix.stat(other)
-    except OSError:
+    except OSError as error:
+        if not is_ours(error):
+            raise
         return False
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
@@ -228,8 +237,10 @@ def planted_folder() -> "str | None":
             if _is_planted(folder, source) or _plant(folder, source, status):
                 _folder = folder
                 return folder
-    except Exception:
-        pass  # then such a program is seen from outside only, and `witness.missing` says so
+    except Exception as error:
+        if not is_ours(error):
+            raise
+        # else such a program is seen from outside only, and `witness.missing` says so
     return None
 
 
@@ -241,15 +252,18 @@ def _parents() -> "list[str]":
     own = f"{temporary}/proclife-{user}"
     try:
         posix.mkdir(own, 0o700)
-    except OSError:
-        pass  # it exists, or cannot be made
+    except OSError as error:
+        if not is_ours(error):
+            raise
+        # else it exists, or cannot be made
     try:
         status = posix.lstat(own)
         # bytecode that somebody else could have written is not used
         if status.st_uid == user and status.st_mode & 0o170022 == 0o040000:
             parents.append(own)
-    except OSError:
-        pass  # as above
+    except OSError as error:  # as above
+        if not is_ours(error):
+            raise
     return parents
 
 
@@ -284,7 +298,9 @@ def _plant(folder: str, source: str, status: "posix.stat_result") -> bool:
                 dont_inherit=True,
             )
             _write(_path(folder, source, optimized), head + marshal.dumps(both))
-    except OSError:
+    except OSError as error:
+        if not is_ours(error):
+            raise
         return False  # the folder cannot be written to
     return True
 

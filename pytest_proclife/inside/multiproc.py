@@ -129,6 +129,7 @@ def _set_default(start_method: str) -> None:
 
 
 def _starts(frame: "FrameType") -> None:
+    recorder.notice_fork()
     recorder.prepare()
     process = frame.f_locals["self"]
     _watch_run(process)

@@ -23,7 +23,6 @@ _getpid = posix.getpid
 _pidfd_open: "Any" = getattr(posix, "pidfd_open", None)
 _BYTE_ORDER = sys.byteorder
 _Exception, _BaseException, _OSError = Exception, BaseException, OSError
-_count = borrow("itertools").count
 # these come with prepare()
 _socket: "Any" = None
 _fcntl: "Any" = None
@@ -47,7 +46,7 @@ class _Identity:
     """Which process of the run this is: set by join_run(), and anew in a fork by after_fork()."""
 
     __slots__ = (
-        *("address", "introduced", "is_held", "key", "next_number", "parent_key", "pid"),
+        *("address", "introduced", "is_held", "key", "number", "parent_key", "pid"),
         *("tells_statuses", "unseen_fork", "will_exec"),
     )
 
@@ -58,7 +57,9 @@ class _Identity:
         self.pid = 0
         self.is_held = False  # after each report until that has been read: from the ticket
         self.tells_statuses = False  # reports each wait status that it collects: from the ticket
-        self.next_number = _count().__next__
+        # of the next report. Read and set without a call: the program's handlers and other threads
+        # run at calls (eval breaker, Python/ceval.c)
+        self.number = 0
         # False from after_fork() until the fork's first report, which is its HELLO
         self.introduced = True
         # True while fork_exec runs, set and cleared in the parent by `programs`: the fork executes
@@ -139,7 +140,9 @@ def _connect() -> None:
             try:
                 number = _fcntl(low, _duplicate, wanted)
                 break
-            except _Exception:
+            except _OSError as error:
+                if error.errno is None:
+                    raise  # by a signal's handler, as TimeoutError
                 continue  # above the limit
     finally:
         if number != low:
@@ -154,8 +157,9 @@ def usable_descriptor() -> int:
         status = _fstat(connection.descriptor)
         if status.st_ino == connection.inode and status.st_dev == connection.device:
             return connection.descriptor
-    except _Exception:
-        pass
+    except _OSError as error:
+        if error.errno is None:
+            raise  # as above
     _connect()
     return connection.descriptor
 
@@ -179,7 +183,8 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
     try:
         if not identity.introduced:
             _introduce_fork()
-        number = identity.next_number()
+        number = identity.number
+        identity.number = number + 1
         data = wire.pack(kind, number, identity.pid, at or _now(), fields)
         descriptor = usable_descriptor()
         if pidfd >= 0:
@@ -192,19 +197,26 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
         if not handlers.is_ours(error):
             # the handler of a signal interrupted it: the reader drops a second copy
             if number < 0:
-                number = identity.next_number()
+                number = identity.number
+                identity.number = number + 1
             data = wire.pack(kind, number, identity.pid, at or _now(), fields)
             _write(usable_descriptor(), data)
             raise
         # The number was used up, so the reader sees the gap. If the supervisor is gone, no
         # further report tries to connect: each attempt would cost time.
         if pidfd < 0:  # else the pidfd may be the cause
-            try:
-                _connect()
-            except _Exception:
-                connection.is_lost = True
+            _connect_again()
     if identity.is_held:
         _wait_until_read()
+
+
+def _connect_again() -> None:
+    try:
+        _connect()
+    except _Exception as error:
+        if not handlers.is_ours(error):
+            raise
+        connection.is_lost = True
 
 
 def _wait_until_read() -> None:
@@ -215,8 +227,10 @@ def _wait_until_read() -> None:
     """
     try:
         barrier = _socket(*_kind)
-    except _OSError:  # no descriptor is left
-        return
+    except _OSError as error:
+        if not handlers.is_ours(error):
+            raise
+        return  # no descriptor is left
     try:
         barrier.connect("\0" + identity.address + wire.BARRIER)
         barrier.recv(1)
@@ -245,7 +259,10 @@ def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
     try:
         pidfd = _pidfd_open(identity.pid)
         _send(descriptor, data, pidfd)
-    except _OSError:  # the program has no descriptor left, or its user too many on their way
+    except _OSError as error:
+        if error.errno is None:
+            raise  # as above
+        # the program has no descriptor left, or its user too many on their way
         _write(descriptor, data)
     finally:
         if pidfd >= 0:
@@ -267,12 +284,11 @@ def report_about(kind: str, pid: int, *fields: str, at: int = 0) -> None:
     at = at or _now()  # before the pidfd: at that time the process had not been reaped
     try:
         pidfd = _pidfd_open(pid)
-    except (OSError, TypeError):  # the process is gone, or the kernel has no pidfds
+    except BaseException as error:  # the process is gone, the kernel has no pidfds, or a handler's
         report(kind, *fields, at=at)
+        if not handlers.is_ours(error):
+            raise
         return
-    except BaseException:  # from a signal's handler
-        report(kind, *fields, at=at)
-        raise
     try:
         report(kind, *fields, pidfd=pidfd, at=at)
     finally:
@@ -283,7 +299,9 @@ def error_text(error: BaseException) -> str:
     """An exception as "type: message", for a report."""
     try:
         return wire.clip(f"{type(error).__name__}: {error}", 1000)
-    except Exception:
+    except Exception as raised:
+        if not handlers.is_ours(raised):
+            raise
         return f"{type(error).__name__}: (its __str__ raised)"
 
 
@@ -300,7 +318,7 @@ def after_fork() -> None:
     identity.parent_key = identity.key
     identity.pid = _getpid()
     identity.key = f"{identity.pid}.{_now()}"
-    identity.next_number = _count().__next__
+    identity.number = 0
     identity.introduced = False
     if connection.state == _USED:
         connection.state = _UNUSED

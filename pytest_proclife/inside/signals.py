@@ -143,7 +143,9 @@ def _met(pid: int, number: int, folder: str = "") -> str:
             return "" if number in _CANNOT_BE_MET and met != "ended" else met
         finally:
             posix.close(file)
-    except OSError:
+    except OSError as error:
+        if not handlers.is_ours(error):
+            raise
         return ""
 
 
@@ -152,7 +154,9 @@ def child_runs(pid: int) -> "bool | None":
     try:
         flags = posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
         return real_waitid(posix.P_PID, pid, flags) is None
-    except OSError:
+    except OSError as error:
+        if not handlers.is_ours(error):
+            raise
         return None
 
 
@@ -188,8 +192,9 @@ def _children_in(group: int) -> "list[str]":
                 pid = int(text)
                 if (wanted == _EVERYBODY or posix.getpgid(pid) == wanted) and child_runs(pid):
                     found.append(text)
-    except OSError:
-        pass
+    except OSError as error:
+        if not handlers.is_ours(error):
+            raise
     return found[:_CHILDREN_LIMIT]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -111,6 +112,12 @@ def main() -> None:
             start_a_process(multiprocessing.get_context(words[0]), words[1])
         elif kind == "program":
             start_a_program(words[0], words[1])
+        elif kind == "in a fork of C":
+            pid = ctypes.CDLL(None).fork()
+            if pid:
+                os.waitpid(pid, 0)
+            else:
+                start_a_process(multiprocessing.get_context(words[0]), words[1])
         else:
             os.posix_spawn("/no/such/program", ["other-name"], os.environ)
     except (AssertionError, OSError, TypeError, ValueError) as error:

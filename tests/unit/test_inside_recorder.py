@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -54,10 +57,10 @@ def interrupt(
     """
     real = getattr(module, name)
 
-    def interrupted(*args: Any) -> Any:
+    def interrupted(*args: Any, **named: Any) -> Any:
         monkeypatch.setattr(module, name, real)
         if not before:
-            real(*args)
+            real(*args, **named)
         raise error
 
     monkeypatch.setattr(module, name, interrupted)
@@ -109,6 +112,87 @@ def test_sys_exit_by_a_handler_as_the_end_is_reported_goes_on_and_that_is_writte
     assert [number for _, number, _ in written] == list(range(len(written)))  # none is missing
 
 
+def test_the_end_has_the_time_when_it_came_however_often_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, received: Received
+) -> None:
+    monkeypatch.setattr(exit, "own", exit._OwnCode())
+    times: list[int] = []
+    real = wire.pack
+
+    def pack(kind: str, number: int, pid: int, at: int, fields: tuple[str, ...]) -> bytes:
+        times.append(at)
+        return real(kind, number, pid, at, fields)
+
+    monkeypatch.setattr(wire, "pack", pack)
+    interrupt(monkeypatch, "report", SystemExit(5))
+    with pytest.raises(SystemExit):
+        exit.report_end(exit.RAISED, LookupError("once"))
+    assert len(received()) == len(times) == 2
+    assert set(times) == {exit.own.reported_at}
+
+
+def test_the_message_of_what_ended_it_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, received: Received
+) -> None:
+    monkeypatch.setattr(exit, "own", exit._OwnCode())
+    asked = []
+
+    class Error(Exception):
+        def __str__(self) -> str:
+            asked.append(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        exit.report_end(exit.RAISED, Error())
+    ((_, _, fields),) = received()
+    assert fields[2] == "(its __str__ was interrupted)"
+    assert asked == [1]
+
+
+class Interruption(TimeoutError):
+    """What handlers of SIGALRM usually raise: it has no error number."""
+
+
+def test_whenever_a_handler_raises_its_exception_goes_on_and_no_report_is_missing(
+    received: Received,
+) -> None:
+    ran = caught = 0
+    place: FrameType | None = None  # that it interrupted last
+    kinds = Counter[str]()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal ran, place
+        ran, place = ran + 1, frame
+        raise Interruption
+
+    def report_until_it_ran(before: int) -> None:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(2e-6, 60e-6))
+        for _ in range(8):
+            recorder.report(wire.EXIT_PATH, "4711")
+        while ran == before:
+            pass
+
+    before = signal.signal(signal.SIGALRM, handler)
+    draw = random.Random(1)
+    numbers: set[int] = set()
+    try:
+        for runs in range(3000):
+            try:
+                report_until_it_ran(runs)
+                pytest.fail(f"swallowed in {place}")
+            except Interruption:
+                caught += 1
+            for kind, number, _ in received():
+                numbers.add(number)
+                kinds[kind] += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught == ran == 3000
+    assert set(kinds) == {wire.EXIT_PATH}
+    assert numbers == set(range(len(numbers)))  # none is missing
+
+
 def test_a_report_that_is_written_twice_counts_once() -> None:
     log = Log()
     child = log.child(name="child")
@@ -126,6 +210,21 @@ def test_a_report_that_is_written_twice_counts_once_if_the_handler_reported_betw
     child.last_word("launcher", "0")
     written = log.entries[-1]
     child.catches(15)
+    log.entries.append(written)
+    child.last_word("exit", "")
+    child.ends(5)
+    assert log.run()["child"].cause == "returned"
+    assert log.run().witness.complete
+
+
+def test_a_report_that_is_written_twice_counts_once_if_the_handler_reported_much_between() -> None:
+    log = Log()
+    child = log.child(name="child")
+    child.leaves()
+    child.last_word("launcher", "0")
+    written = log.entries[-1]
+    for _ in range(300):
+        child.catches(15)
     log.entries.append(written)
     child.last_word("exit", "")
     child.ends(5)

@@ -3,7 +3,7 @@
 import sys
 
 from pytest_proclife.inside import callsite
-from pytest_proclife.inside.handlers import OWN
+from pytest_proclife.inside.handlers import OURS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _PYTEST = "/_pytest/"  # calls tests and fixtures
 
 _os_file = sys.modules["os"].__file__ or ""
 # the standard library, ours, and what of the standard library is part of the interpreter
-_NOT_THE_SUITES = (_os_file[: _os_file.rfind("/") + 1], OWN, "<frozen")
+_NOT_THE_SUITES = (_os_file[: _os_file.rfind("/") + 1], *OURS, "<frozen")
 
 # What a file is, in bits.
 PASSED = 1  # its lines are not where a process is started: see `callsite`

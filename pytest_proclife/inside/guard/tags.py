@@ -139,7 +139,9 @@ def moved_up(file: int, inherited: bool = False) -> int:
     for number in _NUMBERS:
         try:
             found: int = fcntl.fcntl(file, command, number)
-        except OSError:
+        except OSError as error:
+            if not is_ours(error):
+                raise
             continue  # above the limit
         posix.close(file)
         return found
@@ -155,7 +157,9 @@ def is_ledger(number: int) -> bool:
     """Whether this descriptor is still one of the ledger, and not closed or replaced."""
     try:
         status = posix.fstat(number)
-    except OSError:
+    except OSError as error:
+        if not is_ours(error):
+            raise
         return False
     return (status.st_dev, status.st_ino) == _identity
 
@@ -207,7 +211,9 @@ def new_number() -> int:
         if state.prlimit is not None:
             try:
                 before = state.prlimit(0, RTTIME, (number, _UNLIMITED))
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                if not is_ours(error):
+                    raise
                 return number  # the program has lowered its hard limit
             if state.limits is None:
                 state.limits = before
