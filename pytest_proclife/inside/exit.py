@@ -295,7 +295,7 @@ def report_end(
         _write_end(how, error, handled, message)
     except BaseException as raised:
         if not handlers.is_ours(raised):  # the handler of a signal ran, and raised it
-            _write_end(how, error, handled, message or ["(its __str__ was interrupted)"])
+            handlers.guarded(_write_end, how, error, handled, message)
         raise
 
 
@@ -318,7 +318,8 @@ def _write_end(
     if kind.__module__ != "builtins":
         name = f"{kind.__module__}.{name}"
     if not message:
-        message.append(_message(error))
+        message.append("(its __str__ was interrupted)")
+        message[0] = _message(error)
     signal, rose_at = _risen_from(error)
     interrupt = wire.flag(isinstance(error, KeyboardInterrupt))
     texts = name, wire.clip(message[0]), wire.clip(_text(error.__traceback__))

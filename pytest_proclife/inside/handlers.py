@@ -153,24 +153,35 @@ def is_ours(error: BaseException) -> bool:
     Python runs signal handlers between any two instructions, ours too. An exception that the
     program's handler raised there goes on to the program, without our frames.
     """
-    trace = without_ours(error.__traceback__)
+    trace = error.__traceback__
     if _isinstance(error, _Exception) and not _leads_to_handler(trace):
         return True
-    error.__traceback__ = trace
+    error.__traceback__ = without_ours(trace)
     if raised_inside is not None:
         raised_inside()
     return False
 
 
 def _leads_to_handler(trace: "TracebackType | None") -> bool:
-    """Whether a handler is in a traceback; code of the program's that we call may be before it."""
-    if trace is None:
+    """Whether a traceback has the run of a handler: it gets the frame that it interrupted.
+
+    Its code alone does not tell: the program may call it too, and a decorator's code is that of all
+    functions which it decorates.
+    """
+    if without_ours(trace) is None:
         return False
     handlers = current()
+    interrupted: FrameType | None = None
     while trace is not None:
-        if trace.tb_frame.f_code in handlers:
-            return True
-        trace = trace.tb_next
+        frame = trace.tb_frame
+        numbers = handlers.get(frame.f_code)
+        if numbers and interrupted is not None:
+            by_us = interrupted.f_code.co_filename.startswith(OURS)
+            for value in _arguments(frame):
+                # that of the signal, if the handler has used the name of the frame for another
+                if value is interrupted or (by_us and type(value) is int and value in numbers):
+                    return True
+        interrupted, trace = frame, trace.tb_next
     return False
 
 

@@ -57,8 +57,8 @@ class _Identity:
         self.pid = 0
         self.is_held = False  # after each report until that has been read: from the ticket
         self.tells_statuses = False  # reports each wait status that it collects: from the ticket
-        # of the next report. Read and set without a call: the program's handlers and other threads
-        # run at calls (eval breaker, Python/ceval.c)
+        # of the next report. Read and set in one line without a call: the program's handlers and
+        # other threads run at calls (eval breaker, Python/ceval.c), its trace functions at lines
         self.number = 0
         # False from after_fork() until the fork's first report, which is its HELLO
         self.introduced = True
@@ -141,8 +141,8 @@ def _connect() -> None:
                 number = _fcntl(low, _duplicate, wanted)
                 break
             except _OSError as error:
-                if error.errno is None:
-                    raise  # by a signal's handler, as TimeoutError
+                if not handlers.is_ours(error):
+                    raise
                 continue  # above the limit
     finally:
         if number != low:
@@ -158,8 +158,8 @@ def usable_descriptor() -> int:
         if status.st_ino == connection.inode and status.st_dev == connection.device:
             return connection.descriptor
     except _OSError as error:
-        if error.errno is None:
-            raise  # as above
+        if not handlers.is_ours(error):
+            raise
     _connect()
     return connection.descriptor
 
@@ -183,8 +183,7 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
     try:
         if not identity.introduced:
             _introduce_fork()
-        number = identity.number
-        identity.number = number + 1
+        number, identity.number = identity.number, identity.number + 1
         data = wire.pack(kind, number, identity.pid, at or _now(), fields)
         descriptor = usable_descriptor()
         if pidfd >= 0:
@@ -196,11 +195,7 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
     except _BaseException as error:
         if not handlers.is_ours(error):
             # the handler of a signal interrupted it: the reader drops a second copy
-            if number < 0:
-                number = identity.number
-                identity.number = number + 1
-            data = wire.pack(kind, number, identity.pid, at or _now(), fields)
-            _write(usable_descriptor(), data)
+            handlers.guarded(_write_again, kind, number, at, fields)
             raise
         # The number was used up, so the reader sees the gap. If the supervisor is gone, no
         # further report tries to connect: each attempt would cost time.
@@ -208,6 +203,13 @@ def report(kind: str, *fields: str, pidfd: int = -1, at: int = 0) -> None:
             _connect_again()
     if identity.is_held:
         _wait_until_read()
+
+
+def _write_again(kind: str, number: int, at: int, fields: tuple[str, ...]) -> None:
+    if number < 0:
+        number, identity.number = identity.number, identity.number + 1
+    data = wire.pack(kind, number, identity.pid, at or _now(), fields)
+    _write(usable_descriptor(), data)
 
 
 def _connect_again() -> None:
@@ -260,8 +262,8 @@ def _send_with_own_pidfd(descriptor: int, data: bytes) -> None:
         pidfd = _pidfd_open(identity.pid)
         _send(descriptor, data, pidfd)
     except _OSError as error:
-        if error.errno is None:
-            raise  # as above
+        if not handlers.is_ours(error):
+            raise
         # the program has no descriptor left, or its user too many on their way
         _write(descriptor, data)
     finally:

@@ -122,18 +122,20 @@ def test_errors_of_ours_are_told_from_those_of_the_programs_handlers(
     def raised(text: str) -> BaseException:
         code = compile(text, handlers.OWN + "x.py", "exec")
         try:
-            exec(code, {"handler": handler})
+            exec(code, {"handler": handler, "sys": sys})
         except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt is one of them
             trace = error.__traceback__
             return error.with_traceback(trace and trace.tb_next)
         raise AssertionError
 
+    as_handler = "handler(15, sys._getframe())"  # as the interpreter calls it
     assert handlers.is_ours(raised("1/0"))
-    assert handlers.is_ours(
-        raised("handler()")
-    )  # no signal handler, but some code of the program's
+    assert handlers.is_ours(raised(as_handler))  # none, but some code of the program's
     monkeypatch.setitem(handlers.codes, handler.__code__, [15])
-    of_handler = raised("handler()")
+    assert handlers.is_ours(raised("handler()"))  # called by the program
+    assert handlers.is_ours(raised("handler(14)"))
+    assert not handlers.is_ours(raised("handler(15, None)"))  # the handler has dropped the frame
+    of_handler = raised(as_handler)
     ran: list[int] = []
     monkeypatch.setattr(handlers, "raised_inside", lambda: ran.append(1))
     assert not handlers.is_ours(of_handler)

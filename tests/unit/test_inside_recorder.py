@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import socket
+import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
@@ -147,6 +149,78 @@ def test_the_message_of_what_ended_it_is_asked_for_once(
     ((_, _, fields),) = received()
     assert fields[2] == "(its __str__ was interrupted)"
     assert asked == [1]
+
+
+def test_the_message_is_asked_for_if_the_interruption_came_before(
+    monkeypatch: pytest.MonkeyPatch, received: Received
+) -> None:
+    monkeypatch.setattr(exit, "own", exit._OwnCode())
+    interrupt(monkeypatch, "handled", SystemExit(5), handlers)
+    with pytest.raises(SystemExit):
+        exit.report_end(exit.RAISED, ValueError("the reason"))
+    ((_, _, fields),) = received()
+    assert fields[1:3] == ["ValueError", "the reason"]
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, FileNotFoundError])
+def test_what_a_handler_raises_goes_on_though_the_kernel_has_such_errors(
+    monkeypatch: pytest.MonkeyPatch, received: Received, kind: type[OSError]
+) -> None:
+    real = recorder._fstat
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise kind(2, "gone")
+
+    def fstat(descriptor: int) -> os.stat_result:
+        monkeypatch.setattr(recorder, "_fstat", real)
+        signal.raise_signal(signal.SIGUSR1)
+        return real(descriptor)
+
+    monkeypatch.setattr(recorder, "_fstat", fstat)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(kind):
+            recorder.report(wire.EXIT_PATH)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [(kind, number) for kind, number, _ in received()] == [(wire.EXIT_PATH, 0)]
+
+
+def test_what_a_handler_raises_goes_on_though_the_report_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, received: Received
+) -> None:
+    interrupt(monkeypatch, "usable_descriptor", SystemExit(5), before=True)
+    monkeypatch.setattr(recorder, "_write", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit):
+        recorder.report(wire.EXIT_PATH)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_each_report_has_a_number_of_its_own_though_threads_are_traced(
+    received: Received, traced: bool
+) -> None:
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        return trace
+
+    def report() -> None:
+        if traced:
+            sys.settrace(trace)
+        for _ in range(50):
+            recorder.report(wire.EXIT_PATH)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=report) for _ in range(4)]
+        numbers = []
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            numbers += [number for _, number, _ in received()]
+    finally:
+        sys.setswitchinterval(interval)
+    numbers += [number for _, number, _ in received()]
+    assert sorted(numbers) == list(range(200))
 
 
 class Interruption(TimeoutError):
