@@ -205,17 +205,15 @@ def test_each_report_has_a_number_of_its_own_though_a_program_traces_lines(
 
     def report() -> None:
         sys.settrace(trace)
-        for _ in range(50):
+        for _ in range(20):
             recorder.report(wire.EXIT_PATH)
 
     threads = [threading.Thread(target=report) for _ in range(4)]
-    numbers = []
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        numbers += [number for _, number, _ in received()]
-    numbers += [number for _, number, _ in received()]
-    assert sorted(numbers) == list(range(200))
+    for thread in threads:
+        thread.join()
+    assert sorted(number for _, number, _ in received()) == list(range(80))
 
 
 class Interruption(TimeoutError):
